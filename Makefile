@@ -1,0 +1,55 @@
+# `make` alone lists the targets. Everything runs in .venv, which is filled when it is first
+# needed and again when a requirement changes. PYTHON=... chooses the Python it is made with.
+
+PY := .venv/bin/python
+STAMP := .venv/installed
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+.PHONY: help demo test check lock tiny clean
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
+
+demo: $(STAMP)  ## train, ask and export with the embedded model; about 4 minutes
+	@rm -rf runs/demo
+	$(PY) train.py --config examples/demo.yaml --output-dir runs/demo
+	$(PY) infer.py --run runs/demo "What a lovely day."
+	$(PY) export.py --run runs/demo --merged runs/demo/merged
+
+test: $(STAMP)  ## run the tests
+	$(PY) -m pytest -q
+
+check: $(STAMP)  ## look for mistakes and misformatted code
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+lock:  ## resolve requirements/cpu.in again
+	@$(FIND_PYTHON)
+	"$(PYTHON)" tools/lock.py
+
+tiny: $(STAMP)  ## make the embedded model again
+	$(PY) tools/make_tiny.py
+
+clean:  ## remove .venv and what builds and tests leave; runs/ stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define FIND_PYTHON
+"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	{ echo 'Threetoe needs Python 3.11 or newer: install one, or name it with make PYTHON=...' >&2; exit 2; }
+endef
+
+# --no-compile, because the check that follows compiles the part that is used: that is faster.
+$(STAMP): requirements/cpu.txt setup.cfg pyproject.toml
+	@$(FIND_PYTHON)
+	@echo 'Installing into .venv: a minute or two, 1.5 GB.'
+	@test -x $(PY) || "$(PYTHON)" -m venv .venv
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-compile --no-deps -r requirements/cpu.txt
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@PYTHONDONTWRITEBYTECODE= $(PY) -c 'import unsloth' > .venv/check.log 2>&1 || \
+		{ tail -n 3 .venv/check.log >&2; $(PY) -m pip uninstall -q -y torch; \
+		echo 'Unsloth does not load here. If torch misses CUDA libraries, take the CPU build:' >&2; \
+		echo 'make PIP_EXTRA_INDEX_URL=<the CPU index from the PyTorch installation page>' >&2; exit 2; }
+	@touch $(STAMP)
