@@ -1,0 +1,23 @@
+#!/usr/bin/env python
+"""Ask a run something; its template, system text and stop strings come with it."""
+
+from threetoe.config import InferConfig
+from threetoe.options import command
+
+
+@command(InferConfig)
+def main(config):
+    """Ask a fine-tuned model. Only the answer goes to standard output.
+
+    \b
+    python infer.py "Classify the sentiment of the text." --input "What a lovely day!"
+    python infer.py --run runs/my-run "What is the capital of France?"
+    python infer.py --file questions.csv --output answers.jsonl
+    """
+    from threetoe.infer import infer
+
+    infer(config)
+
+
+if __name__ == "__main__":
+    main()

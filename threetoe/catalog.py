@@ -1,0 +1,35 @@
+"""Finds what ships with the package: templates, datasets and the embedded model."""
+
+from pathlib import Path
+
+from threetoe.errors import UserError, first_line, no_such_file
+
+
+def folder(kind: str) -> Path:
+    """The folder named `kind`: inside the installed package, or beside it in a clone."""
+    package = Path(__file__).resolve().parent
+    return package / kind if (package / kind).is_dir() else package.parent / kind
+
+
+def named_files(kind: str) -> dict[str, Path]:
+    """{name: file} of the YAML files of a kind; names are file stems."""
+    return {path.stem: path for path in sorted(folder(kind).glob("*.yaml"))}
+
+
+def read_yaml(path: Path):
+    """What a YAML file holds; UserError with file and line when it is not YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise no_such_file(Path(path)) from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-01
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else path
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise UserError(f"{place}: not YAML: {problem}.") from error

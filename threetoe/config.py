@@ -1,0 +1,247 @@
+"""Every option of the three scripts, once: its name, default, range, group and help.
+
+A field's name is the flag's name (lora_r is --lora-r) and the key in a --config file.
+Names and meanings are those of transformers, TRL and PEFT wherever they have one.
+"""
+
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import click
+
+
+class Words(click.ParamType):
+    """A list given as one value: words with commas between, or a YAML list."""
+
+    name = "a,b,..."
+
+    def convert(self, value, param, ctx):
+        words = value.split(",") if isinstance(value, str) else value
+        words = tuple(str(word).strip() for word in words if str(word).strip())
+        return words or self.fail("it names nothing.", param, ctx)
+
+
+class Pair(click.ParamType):
+    """NAME=VALUE, as a pair of texts."""
+
+    name = "name=value"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, str):
+            name, equals, text = value.partition("=")
+            if not (name and equals and text):
+                self.fail(f"'{value}' is not of the form NAME=VALUE.", param, ctx)
+            value = (name, text)
+        if len(value) != 2:
+            self.fail(f"{value} is not a pair NAME=VALUE.", param, ctx)
+        return tuple(map(str, value))
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range; nan, which no comparison refuses, and inf are not."""
+
+    name = "number"
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
+class WholeRange(click.IntRange):
+    """A whole number in a range, called that in messages."""
+
+    name = "whole number"
+
+
+POSITIVE = WholeRange(min=1)
+NOT_NEGATIVE = FiniteRange(min=0)
+SEED = WholeRange(0, 2**32 - 1)  # what numpy and transformers.set_seed take
+SEVEN_PROJECTIONS = tuple(f"{name}_proj" for name in "q k v o gate up down".split())
+
+
+def option(default, help, type=click.STRING, group="Options", **extra):
+    """A dataclass field that becomes a flag; `extra` goes to click.Option as it is."""
+    return field(default=default, metadata={"help": help, "type": type, "group": group, **extra})
+
+
+def options_of(config) -> dict:
+    """The options of a configuration as plain JSON values, problems left out."""
+    values = {f.name: getattr(config, f.name) for f in fields(config) if "help" in f.metadata}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all three scripts share."""
+
+    plugin: tuple = option(
+        (), "A plugin: file.py or package.module; may be repeated.", multiple=True, group="Plugins"
+    )
+    problems: tuple = ()  # what the command line got wrong; reported with all other problems
+
+
+@dataclass(frozen=True)
+class TrainConfig(Common):
+    dataset: str = option(
+        "sentiment",
+        "A bundled dataset's name, a json, jsonl, csv, tsv or parquet file, or a Hub id.",
+        group="Data",
+    )  # fmt: skip
+    dataset_split: str = option("train", "Split of a named dataset or Hub id.", group="Data")
+    map: tuple = option(
+        (),
+        "Column names: --map instruction=question; may be repeated.",
+        Pair(),
+        "Data",
+        multiple=True,
+    )
+    template: str = option(
+        "alpaca", "Prompt template: a name (python -m threetoe templates) or a .yaml file.",
+        group="Data",
+    )  # fmt: skip
+    train_on_inputs: bool = option(
+        False, "Learn the prompt too, not the answer alone.", click.BOOL, "Data", is_flag=True
+    )
+    max_seq_length: int = option(
+        2048, "Longest row in tokens; longer rows are cut.", WholeRange(min=8), "Data"
+    )
+
+    model: str = option(
+        None, "A Hub id, a folder, or tiny (the embedded model).", group="Model",
+        show_default="unsloth/llama-3-8b-bnb-4bit on a CUDA GPU, else tiny",
+    )  # fmt: skip
+    load_in_4bit: bool = option(
+        True, "Quantise the base to 4 bits (NF4).", click.BOOL, "Model", switch=True
+    )
+    lora_r: int = option(16, "LoRA rank.", POSITIVE, "Model")
+    lora_alpha: int = option(16, "LoRA alpha; updates are scaled by alpha / r.", POSITIVE, "Model")
+    lora_dropout: float = option(
+        0.0, "LoRA dropout; 0 is the fast path.", FiniteRange(0, 1, max_open=True), "Model"
+    )
+    target_modules: tuple = option(
+        SEVEN_PROJECTIONS, "Layers that get an adapter.", Words(), "Model",
+        show_default=",".join(SEVEN_PROJECTIONS),
+    )  # fmt: skip
+    use_gradient_checkpointing: str = option(
+        "unsloth", "Trade compute for memory.", click.Choice(["unsloth", "true", "false"]), "Model"
+    )
+
+    output_dir: Path = option(
+        None, "Run folder to write.", click.Path(path_type=Path), "Training",
+        show_default="runs/DATASET-TEMPLATE",
+    )  # fmt: skip
+    per_device_train_batch_size: int = option(4, "Rows a forward pass.", POSITIVE, "Training")
+    gradient_accumulation_steps: int = option(
+        4, "Forward passes an optimizer step.", POSITIVE, "Training"
+    )
+    learning_rate: float = option(
+        2e-4, "Peak learning rate.", FiniteRange(0, min_open=True), "Training"
+    )
+    num_train_epochs: float = option(
+        None, "Passes over the data; without it --max-steps decides.",
+        FiniteRange(0, min_open=True), "Training",
+    )  # fmt: skip
+    max_steps: int = option(
+        None, "Optimizer steps.", POSITIVE, "Training",
+        show_default="60, unless --num-train-epochs is given",
+    )  # fmt: skip
+    warmup_steps: int = option(5, "Steps of rising learning rate.", WholeRange(min=0), "Training")
+    weight_decay: float = option(0.01, "Weight decay.", NOT_NEGATIVE, "Training")
+    lr_scheduler_type: str = option(
+        "linear", "Learning-rate schedule.",
+        click.Choice(["linear", "cosine", "constant", "constant_with_warmup"]), "Training",
+    )  # fmt: skip
+    optim: str = option(
+        "adamw_8bit", "Optimizer, a name of transformers; on a CPU adamw_8bit is torch's AdamW.",
+        click.Choice(["adamw_8bit", "adamw_torch", "paged_adamw_8bit", "paged_adamw_32bit"]),
+        "Training",
+    )  # fmt: skip
+    seed: int = option(3407, "Seed of the order, the adapter and dropout.", SEED, "Training")
+
+    preview: int = option(
+        0, "Print N rows as the model will see them and stop; no weights are loaded.",
+        WholeRange(min=0), "Look first", show_default=False,
+    )  # fmt: skip
+    dry_run: bool = option(
+        False, "Print what would be trained and stop; no weights are loaded.", click.BOOL,
+        "Look first", is_flag=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class InferConfig(Common):
+    prompt: str = option(None, "The question; without it, --file or standard input.", argument=True)
+    run: Path = option(
+        None, "Run folder.", click.Path(path_type=Path), "Model", show_default="the latest run"
+    )
+    adapter: bool = option(
+        True,
+        "Ask with the adapter, or the bare base under the same prompt.",
+        click.BOOL,
+        "Model",
+        switch=True,
+    )
+    input: str = option(None, "Input text that goes with the question (Alpaca).", group="Prompt")
+    system: str = option(
+        None, "System text instead of the run's own.", group="Prompt", show_default="the run's"
+    )
+    max_new_tokens: int = option(256, "Longest answer in tokens.", POSITIVE, "Answer")
+    temperature: float = option(
+        0.0, "0 is greedy: the same answer every time.", FiniteRange(0, 2), "Answer"
+    )
+    seed: int = option(3407, "Seed of sampling.", SEED, "Answer")
+    file: str = option(
+        None, "Answer every row of a dataset: a file, a bundled name, or a Hub id.", group="Batch"
+    )
+    dataset_split: str = option("test", "Split of a named dataset or Hub id.", group="Batch")
+    map: tuple = option(
+        (),
+        "Column names: --map instruction=question; may be repeated.",
+        Pair(),
+        "Batch",
+        multiple=True,
+    )
+    batch_size: int = option(8, "Rows answered at once.", POSITIVE, "Batch")
+    output: Path = option(
+        None, "Write the answers as jsonl instead of to standard output.",
+        click.Path(path_type=Path, dir_okay=False), "Batch",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ExportConfig(Common):
+    run: Path = option(
+        None, "Run folder.", click.Path(path_type=Path), "What", show_default="the latest run"
+    )
+    adapter: Path = option(
+        None,
+        "Write adapter, tokenizer and card to this folder.",
+        click.Path(path_type=Path),
+        "Where",
+    )
+    merged: Path = option(
+        None, "Write a 16-bit checkpoint that plain transformers loads.",
+        click.Path(path_type=Path), "Where",
+    )  # fmt: skip
+    format: tuple = option(
+        (), "Write a format that a plugin adds: NAME=DIR.", Pair(), "Where", multiple=True
+    )
+    push: str = option(
+        None, "Push to the Hub as user/model: the merged model with --merged, else the adapter.",
+        group="Where",
+    )  # fmt: skip
+    private: bool = option(
+        False, "Make a new Hub repository private.", click.BOOL, "Where", is_flag=True
+    )
+    base: str = option(
+        None, "Base weights to merge into: a folder or Hub id.", group="Merge",
+        show_default="the run's base in 16 bits",
+    )  # fmt: skip
+    dtype: str = option(
+        None, "Type of the merged weights.", click.Choice(["bfloat16", "float16", "float32"]),
+        "Merge", show_default="the base's own",
+    )  # fmt: skip
+    max_shard_size: int = option(5, "Largest shard in GB.", POSITIVE, "Merge")

@@ -1,0 +1,77 @@
+"""What can go wrong, in words that help: UserError is a mistake the user can mend.
+
+UserError      one or more problems of the call itself; shown line by line, exit code 2
+Failure        work that could not be finished, in one line; what was saved stays, exit code 1
+  PluginError  a plugin raised in one of its hooks; named with hook, file and line
+  PushError    what reached the Hub, or did not (threetoe.hub)
+"""
+
+import difflib
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Problems that the user can mend: what was asked, what is wrong, which flag mends it."""
+
+    def __init__(self, *problems: str):
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+class Failure(Exception):
+    """Work that could not be finished; what was saved before stays saved."""
+
+
+class PluginError(Failure):
+    """A plugin raised in one of its hooks; the message names plugin, hook, file and line."""
+
+
+class Checks:
+    """Gathers the problems of one call, so that all of them are reported together.
+
+    `checks(find, name)` returns what `find(name)` returns, or None when that raised a
+    UserError; `checks.done()` raises one UserError with everything that was found.
+    """
+
+    def __init__(self, problems=()):
+        self.problems = list(problems)
+
+    def __call__(self, ask, *args, **kwargs):
+        try:
+            return ask(*args, **kwargs)
+        except UserError as error:
+            self.problems += error.problems
+            return None
+
+    def done(self) -> None:
+        if self.problems:
+            raise UserError(*dict.fromkeys(self.problems))
+
+
+def did_you_mean(name: str, known) -> str:
+    """' Did you mean X?' when a known name is close to this one, else ''."""
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def no_such_file(path: Path) -> UserError:
+    """The error for a missing file; a file beside it with a similar name is suggested."""
+    if not path.parent.is_dir():
+        return UserError(f"No such file: {path}. There is no folder {path.parent}.")
+    nearby = [file.name for file in path.parent.iterdir() if file.is_file()]
+    close = [name for name in nearby if Path(name).stem == path.name]
+    close += difflib.get_close_matches(path.name, nearby, n=1, cutoff=0.6)
+    hint = f" Did you mean '{path.with_name(close[0])}'?" if close else ""
+    return UserError(f"No such file: {path}.{hint}")
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line; its type's name when it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def unknown(kind: str, name: str, known) -> UserError:
+    """The error for a name that is not among the known ones."""
+    known = sorted(known)
+    available = f" Available: {', '.join(known)}." if known else ""
+    return UserError(f"No {kind} named '{name}'.{did_you_mean(name, known)}{available}")

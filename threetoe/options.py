@@ -1,0 +1,226 @@
+"""A dataclass of options becomes a click command; --config YAML passes the same checks."""
+
+import errno
+import os
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+
+import click
+from click.core import ParameterSource, iter_params_for_processing
+
+from threetoe.catalog import read_yaml
+from threetoe.config import Pair, Words
+from threetoe.errors import Failure, UserError, did_you_mean
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+
+
+def command(config_class):
+    """Turn a function of one configuration into a click command with the class's options.
+
+    The function's docstring is the help. Problems of the command line are not raised one by
+    one: they travel in `config.problems`, to be reported with all others.
+    """
+
+    def decorate(function):
+        params = [as_param(f) for f in fields(config_class) if "help" in f.metadata]
+        params.append(config_option())
+
+        @click.pass_context
+        def callback(context, **values):
+            given = {n: v for n, v in values.items() if is_given(context, n)}
+            config = config_class(**given, problems=tuple(context.meta["problems"]))
+            run_reporting_errors(function, config)
+
+        settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+        return Command(
+            None, callback=callback, params=params, help=function.__doc__, context_settings=settings
+        )
+
+    return decorate
+
+
+def run_reporting_errors(function, config) -> None:
+    """Call `function(config)`; a user's mistake exits with 2, a failure that is named with 1."""
+    try:
+        function(config)
+    except UserError as error:
+        fail(error.problems, 2)
+    except Failure as error:
+        fail([str(error)], 1)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        fail([f"{error.strerror}: {error.filename or 'the output'}. What was saved stays."], 1)
+    except KeyboardInterrupt:
+        fail(["Stopped. What was saved stays saved."], 130)
+
+
+def fail(problems: list[str], code: int) -> None:
+    colour = False if os.environ.get("NO_COLOR") else None  # no-color.org; None: on a terminal
+    for problem in problems:
+        click.echo(f"{click.style('Error:', fg='red')} {problem}", err=True, color=colour)
+    raise SystemExit(code)
+
+
+def is_given(context, name: str) -> bool:
+    """Whether a value came from the command line or a --config file."""
+    source = context.get_parameter_source(name)
+    return name in context.params and source not in (None, ParameterSource.DEFAULT)
+
+
+def as_param(f) -> click.Parameter:
+    """The click parameter of a dataclass field."""
+    metadata = dict(f.metadata)
+    group, switch = metadata.pop("group"), metadata.pop("switch", False)
+    if metadata.pop("argument", False):
+        return click.Argument([f.name], required=False)
+    flag = "--" + f.name.replace("_", "-")
+    if f.default not in (None, (), False):
+        metadata.update({"default": f.default, "show_default": True} | metadata)
+    if isinstance(metadata["type"], (click.types.IntParamType, click.types.FloatParamType)):
+        metadata["metavar"] = "N"
+    if switch:
+        flag += f"/--no{flag[1:]}"
+    if switch or metadata.get("is_flag"):
+        metadata.pop("type")
+    param = click.Option([flag, f.name], expose_value=True, **metadata)
+    param.group = group
+    return param
+
+
+def config_option() -> click.Option:
+    option = click.Option(
+        ["--config"],
+        type=click.Path(dir_okay=False),
+        is_eager=True,
+        expose_value=False,
+        callback=read_config,
+        help="Options from a YAML file or a run's run.json; flags win over it.",
+    )
+    option.group = "Plugins"
+    return option
+
+
+def read_config(context, param, path):
+    """Make a YAML file's values the defaults of this call, so that click checks them as flags."""
+    if path is None:
+        return
+    try:
+        values = read_yaml(Path(path)) or {}
+    except UserError as error:
+        raise click.BadParameter(str(error), context, param) from error
+    if isinstance(values, dict) and "options" in values and "threetoe" in values:
+        values = values["options"]  # a run.json: the options of that run
+    if not isinstance(values, dict):
+        raise click.BadParameter(f"{path} holds no 'option: value' lines.", context, param)
+    known = {p.name: p for p in context.command.params if p.name != "config"}
+    context.default_map, context.meta["config"] = {}, path
+    for key, value in values.items():
+        name = {"plugins": "plugin"}.get(key, str(key).replace("-", "_"))
+        if name not in known:
+            context.meta["problems"].append(
+                f"{path}: no option named '{key}'.{did_you_mean(name, known)}"
+            )
+        elif value is not None:
+            try:
+                context.default_map[name] = as_typed(known[name], value)
+            except UserError as error:
+                context.meta["problems"].append(f"{path}: '{key}': {error}.")
+
+
+def as_typed(param, value):
+    """A YAML value as it would be typed behind its flag, so that click checks both alike."""
+    is_pair = isinstance(param.type, Pair)
+    if isinstance(value, dict) and is_pair:
+        value = list(value.items())  # map: {instruction: question}
+    if isinstance(value, list) and not (param.multiple or isinstance(param.type, Words)):
+        raise UserError("one value is expected, not a list")
+    values = value if isinstance(value, list) else [value]
+    if is_pair:
+        values = ["=".join(map(as_word, v)) if isinstance(v, (list, tuple)) else v for v in values]
+    words = [as_word(each) for each in values]
+    return words if param.multiple else ",".join(words)
+
+
+def as_word(value) -> str:
+    if value is None or isinstance(value, (list, dict)):
+        raise UserError(f"a text or a number is expected, not {type(value).__name__}")
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def no_option(flag: str, known) -> str:
+    if " " in flag:
+        return f"'{flag}' starts with '-', as an option does; put -- before such a text."
+    return f"No such option: {flag}.{did_you_mean(flag, known)}"
+
+
+class Command(click.Command):
+    """A click command that gathers what is wrong with its arguments and shows options in groups."""
+
+    def parse_args(self, ctx, args):
+        problems = ctx.meta.setdefault("problems", [])
+        args = self.without_mistakes(ctx, args, problems)
+        parser = self.make_parser(ctx)
+        opts, rest, order = parser.parse_args(args=args)
+        for param in iter_params_for_processing(order, self.get_params(ctx)):
+            try:
+                _, rest = param.handle_parse_result(ctx, opts, rest)
+            except click.BadParameter as error:
+                from_file = ctx.get_parameter_source(param.name) is ParameterSource.DEFAULT_MAP
+                place = f"{ctx.meta['config']}: " if from_file else ""
+                problems.append(place + error.format_message())
+                ctx.params.pop(param.name, None)
+        if rest:
+            problems.append(f"Unexpected argument '{' '.join(rest)}'; quote a text with spaces.")
+        ctx.args = []
+        return []
+
+    def without_mistakes(self, ctx, args, problems) -> list[str]:
+        """The arguments that click can parse; options that do not exist are problems, and so are
+        those that lack their value or have one too many."""
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        takes_value = {f: not p.is_flag for p in options for f in (*p.opts, *p.secondary_opts)}
+        kept, left = [], list(args)
+        while left and left[0] != "--":
+            arg = left.pop(0)
+            flag, equals, _ = arg.partition("=")
+            value_follows = bool(left) and left[0] != "--" and left[0] not in takes_value
+            if arg == "-" or not arg.startswith("-"):
+                kept.append(arg)
+            elif flag not in takes_value:
+                problems.append(no_option(flag, takes_value))
+                if value_follows and not equals and not left[0].startswith("--"):
+                    left.pop(0)
+            elif equals and not takes_value[flag]:
+                problems.append(f"{flag} takes no value; write {flag} alone.")
+            elif equals or not takes_value[flag]:
+                kept.append(arg)
+            elif value_follows:
+                kept += [arg, left.pop(0)]
+            else:
+                problems.append(f"{flag} needs a value.")
+        return kept + left
+
+    def format_options(self, ctx, formatter):
+        groups = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record:
+                groups.setdefault(getattr(param, "group", "Options"), []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+
+    def main(self, *args, **kwargs):
+        """Run; a usage error is one line, as every other problem is."""
+        if not kwargs.get("standalone_mode", True):
+            return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.ClickException as error:
+            fail([error.format_message()], 2)
+        except click.Abort:
+            with suppress(BrokenPipeError):
+                fail(["Stopped."], 130)

@@ -1,0 +1,24 @@
+#!/usr/bin/env python
+"""Fine-tune Llama 3 with Unsloth: 4-bit base, LoRA adapter, gradient checkpointing."""
+
+from threetoe.config import TrainConfig
+from threetoe.options import command
+
+
+@command(TrainConfig)
+def main(config):
+    """Fine-tune a Llama on your data with Unsloth: 4-bit base, LoRA, gradient checkpointing.
+
+    \b
+    python train.py --dataset my.json --template alpaca
+    python train.py --dataset my.csv --map instruction=question --map output=reply
+    python train.py --dataset my.json --preview 3
+    python train.py --config my.yaml --learning-rate 1e-4
+    """
+    from threetoe.train import train
+
+    train(config)
+
+
+if __name__ == "__main__":
+    main()
