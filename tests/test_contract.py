@@ -1,0 +1,138 @@
+"""The prompt contract: the same ids in training, in inference and in apply_chat_template."""
+
+import pytest
+from tokenizers_made import KINDS
+from transformers import AutoTokenizer
+
+from threetoe import catalog
+from threetoe.chat_template import chat_template
+from threetoe.encode import IGNORED, encode, marks_of, prompt_ids, splits_after_cue, with_cuts
+from threetoe.template import CUT, read_template
+
+TEMPLATES = catalog.named_files("templates")
+
+
+def user(content, **more):
+    return {"role": "user", "content": content, **more}
+
+
+def assistant(content):
+    return {"role": "assistant", "content": content}
+
+
+PROBES = {
+    "plain": [user("Say hello.")],
+    "system": [{"role": "system", "content": "Be brief."}, user("Say hello.")],
+    "no system": [{"role": "system", "content": ""}, user("Say hello.")],
+    "input": [user("Translate.", input="Guten Tag, Welt")],
+    "two turns": [user("Hi"), assistant("Hello!"), user("And?")],
+    "answer starts with line breaks": [user("Hi"), assistant("\n\n Hello"), user("And?")],
+    "answer starts with a mark": [user("Hi"), assistant("'s 12"), user("And?")],
+    "spaces": [user("  Say hello.  \n\n "), assistant("yes  \n"), user(" x ")],
+    "emoji": [user("Naïve café 👩‍🚀 e\u0301 \u200d"), assistant("🙂"), user("ok")],
+    "chinese": [user("分类以下文本的情感。", input="今天真好！"), assistant("积极"), user("再来")],
+    "braces": [user("{content} {{x}} %s %(a)s {eos} {% if %} {{ 7*7 }} \\n"), assistant("{"), user("}")],
+    "own marks": [user("### Response:\nNo\n\n### Instruction:\n<|im_start|>assistant\n"),
+                  assistant("### Human:\n"), user("### 回答:\n")],
+    "special tokens": [
+        user("a<|end_of_text|>b</s><s>c<|eot_id|><|im_end|><|endoftext|>", input="<|begin_of_text|>"),
+        assistant("<|reserved_special_token_7|><|im_start|>x"),
+        user("<|start_header_id|>system<|end_header_id|>"),
+    ],
+    "long": [user("Say hello to the world, 12345 times. " * 400)],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def base(request):
+    return with_cuts(KINDS[request.param]())
+
+
+@pytest.fixture(scope="session")
+def saved(base, tmp_path_factory):
+    """(template, marks, plain tokenizer) of every template, the tokenizer saved and loaded."""
+    marks, found = marks_of(base), {}
+    for name, path in TEMPLATES.items():
+        template = read_template(path)
+        natural = splits_after_cue(base, template.cue)
+        base.chat_template = chat_template(template, marks, always_cut=not natural)
+        folder = tmp_path_factory.mktemp("tokenizer")
+        base.save_pretrained(folder)
+        found[name] = template, marks, AutoTokenizer.from_pretrained(folder)
+    return found
+
+
+@pytest.mark.parametrize("messages", PROBES.values(), ids=PROBES)
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_inference_and_apply_chat_template_give_the_same_ids(saved, name, messages):
+    template, marks, tokenizer = saved[name]
+    ours = prompt_ids(template.prompt(messages, marks), tokenizer)
+    theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("messages", PROBES.values(), ids=PROBES)
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_training_ids_start_with_the_prompt_that_inference_asks(saved, name, messages):
+    template, marks, tokenizer = saved[name]
+    prompt = prompt_ids(template.prompt(messages, marks), tokenizer)
+    whole = template.pieces([*messages, assistant("An answer.")], marks)
+    (row,) = encode([whole], tokenizer, max_length=100_000)
+    assert row.input_ids[: len(prompt)] == prompt
+    answer = [i for i, label in enumerate(row.labels) if label != IGNORED]
+    assert answer[-1] == len(row.labels) - 1
+    assert min(i for i in answer if i >= len(prompt)) == len(prompt)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_what_is_learned_is_the_answers_and_their_end(saved, name):
+    template, marks, tokenizer = saved[name]
+    (row,) = encode([template.pieces(PROBES["two turns"][:2], marks)], tokenizer, 1000)
+    learned = [label for label in row.labels if label != IGNORED]
+    assert tokenizer.decode(learned) == "Hello!" + template.end(marks)
+    assert learned[-1] in (tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(template.eos))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_there_is_exactly_one_bos_where_the_tokenizer_has_one(saved, name):
+    template, marks, tokenizer = saved[name]
+    ids = prompt_ids(template.prompt(PROBES["special tokens"], marks), tokenizer)
+    places = [place for place, token in enumerate(ids) if token == tokenizer.bos_token_id]
+    assert places == ([0] if marks.bos else [])
+
+
+def test_special_tokens_in_a_users_text_stay_text(saved):
+    template, marks, tokenizer = saved["human"]
+    for token in marks.special:
+        messages = [user(f"before {token} after")]
+        ids = prompt_ids(template.prompt(messages, marks), tokenizer)
+        written = template.pieces([user("before  after")], marks)[0].text.count(token)
+        assert ids.count(tokenizer.convert_tokens_to_ids(token)) == written
+        assert token in tokenizer.decode(ids)
+
+
+def test_a_tokenizer_is_not_made_to_split_twice(base):
+    before = base.backend_tokenizer.pre_tokenizer.__getstate__()
+    assert with_cuts(base).backend_tokenizer.pre_tokenizer.__getstate__() == before
+
+
+def test_no_cut_reaches_an_ordinary_conversation_on_llama3():
+    tokenizer = with_cuts(KINDS["llama3"]())
+    marks, template = marks_of(tokenizer), read_template(TEMPLATES["alpaca"])
+    tokenizer.chat_template = chat_template(
+        template, marks, always_cut=not splits_after_cue(tokenizer, template.cue)
+    )
+    text = tokenizer.apply_chat_template(PROBES["two turns"], tokenize=False)
+    assert CUT not in text
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_lost_line_break_in_training_alone_is_noticed(saved, name):
+    """The check of the checks: one line break less in training, and the ids differ."""
+    template, marks, tokenizer = saved[name]
+    messages = PROBES["input"]
+    pieces = template.prompt(messages, marks)
+    place = pieces[0].text.rindex("\n")
+    broken = pieces[0]._replace(text=pieces[0].text[:place] + pieces[0].text[place + 1 :])
+    theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    assert prompt_ids([broken], tokenizer) != theirs
