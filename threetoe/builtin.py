@@ -1,0 +1,40 @@
+"""What the project ships, registered through the same hooks that plugins use."""
+
+from threetoe import backend, catalog, rows
+from threetoe.formats import FORMATS
+
+
+def register_templates(config):
+    return catalog.named_files("templates")
+
+
+def register_datasets(config):
+    return catalog.named_files("datasets")
+
+
+def register_formats(config):
+    return FORMATS
+
+
+def load_rows(source, config):
+    return rows.read_source(source, config.dataset_split)
+
+
+def register_callbacks(config):
+    from threetoe.progress import MetricsFile, Progress
+
+    return {"progress": Progress(), "metrics": MetricsFile()}
+
+
+def register_exporters(config):
+    from threetoe.export import write_adapter, write_merged
+
+    return {"adapter": write_adapter, "merged": write_merged}
+
+
+def load_model(config, adapter):
+    return backend.load_model(config, adapter)
+
+
+def build_trainer(model, tokenizer, rows, arguments, callbacks):
+    return backend.build_trainer(model, tokenizer, rows, arguments, callbacks)
