@@ -1,0 +1,221 @@
+"""Rows become conversations, and the ledger accounts for every row."""
+
+import json
+
+import pyarrow
+import pytest
+from conftest import refused, run_script
+from pyarrow import parquet
+
+import train
+from threetoe.config import TrainConfig
+from threetoe.data import read_conversations
+from threetoe.errors import UserError
+from threetoe.plugins import load_plugins
+
+GOOD = {"instruction": "Say a.", "output": "a"}
+LONE = "\ud83d"  # half of an emoji, as a cut JSON text may have it
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def assistant(text):
+    return {"role": "assistant", "content": text}
+
+
+def read(folder, rows, answered=True, name="rows.jsonl", **options):
+    """The conversations and the ledger of rows, written to a file and read by its name."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / name).write_text(text, encoding="utf-8")
+    config = TrainConfig(dataset=name, **options)
+    return read_conversations(name, config, load_plugins(config), answered=answered)
+
+
+def messages_of(folder, *rows, **options):
+    return [conversation.messages for conversation in read(folder, rows, **options)[0]]
+
+
+def problem_of(folder, *rows, **options):
+    with pytest.raises(UserError) as raised:
+        read(folder, rows, **options)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "messages"),
+    [
+        (GOOD, [user("Say a."), assistant("a")]),
+        (GOOD | {"input": "b"}, [user("Say a.") | {"input": "b"}, assistant("a")]),
+        (GOOD | {"input": ""}, [user("Say a."), assistant("a")]),
+        (GOOD | {"input": " \n"}, [user("Say a."), assistant("a")]),
+        (GOOD | {"input": None, "system": None}, [user("Say a."), assistant("a")]),
+        (GOOD | {"input": float("nan")}, [user("Say a."), assistant("a")]),
+        (GOOD | {"id": 7, "text": "all"}, [user("Say a."), assistant("a")]),
+        (GOOD | {"system": "Be brief."},
+         [{"role": "system", "content": "Be brief."}, user("Say a."), assistant("a")]),
+        (GOOD | {"output": 3}, [user("Say a."), assistant("3")]),
+        (GOOD | {"output": 0}, [user("Say a."), assistant("0")]),
+        (GOOD | {"output": False}, [user("Say a."), assistant("False")]),
+        ({"prompt": "q", "completion": "a"}, [user("q"), assistant("a")]),
+        ({"messages": [user("q"), assistant("a")]}, [user("q"), assistant("a")]),
+        ({"messages": [user("q"), assistant("a")] * 2}, [user("q"), assistant("a")] * 2),
+        ({"messages": [{"role": "system", "content": ""}, user("q"), assistant("a")]},
+         [{"role": "system", "content": ""}, user("q"), assistant("a")]),
+        ({"messages": [user("q"), assistant("a")], "prompt": "no"}, [user("q"), assistant("a")]),
+    ],
+    ids=[
+        "alpaca", "input", "empty-input", "blank-input", "null-input", "nan-input", "more-columns",
+        "system", "number", "zero", "false", "prompt", "messages", "turns", "no-system",
+        "messages-first",
+    ],
+)  # fmt: skip
+def test_a_row_becomes_messages(row, messages, here):
+    assert messages_of(here, row) == [messages]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (GOOD | {"output": ""}, "output is empty"),
+        (GOOD | {"output": " "}, "output is empty"),
+        (GOOD | {"output": None}, "output is empty"),
+        (GOOD | {"output": float("nan")}, "output is empty"),
+        (GOOD | {"output": ["a"]}, "output is list, not text"),
+        (GOOD | {"output": {"a": [{}]}}, "output is dict, not text"),
+        (GOOD | {"instruction": LONE}, "instruction has half a character (a lone surrogate)"),
+        ({"instruction": "Say a."}, "the last turn has no answer"),
+        ({"other": "Say a."}, "no known columns among other"),
+        ({"messages": "hello"}, "messages is not a list of {role, content}"),
+        ({"messages": [["user", "q"]]}, "messages is not a list of {role, content}"),
+        ({"messages": []}, "no user message"),
+        ({"messages": [user("q")]}, "the last turn has no answer"),
+        ({"messages": [assistant("a")]}, "turn 1 is the assistant's, expected the user's"),
+        ({"messages": [user("q"), user("q")]}, "turn 2 is the user's, expected the assistant's"),
+        ({"messages": [user("q"), {"role": "system", "content": "s"}, assistant("a")]},
+         "a system message stands behind others"),
+        ({"messages": [{"role": "tool", "content": "x"}]},
+         "role 'tool' is not system, user or assistant"),
+        ({"messages": [{"content": "x"}]}, "role None is not system, user or assistant"),
+        ({"messages": [{"role": "x" * 99}]},
+         "role 'xxxxxxxxxxxx...xxxxxxxxxxxxx' is not system, user or assistant"),
+        ({"messages": [user(None)]}, "content is empty"),
+        ({"messages": [user([{"type": "text"}])]}, "content is list, not text"),
+    ],
+    ids=lambda case: case if isinstance(case, str) else "",
+)  # fmt: skip
+def test_a_row_that_cannot_be_learned_is_dropped_with_its_reason(row, reason, here):
+    conversations, ledger = read(here, [GOOD, row, GOOD])
+    assert [c.where for c in conversations] == ["rows.jsonl:1", "rows.jsonl:3"]
+    assert ledger.dropped == [("rows.jsonl:2", reason)]
+    assert (ledger.read, ledger.kept) == (3, 2)
+
+
+def test_the_account_of_rows_adds_up_and_is_short(here):
+    bad = [GOOD | {"output": [0] * n} for n in range(4)] + [GOOD | {"output": ""}] * 3
+    roles = [{"messages": [{"role": f"role {n}", "content": "x"}]} for n in range(9)]
+    _, ledger = read(here, [GOOD, *bad, *roles, GOOD])
+    assert ledger.read == ledger.kept + len(ledger.dropped) == 18
+    assert ledger.reasons()["output is list, not text"] == 4
+    assert sum(ledger.reasons().values()) == len(ledger.dropped)
+    lines = ledger.lines()
+    assert lines[0] == "18 rows read from rows.jsonl, 2 to train on"
+    assert lines[1] == "4 dropped: output is list, not text (first: rows.jsonl:2)"
+    assert lines[-1] == "6 dropped for 6 other reasons"
+    assert len(lines) == 7
+
+
+def test_a_plugin_that_drops_a_row_is_named(here):
+    (here / "short.py").write_text(
+        "def map_messages(messages):\n"
+        "    return messages if len(messages[0]['content']) < 9 else None\n"
+    )
+    _, ledger = read(here, [GOOD, GOOD | {"instruction": "Say a, please."}], plugin=("short.py",))
+    assert ledger.dropped == [("rows.jsonl:2", "dropped by plugin short.py")]
+
+
+def test_what_plugins_leave_is_checked_again(here):
+    (here / "cut.py").write_text("def map_messages(messages):\n    return messages[:1]\n")
+    problem = problem_of(here, GOOD, plugin=("cut.py",))
+    assert "after map_messages of plugins: the last turn has no answer" in problem
+
+
+def test_data_without_one_usable_row_says_why(here):
+    problem = problem_of(here, GOOD | {"output": ""}, GOOD | {"output": []})
+    assert problem.splitlines() == [
+        "rows.jsonl: no row can be used.",
+        "1 dropped: output is empty (first: rows.jsonl:1)",
+        "1 dropped: output is list, not text (first: rows.jsonl:2)",
+    ]
+
+
+def test_missing_columns_are_named_with_the_flag_that_mends_it(here):
+    assert problem_of(here, {"question": "q", "reply": "a"}) == (
+        "rows.jsonl has the columns question, reply; expected messages or instruction + output or "
+        "prompt + completion. Name yours with --map instruction=COLUMN --map output=COLUMN."
+    )
+    assert problem_of(here, {"prompt": "q", "reply": "a"}).endswith(
+        "Name yours with --map completion=COLUMN."
+    )
+    assert "has the columns (none);" in problem_of(here, {})
+
+
+@pytest.mark.parametrize(
+    ("row", "pairs", "messages"),
+    [
+        ({"q": "q", "r": "a"}, "instruction=q output=r", [user("q"), assistant("a")]),
+        ({"q": "q", "prompt": "x", "completion": "a"}, "prompt=q", [user("q"), assistant("a")]),
+        (GOOD | {"input": "b"}, "instruction=input", [user("b"), assistant("a")]),
+        (GOOD, "instruction=output output=instruction", [user("a"), assistant("Say a.")]),
+        ({"text": "t"}, "prompt=text completion=text", [user("t"), assistant("t")]),
+    ],
+    ids=["both", "over-a-column-there", "input-moves", "swapped", "one-column-twice"],
+)  # fmt: skip
+def test_columns_are_renamed_by_map(row, pairs, messages, here):
+    pairs = tuple(tuple(pair.split("=")) for pair in pairs.split())
+    assert messages_of(here, row, map=pairs) == [messages]
+
+
+def test_a_mapped_column_that_is_not_there_is_suggested(here):
+    assert problem_of(here, GOOD | {"context": "b"}, map=(("input", "contxt"),)) == (
+        "--map input=contxt: rows.jsonl has no column 'contxt'. Did you mean 'context'? "
+        "Its columns: instruction, output, context."
+    )
+
+
+def test_a_question_needs_no_answer_and_keeps_one_that_is_there(here):
+    rows = [{"instruction": "q"}, GOOD, GOOD | {"output": None}]
+    asked = messages_of(here, *rows, answered=False)
+    assert asked == [[user("q")], [user("Say a."), assistant("a")], [user("Say a.")]]
+
+
+def test_csv_and_parquet_cells_become_the_same_conversations(here):
+    table = {"instruction": ["q", "r"], "input": [None, "i"], "output": ["1", "2"]}
+    parquet.write_table(pyarrow.table(table), "a.parquet")
+    (here / "a.csv").write_text("instruction,input,output\r\nq,,1\r\nr,i,2\r\n")
+    kept = []
+    for name in ("a.csv", "a.parquet"):
+        config = TrainConfig(dataset=name)
+        kept.append(read_conversations(name, config, load_plugins(config)))
+    assert kept[0][1].fingerprint == kept[1][1].fingerprint
+    assert [len(conversations) for conversations, _ in kept] == [2, 2]
+
+
+def test_the_fingerprint_changes_with_data_and_with_its_order(here):
+    other = GOOD | {"output": "b"}
+    prints = {read(here, rows)[1].fingerprint for rows in ([GOOD, other], [other, GOOD], [GOOD])}
+    assert len(prints) == 3
+
+
+def test_an_unknown_dataset_is_suggested(here):
+    (line,) = refused(train, "--dataset", "sentimant")
+    assert line == "No dataset named 'sentimant'. Did you mean 'sentiment'? Available: sentiment."
+
+
+def test_a_hub_id_that_cannot_be_reached_says_how_to_go_on(offline, here):
+    done = run_script("train.py", "--dataset", "tatsu-lab/alpaca", cwd=here, code=2, env=offline)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: The dataset 'tatsu-lab/alpaca' is no file here and cannot be")
+    assert line.endswith("Give a local copy: --dataset my.jsonl.")
+    assert [path for path in here.rglob("*") if path.suffix in (".parquet", ".json")] == []

@@ -1,0 +1,182 @@
+"""Rows of every kind of file know where they stand, and a broken file says where it breaks."""
+
+import json
+import os
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from threetoe.catalog import named_files
+from threetoe.errors import UserError
+from threetoe.rows import read_source
+
+
+def rows_of(path, text, split="train"):
+    """The rows of a file with this text (or these bytes), the file's folder taken off."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return [
+        (where.removeprefix(f"{path.parent}/"), row) for where, row in read_source(str(path), split)
+    ]
+
+
+def problem_of(path, text, split="train"):
+    """What is said of a broken file, its folder taken off."""
+    with pytest.raises(UserError) as raised:
+        rows_of(path, text, split)
+    (problem,) = raised.value.problems
+    assert "\n" not in problem
+    return problem.replace(f"{path.parent}/", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rows"),
+    [
+        ("a.json", '[{"q": 1}, {"q": 2}]', [("a.json:1", {"q": 1}), ("a.json:1", {"q": 2})]),
+        ("a.json", '[\n{"q": 1,\n"r": 2},\n\n {"q": 3}\n]\n',
+         [("a.json:2", {"q": 1, "r": 2}), ("a.json:5", {"q": 3})]),
+        ("a.json", '\n\n[{"q": "[,]"}]', [("a.json:3", {"q": "[,]"})]),
+        ("a.json", '\ufeff[{"q": "é"}]', [("a.json:1", {"q": "é"})]),
+        ("a.JSON", '[{"q": null}]', [("a.JSON:1", {"q": None})]),
+        ("a.jsonl", '{"q": 1}\r\n\r\n{"q": 2}', [("a.jsonl:1", {"q": 1}), ("a.jsonl:3", {"q": 2})]),
+        ("a.jsonl", '\ufeff{"q": "\u2028"}\n', [("a.jsonl:1", {"q": "\u2028"})]),
+        ("a.csv", "q,r\n1,\n", [("a.csv:2", {"q": "1", "r": ""})]),
+        ("a.csv", "\ufeffq,r\r\n1,2\r\n3,4\r\n",
+         [("a.csv:2", {"q": "1", "r": "2"}), ("a.csv:3", {"q": "3", "r": "4"})]),
+        ("a.csv", 'q,r\n"a\nb\nc",2\n3,4\n',
+         [("a.csv:2", {"q": "a\nb\nc", "r": "2"}), ("a.csv:5", {"q": "3", "r": "4"})]),
+        ("a.csv", '\n"a\nb",r\n\n\n1,"say ""hi"", do"\n',
+         [("a.csv:6", {"a\nb": "1", "r": 'say "hi", do'})]),
+        ("a.tsv", "q\tr\na, b\tc\n", [("a.tsv:2", {"q": "a, b", "r": "c"})]),
+    ],
+    ids=[
+        "json-one-line", "json-rows-over-lines", "json-late-start", "json-bom", "json-upper-case",
+        "jsonl-crlf", "jsonl-bom-line-separator", "csv-empty-cell", "csv-bom-crlf",
+        "csv-quoted-newlines", "csv-blank-lines", "tsv",
+    ],
+)  # fmt: skip
+def test_rows_come_with_the_line_that_they_start_on(name, text, rows, tmp_path):
+    assert rows_of(tmp_path / name, text) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("a.json", "", "a.json is empty: it holds no rows."),
+        ("a.json", " \n", "a.json is empty: it holds no rows."),
+        ("a.json", "[]", "a.json is empty: it holds no rows."),
+        ("a.jsonl", "\n\n", "a.jsonl is empty: it holds no rows."),
+        ("a.csv", "", "a.csv is empty: it holds no rows."),
+        ("a.csv", "q,r\n", "a.csv is empty: it holds no rows."),
+        ("a.json", '[{"q": 1},\n{"q": }]', "a.json:2: broken JSON: Expecting value."),
+        ("a.json", '[{"q": 1}\n{"q": 2}]', "a.json:2: broken JSON: expected ',' or ']' after a"),
+        ("a.json", '[{"q": 1},\n\n', "a.json:3: broken JSON: Expecting value."),
+        ("a.json", '[{"q": 1}]\n]', "a.json:2: broken JSON: more text after the list's ']'."),
+        ("a.json", '[{"q": "a\nb"}]', "a.json:1: broken JSON: Invalid control character at."),
+        ("a.json", "[1]", "a.json:1: a row is an object with columns, not int."),
+        ("a.json", "[" * 99999, "a.json:1: broken JSON: maximum recursion depth exceeded"),
+        ("a.json", f'[\n{{"q": {"9" * 5000}}}]', "a.json:2: broken JSON: Exceeds the limit"),
+        ("a.json", '\n{"q": 1}\n{"q": 2}', "a.json:2: a .json file holds a list of rows"),
+        ("a.jsonl", '{"q": 1}\n{"q":\n1}', "a.jsonl:2: broken JSON: Expecting value."),
+        ("a.jsonl", '[{"q": 1}]', "a.jsonl:1: a row is an object with columns, not list."),
+        ("a.jsonl", "\n" + "[" * 99999, "a.jsonl:2: broken JSON: maximum recursion depth exceeded"),
+        ("a.csv", "q,r\n1,2\n1,2,3\n",
+         "a.csv:3: has 3 cells, the header 2; quote texts with a comma in them."),
+        ("a.tsv", 'q\tr\n"1\n"\t2\n1\n',
+         "a.tsv:4: has 1 cells, the header 2; quote texts with a tab in them."),
+        ("a.csv", 'q,r\n1,"2\n3,4\n', "a.csv:2: broken quotes: unexpected end of data"),
+        ("a.csv", 'q,r\n1,"a"b\n', "a.csv:2: broken quotes: ',' expected after '\"'"),
+        ("a.csv", "q,r,q\n1,2,3\n", "a.csv:1: the header has the column 'q' twice; rename one."),
+        ("a.csv", b"q,r\n\xff\xfe,2\n", "a.csv: not UTF-8 at byte 4; save it as UTF-8."),
+        ("a.json", "[]".encode("utf-16"), "a.json: not UTF-8 at byte 0; save it as UTF-8."),
+        ("a.parquet", b"PAR1 and no more", "a.parquet: not parquet, or cut short:"),
+        ("a.parquet", b"", "a.parquet: not parquet, or cut short: Parquet file size is 0 bytes"),
+        ("a.txt", "q", "a.txt: the name does not end in one of .json, .jsonl, .csv, .tsv"),
+        ("a.yaml", "", "a.yaml: a dataset has lines such as 'train: rows.jsonl'."),
+        ("a.yaml", "license: none\ntrian: a.csv",
+         "No split of a named 'train'. Did you mean 'trian'? Available: trian."),
+        ("a.yaml", "train: [a.csv]",
+         "a.yaml: 'train' names a file, such as rows.jsonl, not ['a.csv']."),
+        ("a.yaml", "train: row.csv", "No such file: row.csv. Did you mean 'rows.csv'?"),
+        ("a.yaml", "train: {", "a.yaml:1: not YAML:"),
+    ],
+    ids=lambda case: case if isinstance(case, str) and case.startswith("a.") else "",
+)  # fmt: skip
+def test_a_broken_file_says_what_is_wrong_and_where(name, text, problem, tmp_path):
+    (tmp_path / "rows.csv").write_text("q\n1\n")
+    assert problem_of(tmp_path / name, text).startswith(problem)
+
+
+def test_parquet_rows_are_numbered(tmp_path):
+    table = pyarrow.table({"q": ["a", None], "m": [[{"role": "user"}], []]})
+    parquet.write_table(table, tmp_path / "a.parquet", row_group_size=1)
+    assert read_source(str(tmp_path / "a.parquet"), "train") == [
+        (f"{tmp_path}/a.parquet: row 1", {"q": "a", "m": [{"role": "user"}]}),
+        (f"{tmp_path}/a.parquet: row 2", {"q": None, "m": []}),
+    ]
+
+
+@pytest.mark.parametrize("place", [4, -12], ids=["in-its-data", "at-its-end"])
+def test_parquet_that_is_damaged_is_refused(place, tmp_path):
+    parquet.write_table(pyarrow.table({"q": ["abc" * 99] * 99}), tmp_path / "whole.parquet")
+    damaged = bytearray((tmp_path / "whole.parquet").read_bytes())
+    damaged[place : place + 8] = b"\xff" * 8
+    assert "a.parquet" in problem_of(tmp_path / "a.parquet", bytes(damaged))
+
+
+def test_a_recipe_of_ones_own_names_a_file_beside_it_for_each_split(tmp_path):
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "one.csv").write_text("q\n1\n")
+    (tmp_path / "two.jsonl").write_text('{"q": 2}')
+    recipe = "description: mine\nlicense: none\ntrain: rows/one.csv\ntest: two.jsonl\n"
+    assert rows_of(tmp_path / "mine.yaml", recipe) == [("rows/one.csv:2", {"q": "1"})]
+    assert rows_of(tmp_path / "mine.yaml", recipe, "test") == [("two.jsonl:1", {"q": 2})]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_bundled_dataset_is_a_recipe_too(split):
+    rows = read_source(str(named_files("datasets")["sentiment"]), split)
+    assert {tuple(row) for _, row in rows} == {("instruction", "input", "output")}
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("rows.json", "No such file: rows.json. Did you mean 'rows.jsonl'?"),
+        ("deep/rows.jsonl", "No such file: deep/rows.jsonl. There is no folder deep."),
+        ("./rows", "No such file: rows. Did you mean 'rows.jsonl'?"),
+        ("/no/where", "No such file: /no/where. There is no folder /no."),
+        ("mine.yaml", "No such file: mine.yaml."),
+        ("folder", "The dataset 'folder' is a folder; name one of its files."),
+        ("folder.json", "The dataset 'folder.json' is a folder; name one of its files."),
+    ],
+)
+def test_a_source_that_is_no_file_is_refused(source, problem, here):
+    (here / "rows.jsonl").write_text("")
+    (here / "folder").mkdir()
+    (here / "folder.json").mkdir()
+    with pytest.raises(UserError) as raised:
+        read_source(source, "train")
+    assert str(raised.value) == problem
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "memory.json").symlink_to("/proc/self/mem")
+    with pytest.raises(UserError, match="memory.json cannot be read: Input/output error."):
+        read_source(str(tmp_path / "memory.json"), "train")
+
+
+def test_a_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.csv").write_text("q\n1\n")
+    assert [row for _, row in read_source("~/a.csv", "train")] == [{"q": "1"}]
+
+
+def test_a_plain_word_is_no_source_of_rows(here):
+    assert read_source("sentimant", "train") is None
+
+
+def test_a_file_wins_over_a_hub_id_of_the_same_name(here):
+    (here / "owner").mkdir()
+    (here / "owner" / "rows.json").write_text(json.dumps([{"q": 1}]))
+    assert read_source(os.path.join("owner", "rows.json"), "train")[0][1] == {"q": 1}
