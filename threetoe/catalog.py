@@ -1,5 +1,6 @@
 """Finds what ships with the package: templates, datasets and the embedded model."""
 
+import json
 from pathlib import Path
 
 from threetoe.errors import UserError, first_line, no_such_file
@@ -17,13 +18,14 @@ def named_files(kind: str) -> dict[str, Path]:
 
 
 def read_yaml(path: Path):
-    """What a YAML file holds; UserError with file and line when it is not YAML."""
+    """What a YAML or JSON file holds; UserError with file and line when it is not YAML."""
     import yaml
 
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except FileNotFoundError:
-        raise no_such_file(Path(path)) from None
+        raise no_such_file(path) from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -59,8 +59,8 @@ def no_such_file(path: Path) -> UserError:
     if not path.parent.is_dir():
         return UserError(f"No such file: {path}. There is no folder {path.parent}.")
     nearby = [file.name for file in path.parent.iterdir() if file.is_file()]
-    close = [name for name in nearby if Path(name).stem == path.name]
-    close += difflib.get_close_matches(path.name, nearby, n=1, cutoff=0.6)
+    alike = [n for n in nearby if difflib.get_close_matches(path.stem, [Path(n).stem], cutoff=0.6)]
+    close = difflib.get_close_matches(path.name, alike, n=1, cutoff=0)
     hint = f" Did you mean '{path.with_name(close[0])}'?" if close else ""
     return UserError(f"No such file: {path}.{hint}")
 

@@ -4,16 +4,15 @@ import errno
 import os
 from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 
 import click
 from click.core import ParameterSource, iter_params_for_processing
 
-from threetoe.catalog import read_yaml
-from threetoe.config import Pair, Words
+from threetoe.config_file import read_config
 from threetoe.errors import Failure, UserError, did_you_mean
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+NO_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR)
 
 
 def command(config_class):
@@ -50,6 +49,8 @@ def run_reporting_errors(function, config) -> None:
     except Failure as error:
         fail([str(error)], 1)
     except OSError as error:
+        if error.errno in NO_PATH:
+            fail([f"{error.strerror}: {error.filename}"], 2)
         if error.errno not in NO_ROOM:
             raise
         fail([f"{error.strerror}: {error.filename or 'the output'}. What was saved stays."], 1)
@@ -77,8 +78,10 @@ def as_param(f) -> click.Parameter:
     if metadata.pop("argument", False):
         return click.Argument([f.name], required=False)
     flag = "--" + f.name.replace("_", "-")
-    if f.default not in (None, (), False):
-        metadata.update({"default": f.default, "show_default": True} | metadata)
+    if isinstance(metadata.get("show_default"), str):
+        metadata["help"] += f"  [default: {metadata.pop('show_default')}]"
+    elif f.default is not None and f.default is not False and f.default != ():
+        metadata = {"default": f.default, "show_default": True} | metadata
     if isinstance(metadata["type"], (click.types.IntParamType, click.types.FloatParamType)):
         metadata["metavar"] = "N"
     if switch:
@@ -101,53 +104,6 @@ def config_option() -> click.Option:
     )
     option.group = "Plugins"
     return option
-
-
-def read_config(context, param, path):
-    """Make a YAML file's values the defaults of this call, so that click checks them as flags."""
-    if path is None:
-        return
-    try:
-        values = read_yaml(Path(path)) or {}
-    except UserError as error:
-        raise click.BadParameter(str(error), context, param) from error
-    if isinstance(values, dict) and "options" in values and "threetoe" in values:
-        values = values["options"]  # a run.json: the options of that run
-    if not isinstance(values, dict):
-        raise click.BadParameter(f"{path} holds no 'option: value' lines.", context, param)
-    known = {p.name: p for p in context.command.params if p.name != "config"}
-    context.default_map, context.meta["config"] = {}, path
-    for key, value in values.items():
-        name = {"plugins": "plugin"}.get(key, str(key).replace("-", "_"))
-        if name not in known:
-            context.meta["problems"].append(
-                f"{path}: no option named '{key}'.{did_you_mean(name, known)}"
-            )
-        elif value is not None:
-            try:
-                context.default_map[name] = as_typed(known[name], value)
-            except UserError as error:
-                context.meta["problems"].append(f"{path}: '{key}': {error}.")
-
-
-def as_typed(param, value):
-    """A YAML value as it would be typed behind its flag, so that click checks both alike."""
-    is_pair = isinstance(param.type, Pair)
-    if isinstance(value, dict) and is_pair:
-        value = list(value.items())  # map: {instruction: question}
-    if isinstance(value, list) and not (param.multiple or isinstance(param.type, Words)):
-        raise UserError("one value is expected, not a list")
-    values = value if isinstance(value, list) else [value]
-    if is_pair:
-        values = ["=".join(map(as_word, v)) if isinstance(v, (list, tuple)) else v for v in values]
-    words = [as_word(each) for each in values]
-    return words if param.multiple else ",".join(words)
-
-
-def as_word(value) -> str:
-    if value is None or isinstance(value, (list, dict)):
-        raise UserError(f"a text or a number is expected, not {type(value).__name__}")
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def no_option(flag: str, known) -> str:

@@ -148,7 +148,7 @@ def find_template(name: str, known: dict[str, Path]) -> Template:
     short = name.lstrip("# ").lower()
     if short not in known:
         raise unknown("template", name, known)
-    return read_template(known[short])
+    return read_template(Path(known[short]))
 
 
 def read_template(path: Path) -> Template:
@@ -161,6 +161,7 @@ def read_template(path: Path) -> Template:
         raise UserError(*(f"{path}: {problem}" for problem in problems))
     roles = dict(values["roles"])
     roles.setdefault("user_with_input", roles["user"].replace("{content}", "{content}\n\n{input}"))
+    values.setdefault("system_with_input", values.get("system", ""))
     return from_dict({**values, "name": path.stem, "roles": roles})
 
 
@@ -202,12 +203,16 @@ def problems_of_role(role: str, text):
     if not isinstance(text, str):
         yield f"roles: '{role}' is {type(text).__name__}, not text; put it in quotes."
         return
+    if "\\n" in text:
+        yield f"roles: '{role}' has a backslash and an n; in YAML a line break needs double quotes."
     found = SLOT.findall(text)
     for slot in SLOTS[role]:
         if found.count(slot) != 1:
             yield f"roles: '{role}' has {{{slot}}} {found.count(slot)} times; it must stand once."
     for slot in set(found) - set(SLOTS[role]):
-        yield f"roles: '{role}' has an unknown slot {{{slot}}}.{did_you_mean(slot, SLOTS[role])}"
+        hint = did_you_mean(slot, ["content", "input", "eos"])
+        hint = " It belongs in 'user_with_input'." if slot == "input" else hint
+        yield f"roles: '{role}' has an unknown slot {{{slot}}}.{hint}"
     if role == "assistant" and found.count("content") == found.count("eos") == 1:
         if not text.partition("{content}")[2].startswith("{eos}"):
             yield "roles: 'assistant' needs {eos} right after {content}, or answers never end."
