@@ -80,9 +80,7 @@ def make_rows(per_label, rng, taken):
             for _ in range(per_label):
                 text = new_sentence(language, mood, rng, taken)
                 taken.add(text)
-                rows.append(
-                    {"instruction": INSTRUCTION[language], "input": text, "output": label}
-                )
+                rows.append({"instruction": INSTRUCTION[language], "input": text, "output": label})
     rng.shuffle(rows)
     return rows
 

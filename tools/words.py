@@ -223,7 +223,9 @@ OPENERS = {
 TAILS = {
     "en": {
         "good": listed("and we were all thrilled; which made me very happy; and that made my day"),
-        "bad": listed("and we were all annoyed; which made me quite angry; and that spoiled my day"),
+        "bad": listed(
+            "and we were all annoyed; which made me quite angry; and that spoiled my day"
+        ),
         "plain": listed("as the sign says; or so I was told; just as before"),
     },
     "zh": {
