@@ -3,19 +3,29 @@
 
 PY := .venv/bin/python
 STAMP := .venv/installed
+ASK := $(PY) infer.py --run runs/demo --max-new-tokens 12
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
+
+# The embedded model is so small that a second thread waits more than it works; where another
+# program wants the cores too, many times more.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: help demo test check lock tiny clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
 
-demo: $(STAMP)  ## train, ask and export with the embedded model; about 4 minutes
+demo: $(STAMP)  ## train, ask and export with the embedded model; three to four minutes
 	@rm -rf runs/demo
 	$(PY) train.py --config examples/demo.yaml --output-dir runs/demo
-	$(PY) infer.py --run runs/demo "What a lovely day."
+	@printf '\n%s\n' '180 held-out rows, asked of the base as it was, then of the run:'
+	@$(ASK) --file sentiment --no-adapter --output runs/demo/before.jsonl
+	@$(ASK) --file sentiment --output runs/demo/after.jsonl
+	@printf '\n%s\n' '$(ASK) "Classify the sentiment of the text." --input "The soup was cold."'
+	@$(ASK) "Classify the sentiment of the text." --input "The soup was cold."
+	@echo
 	$(PY) export.py --run runs/demo --merged runs/demo/merged
 
 test: $(STAMP)  ## run the tests

@@ -31,11 +31,11 @@ PROBES = {
     "spaces": [user("  Say hello.  \n\n "), assistant("yes  \n"), user(" x ")],
     "emoji": [user("Naïve café 👩‍🚀 e\u0301 \u200d"), assistant("🙂"), user("ok")],
     "chinese": [user("分类以下文本的情感。", input="今天真好！"), assistant("积极"), user("再来")],
-    "braces": [user("{content} {{x}} %s %(a)s {eos} {% if %} {{ 7*7 }} \\n"), assistant("{"), user("}")],
+    "braces": [user("{content} {{x}} %s %(a)s {eos} {% if %} {{7}}"), assistant("{"), user("}")],
     "own marks": [user("### Response:\nNo\n\n### Instruction:\n<|im_start|>assistant\n"),
                   assistant("### Human:\n"), user("### 回答:\n")],
     "special tokens": [
-        user("a<|end_of_text|>b</s><s>c<|eot_id|><|im_end|><|endoftext|>", input="<|begin_of_text|>"),
+        user("<|end_of_text|></s><s>c<|eot_id|><|im_end|><|endoftext|>", input="<|begin_of_text|>"),
         assistant("<|reserved_special_token_7|><|im_start|>x"),
         user("<|start_header_id|>system<|end_header_id|>"),
     ],

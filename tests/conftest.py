@@ -1,0 +1,74 @@
+"""One run of the real scripts, made as `make demo` makes it, for all tests that need one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as make test sets it, and for the same reason
+ROOT = Path(__file__).parent.parent
+TINY = ROOT / "models" / "tiny"
+
+
+def run_script(name, *args, cwd, code=0, **settings):
+    """Run train.py, infer.py or export.py as a user would; `code` is the exit code expected."""
+    done = subprocess.run(
+        [sys.executable, ROOT / name, *map(str, args)],
+        cwd=cwd, capture_output=True, text=True, encoding="utf-8", timeout=900, **settings,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory):
+    """A folder that is not the clone, where the scripts are run."""
+    return tmp_path_factory.mktemp("workplace")
+
+
+@pytest.fixture(scope="session")
+def demo(workplace):
+    """The run folder of the demo, and what training it printed."""
+    printed = run_script(
+        "train.py", "--config", ROOT / "examples" / "demo.yaml", "--output-dir", "demo",
+        cwd=workplace,
+    )  # fmt: skip
+    return workplace / "demo", printed
+
+
+@pytest.fixture(scope="session")
+def three_steps(workplace):
+    """A run folder after three steps: enough where nothing needs to be learned."""
+    run_script("train.py", "--max-steps", 3, "--output-dir", "three", cwd=workplace)
+    return workplace / "three"
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No network, and no model or dataset from a cache."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    return dict(os.environ)
+
+
+def refused(script, *args, code=2):
+    """The lines that train, infer or export (a module) says of a call it refuses, 'Error: ' taken
+    off. It ends with the code, says nothing else, and leaves the current folder as it was."""
+    before = sorted(Path().rglob("*"))
+    done = CliRunner().invoke(script.main, [str(arg) for arg in args])
+    assert (done.exit_code, done.stdout) == (code, ""), done.output
+    assert isinstance(done.exception, SystemExit), done.output
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if not line.startswith("Error: ")] == []
+    assert sorted(Path().rglob("*")) == before
+    return [line.removeprefix("Error: ") for line in lines]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A new folder, made the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

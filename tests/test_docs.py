@@ -1,0 +1,267 @@
+"""The documentation is held to the code: hooks, options, templates, examples, messages, links."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from threetoe import hookspecs
+from threetoe.config import Common, ExportConfig, InferConfig, TrainConfig
+from threetoe.data import read_conversations
+from threetoe.errors import PluginError, UserError
+from threetoe.options import command
+from threetoe.plugins import load_plugins
+from threetoe.template import Marks, Piece, read_template
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
+PLUGIN_FILES = sorted((ROOT / "plugins").glob("*.py"))
+HOOKS = [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FOREIGN = {
+    "--no-deps",  # pip's
+    "--lora-rank",  # a mistake that docs/troubleshooting.md explains
+}
+HOME = "/home/me"  # stands in the docs for the folder of the reader's files
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def page(name):
+    return read(ROOT / "docs" / f"{name}.md")
+
+
+def blocks(text, language):
+    """The contents of the fenced blocks of a language."""
+    return [code for kind, code in FENCE.findall(text) if kind == language]
+
+
+def code_of(text):
+    """All code of a page: its fenced blocks, and what stands in backticks."""
+    inline = re.findall(r"`([^`]+)`", FENCE.sub("", text))
+    return "\n".join([*(code for _, code in FENCE.findall(text)), *inline])
+
+
+def cells(line):
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+
+
+def tables(text):
+    """Every table as its rows, each a list of cells."""
+    found = re.findall(r"(?:^\|.*\n)+", FENCE.sub("", text), re.MULTILINE)
+    return [[cells(line) for line in table.splitlines()] for table in found]
+
+
+def first_cells(text):
+    return {row[0].strip("`") for table in tables(text) for row in table}
+
+
+def headings(text):
+    return re.findall(r"^(#+) (.+)$", FENCE.sub("", text), re.MULTILINE)
+
+
+def anchors(text):
+    """The anchors that GitHub gives a page's headings."""
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for _, title in headings(text)}
+
+
+def flags():
+    """Every flag of the three scripts."""
+    found = {"--help"}
+    for config in (TrainConfig, InferConfig, ExportConfig):
+        for param in command(config)(print).params:
+            found |= {*param.opts, *param.secondary_opts}
+    return found
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_has_a_section_with_its_signature(hook):
+    signature = inspect.signature(getattr(hookspecs, hook))
+    assert f"\n### `{hook}{signature}`\n" in page("plugins")
+
+
+@pytest.mark.parametrize("path", [README, README_ZH], ids=["en", "zh"])
+def test_every_hook_script_and_template_stands_in_a_table_of_the_readme(path):
+    templates = {file.stem for file in (ROOT / "templates").glob("*.yaml")}
+    scripts = {file.name for file in ROOT.glob("*.py")}
+    assert {*HOOKS, *templates, *scripts} - first_cells(read(path)) == set()
+
+
+def test_every_hook_is_used_by_the_builtin_or_by_an_example():
+    hooks = load_plugins(Common(plugin=tuple(map(str, PLUGIN_FILES))))
+    assert [hook for hook in HOOKS if not users(hooks, hook)] == []
+
+
+@pytest.mark.parametrize("path", PLUGIN_FILES, ids=lambda path: path.stem)
+def test_an_example_plugin_fits_in_forty_lines_and_is_documented(path):
+    assert len(read(path).splitlines()) <= 40
+    (row,) = [row for table in tables(page("plugins")) for row in table if path.name in row[0]]
+    hooks = load_plugins(Common(plugin=(str(path),)))
+    used = {hook for hook in HOOKS if str(path) in users(hooks, hook)}
+    assert set(re.findall(r"`(\w+)`", row[2])) == used
+
+
+def users(hooks, hook):
+    """The names of the plugins that have this hook."""
+    return [impl.plugin_name for impl in getattr(hooks.hook, hook).get_hookimpls()]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_option_that_is_mentioned_exists(path):
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z0-9][a-z0-9-]*", code_of(read(path))))
+    assert mentioned - flags() - FOREIGN == set()
+
+
+def test_the_readmes_template_works(tmp_path):
+    (text,) = blocks(read(README), "yaml")
+    assert len(text.splitlines()) <= 10
+    path = tmp_path / "qa.yaml"
+    path.write_text(text, encoding="utf-8")
+    question = {"role": "user", "content": "Which colour?", "input": "The sky is blue."}
+    answer = {"role": "assistant", "content": "Blue."}
+    assert read_template(path).pieces([question, answer], Marks("<bos>", "<eos>", ())) == [
+        Piece(
+            "<bos>Answer in one sentence, from the text.\n\n"
+            "Question: Which colour?\nText: The sky is blue.\nAnswer:\n",
+            False,
+        ),
+        Piece("Blue.<eos>", True),
+        Piece("\n\n", False),
+    ]
+
+
+def test_the_readmes_plugin_works(tmp_path):
+    (code,) = blocks(read(README), "python")
+    assert len(code.splitlines()) <= 10
+    hooks = load_plugins(Common(plugin=(saved(tmp_path / "polite.py", code),)))
+    kept, short = ([{"role": "assistant", "content": text}] for text in ("Hello!", "?"))
+    assert hooks.chain("map_messages", "messages", kept, may_drop=True) == (kept, None)
+    assert hooks.chain("map_messages", "messages", short, may_drop=True)[0] is None
+    assert hooks.chain("map_reply", "reply", " Hi \n", messages=[])[0] == "Hi"
+
+
+def saved(path, code):
+    path.write_text(code, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("number", range(len(blocks(page("plugins"), "python"))))
+def test_an_example_in_the_page_on_plugins_loads(number, tmp_path):
+    code = blocks(page("plugins"), "python")[number]
+    load_plugins(Common(plugin=(saved(tmp_path / "example.py", code),)))
+
+
+def test_the_template_of_the_page_on_templates_shows_what_the_page_says(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(blocks(page("templates"), "yaml")[0], encoding="utf-8")
+    question = {"content": "Classify the sentiment of the text.", "input": "What a day!"}
+    messages = [{"role": "user", **question}, {"role": "assistant", "content": "Positive"}]
+    pieces = read_template(path).pieces(messages, Marks("<bos>", "<eos>", ()))
+    shown = "".join(f"⟦{text}⟧" if learned else text for text, learned in pieces)
+    assert shown.strip() == blocks(page("templates"), "text")[0].strip()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("{content}{eos}", "{content}\\n{eos}"),
+        ("Answer:\\n", "Answer: "),
+        ('user: "Question: {content}', 'user: "Question:'),
+        ('user: "Question: {content}', 'user: "Question: {content} {contents}'),
+        ("system:", "sytem:"),
+        ('["\\nQuestion:"]', '"Question:"'),
+        ('"Answer in one sentence."', "no"),
+        ('"Question and answer"', "Mine: yours"),
+    ],
+)
+def test_a_mistake_in_a_template_gets_the_message_of_the_docs(right, wrong, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = blocks(page("templates"), "yaml")[0]
+    saved(Path("mine.yaml"), text.replace(right, wrong, 1))
+    with pytest.raises(UserError) as raised:
+        read_template(Path("mine.yaml"))
+    messages = {row[0].strip("`") for table in tables(page("templates")) for row in table}
+    assert set(raised.value.problems) & messages
+
+
+BAD_PLUGINS = {
+    "misspelt": "def map_mesages(messages): ...",
+    "argument": "def map_messages(message): ...",
+    "default": "def map_reply(reply, config=None): ...",
+    "import": "import no_such_library",
+    "syntax": "def map_reply(reply)",
+    "exception": 'def map_messages(messages):\n    return messages[0]["contents"]',
+    "no return": 'def map_card(card):\n    card += "more"',
+    "taken": 'def register_templates():\n    return {"alpaca": "mine.yaml"}',
+}
+
+
+@pytest.mark.parametrize("code", BAD_PLUGINS.values(), ids=BAD_PLUGINS)
+def test_a_mistake_in_a_plugin_gets_the_message_of_the_docs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved(Path("bad.py"), code + "\n")
+    with pytest.raises((UserError, PluginError)) as raised:
+        hooks = load_plugins(Common(plugin=("bad.py",)))
+        hooks.merge("register_templates")
+        hooks.chain("map_messages", "messages", [{"role": "user", "content": "Hi"}])
+        hooks.chain("map_card", "card", "# Card", folder=tmp_path)
+    message = str(raised.value).replace(str(tmp_path.resolve()), HOME)
+    assert message in "".join(blocks(page("plugins"), "text")).splitlines()
+
+
+DATA = {
+    "columns": ("my.json", '[{"question": "a", "reply": "b"}]', ()),
+    "map": ("my.csv", "question,reply\na,b\n", (("instruction", "questoin"),)),
+    "json": ("my.json", '[{"prompt": "a"},\n {"prompt": "a" "completion": "b"}]', ()),
+    "not a list": ("my.json", '{"prompt": "a"}\n{"prompt": "b"}', ()),
+    "cells": ("my.csv", "prompt,completion\na,b,c\n", ()),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "pairs"), DATA.values(), ids=DATA)
+def test_a_mistake_in_data_gets_the_message_of_the_docs(name, text, pairs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved(Path(name), text)
+    config = TrainConfig(map=pairs)
+    with pytest.raises(UserError) as raised:
+        read_conversations(name, config, load_plugins(config))
+    documented = [block.strip() for block in blocks(page("troubleshooting"), "text")]
+    assert str(raised.value) in documented
+
+
+def test_the_account_of_rows_reads_as_in_the_docs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        '{"instruction": "a", "output": "b"}',
+        '{"question": "a", "reply": "b"}',
+        '{"instruction": "c", "output": ""}',
+        '{"instruction": "d", "output": 5}',
+        '{"messages": [{"role": "assistant", "content": "x"}]}',
+    ]
+    saved(Path("mixed.jsonl"), "\n".join(rows))
+    _, ledger = read_conversations("mixed.jsonl", TrainConfig(), load_plugins(TrainConfig()))
+    assert "\n".join(ledger.lines()) == blocks(page("datasets"), "text")[0].strip()
+
+
+def test_the_chinese_readme_has_the_shape_of_the_english_one():
+    english, chinese = read(README), read(README_ZH)
+    assert [level for level, _ in headings(chinese)] == [level for level, _ in headings(english)]
+    assert FENCE.findall(chinese) == FENCE.findall(english)
+    assert shapes(chinese) == shapes(english)
+
+
+def shapes(text):
+    return [[len(row) for row in table] for table in tables(text)]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_local_links_lead_somewhere(path):
+    links = re.findall(r"\]\((?!\w+://)([^)#]*)(?:#([^)]*))?\)", FENCE.sub("", read(path)))
+    for name, anchor in links:
+        target = path.parent / name if name else path
+        assert target.exists(), name
+        assert not anchor or anchor in anchors(read(target)), anchor

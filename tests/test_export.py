@@ -1,0 +1,117 @@
+"""export.py, run for real: adapters and merged checkpoints, and a push over the Hub's protocol."""
+
+import json
+
+import pytest
+from conftest import TINY, run_script
+from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
+
+from threetoe import run as runs
+
+
+@pytest.fixture(scope="session")
+def exported(demo, workplace):
+    """The demo's adapter and merged checkpoint, exported in one call."""
+    run_script(
+        "export.py", "--run", "demo", "--adapter", "demo/an-adapter", "--merged", "demo/merged",
+        cwd=workplace,
+    )  # fmt: skip
+    return workplace / "demo"
+
+
+def test_the_merged_checkpoint_answers_in_plain_transformers_token_for_token(exported, workplace):
+    """Loaded without unsloth, peft or our code, and asked with its own chat template."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    run_script(
+        "infer.py", "--run", "demo", "--file", "sentiment", "--max-new-tokens", 12,
+        "--batch-size", 1, "--output", "demo/answers.jsonl", cwd=workplace,
+    )  # fmt: skip
+    path = exported / "answers.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    path.unlink()
+    tokenizer = AutoTokenizer.from_pretrained(exported / "merged")
+    model = AutoModelForCausalLM.from_pretrained(exported / "merged", dtype="auto")
+    for row in rows:
+        asked = tokenizer.apply_chat_template(
+            row["messages"], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        output = model.generate(**asked, max_new_tokens=12, do_sample=False)
+        answer = tokenizer.decode(output[0, asked["input_ids"].shape[1] :])
+        assert answer == row["answer"] + tokenizer.eos_token
+
+
+def test_exports_can_be_asked_like_runs(exported, workplace):
+    for name in ("an-adapter", "merged"):
+        done = run_script(
+            "infer.py", "Classify the sentiment of the text.", "--run", f"demo/{name}",
+            "--input", "The soup was cold and greasy.", cwd=workplace,
+        )  # fmt: skip
+        assert done.stdout == "Negative\n"
+
+
+def test_the_merged_config_is_16_bit_and_carries_the_stop_ids(exported):
+    _, run = runs.load(exported)
+    config = json.loads((exported / "merged" / "config.json").read_text())
+    assert config["dtype"] == "bfloat16"
+    assert "quantization_config" not in config
+    for values in (
+        config,
+        json.loads((exported / "merged" / "generation_config.json").read_text()),
+    ):
+        assert values["eos_token_id"] == run.stop_ids
+
+
+def test_the_base_is_not_touched_and_the_record_names_no_place(exported):
+    assert not list(TINY.glob("*.partial"))
+    text = (exported / "an-adapter" / "run.json").read_text()
+    assert str(exported.parent) not in text
+    assert not list(exported.glob("*.partial"))
+
+
+def test_an_existing_folder_is_refused_and_nothing_is_written(exported, workplace, tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").write_text("kept")
+    done = run_script(
+        "export.py", "--run", "demo", "--merged", tmp_path / "taken", "--push", "not-an-id",
+        "--format", "gguf=x", cwd=workplace, code=2,
+    )  # fmt: skip
+    for part in ("taken exists already", "user/model", "gguf"):
+        assert part in done.stderr
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["file"]
+
+
+def test_an_export_that_fails_leaves_nothing_behind(three_steps, workplace):
+    path = three_steps / "adapter_model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1000])
+    try:
+        done = run_script(
+            "export.py", "--run", "three", "--merged", "three/merged", cwd=workplace, code=2
+        )
+    finally:
+        path.write_bytes(whole)
+    assert "Traceback" not in done.stderr
+    assert not list(three_steps.glob("merged*"))
+
+
+def test_a_push_arrives_with_card_tokenizer_and_adapter(three_steps, workplace, hub):
+    done = run_script("export.py", "--run", "three", "--push", "ada/sentiment", cwd=workplace)
+    assert "pushed and checked" in done.stderr
+    files = hub.files("ada/sentiment")
+    assert {"README.md", "adapter_model.safetensors", "tokenizer.json", "run.json"} <= set(files)
+    assert (
+        files["adapter_model.safetensors"]
+        == (three_steps / "adapter_model.safetensors").read_bytes()
+    )
+    assert b"library_name: peft" in files["README.md"]
+
+
+def test_a_merged_export_is_what_is_pushed_when_both_are_asked_for(three_steps, workplace, hub):
+    run_script(
+        "export.py", "--run", "three", "--merged", "three/merged", "--push", "ada/merged",
+        cwd=workplace,
+    )  # fmt: skip
+    files = hub.files("ada/merged")
+    assert "model.safetensors" in files and "adapter_model.safetensors" not in files
+    assert b"library_name: transformers" in files["README.md"]

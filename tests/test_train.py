@@ -1,0 +1,122 @@
+"""train.py, run for real on the embedded model."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT, run_script
+
+from threetoe import run as runs
+
+
+def losses(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+
+
+def test_a_run_folder_holds_everything_and_nothing_else_appears(demo, workplace):
+    folder, _ = demo
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
+        "generation_config.json", "metrics.jsonl", "run.json", "tokenizer.json",
+        "tokenizer_config.json",
+    ]  # fmt: skip
+    others = {path.name for path in workplace.iterdir()} - {"demo", "three"}
+    assert others == set()
+
+
+def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):
+    _, printed = demo
+    assert printed.stdout == ""
+    assert "900 rows read from sentiment, 900 to train on" in printed.stderr
+    assert all(word not in printed.stderr for word in ("Warning", "Unsloth", "it/s", "\r"))
+    assert len(printed.stderr.splitlines()) == 5
+
+
+def test_the_loss_falls(demo):
+    folder, _ = demo
+    assert losses(folder)[-1] < losses(folder)[0] / 4
+
+
+def test_the_record_says_what_was_run(demo):
+    folder, _ = demo
+    _, run = runs.load(folder)
+    assert run.options["model"] == "tiny"
+    assert run.options["template"] == "alpaca"
+    assert run.data["read"] == run.data["trained"] == 900
+    assert run.data["learned_tokens"] < run.data["tokens"]
+    assert run.template_hash == run.the_template().hash()
+    assert {"torch", "transformers", "trl", "peft", "unsloth"} <= set(run.packages)
+
+
+def test_the_same_options_give_the_same_losses(three_steps, workplace):
+    options = three_steps / "run.json"
+    run_script("train.py", "--config", options, "--output-dir", "again", cwd=workplace)
+    again = workplace / "again"
+    assert losses(again) == losses(three_steps)
+    first, second = runs.load(three_steps)[1], runs.load(again)[1]
+    assert first.data == second.data
+    assert {**first.options, "output_dir": 0} == {**second.options, "output_dir": 0}
+
+
+def test_the_adapter_is_trained_in_fp32(three_steps):
+    from safetensors import safe_open
+
+    with safe_open(three_steps / "adapter_model.safetensors", "pt") as file:
+        kinds = {file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    assert kinds == {"F32"}
+
+
+def test_a_killed_run_looks_unfinished_and_can_be_started_again(tmp_path):
+    command = [sys.executable, ROOT / "train.py", "--max-steps", "500", "--output-dir", "killed"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    folder = tmp_path / "killed"
+    try:
+        deadline = time.monotonic() + 300
+        while not (folder / "metrics.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.jsonl", "run.partial.json"]
+    asked = run_script("infer.py", "Hi", "--run", folder, cwd=tmp_path, code=2)
+    assert "did not finish" in asked.stderr
+    run_script("train.py", "--max-steps", 1, "--output-dir", "killed", cwd=tmp_path)
+    assert len(losses(folder)) == 1
+    assert not (folder / "run.partial.json").exists()
+
+
+def test_preview_shows_rows_with_the_learned_part_marked_and_loads_no_model(tmp_path):
+    data = tmp_path / "my.json"
+    data.write_text(json.dumps([{"instruction": "Say {this}.", "output": "This."}]))
+    shown = run_script("train.py", "--dataset", data, "--preview", 1, cwd=tmp_path)
+    assert f"── {data}:1: " in shown.stdout
+    assert "### Response:\n⟦This.<|end_of_text|>⟧" in shown.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["my.json"]
+
+
+def test_rows_too_long_are_cut_and_rows_with_nothing_to_learn_dropped(tmp_path):
+    rows = [
+        {"prompt": "Hi", "completion": "Hello"},
+        {"prompt": "Hi", "completion": "word " * 300},
+        {"prompt": "word " * 300, "completion": "Hello"},
+    ]
+    data = tmp_path / "my.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = run_script(
+        "train.py", "--dataset", data, "--template", "chatml", "--max-seq-length", 100,
+        "--dry-run", cwd=tmp_path,
+    )  # fmt: skip
+    assert f"3 rows read from {data}, 2 to train on" in shown.stderr
+    assert f"1 dropped: nothing to learn within --max-seq-length (first: {data}:3)" in shown.stderr
+    assert f"1 cut to fit (first: {data}:2)" in shown.stderr
+
+
+@pytest.mark.parametrize("learn_all", [False, True])
+def test_train_on_inputs_learns_every_token(learn_all, tmp_path):
+    flags = ["--train-on-inputs"] if learn_all else []
+    shown = run_script("train.py", "--dry-run", *flags, cwd=tmp_path)
+    assert ("100 % learned" in shown.stderr) == learn_all

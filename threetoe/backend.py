@@ -1,0 +1,276 @@
+"""The only file that imports unsloth: loads models, builds the trainer, generates answers.
+
+Unsloth must be imported before transformers, trl and peft. `prepare` does that, and keeps
+statistics off and the compile cache out of the current directory.
+"""
+
+import json
+import logging
+import os
+import tempfile
+import warnings
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+from threetoe.catalog import folder
+from threetoe.encode import with_cuts
+from threetoe.errors import UserError
+
+GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
+FIRST_WITH_CPU = "2026.10.9"
+TINY = "tiny"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "threetoe")
+
+
+def prepare() -> None:
+    """Import unsloth, quietly; UserError when it is missing or too old for this machine."""
+    quieten()
+    try:
+        with chatter_hidden():
+            import unsloth  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name not in ("unsloth", "unsloth_zoo"):
+            raise
+        raise UserError(
+            'Unsloth is not installed: pip install -e ".[gpu]" beside a CUDA torch, or '
+            "pip install --no-deps -r requirements/cpu.txt on a CPU."
+        ) from error
+    except (NotImplementedError, RuntimeError) as error:
+        if has_gpu():
+            raise
+        from importlib.metadata import version
+
+        raise UserError(
+            f"Unsloth {version('unsloth')} needs a GPU, and none is found: pip install --no-deps "
+            f"unsloth=={FIRST_WITH_CPU} unsloth_zoo=={FIRST_WITH_CPU} runs on this CPU."
+        ) from error
+
+
+def quieten() -> None:
+    """Statistics off, caches out of the way, notices that a user cannot act on silenced."""
+    import torch  # noqa: F401  its import sets the log levels that are set here
+
+    os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(CACHE / "compiled"))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    warnings.simplefilter("ignore")
+    for name in ("torch", "torchao", "bitsandbytes", "transformers", "unsloth", "peft", "trl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def chatter_hidden():
+    """Hides what libraries print; when they fail, it is shown."""
+    import sys
+
+    said = StringIO()
+    try:
+        with redirect_stdout(said):
+            yield
+    except BaseException:
+        sys.stderr.write(said.getvalue())
+        raise
+
+
+def has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def default_model() -> str:
+    return GPU_MODEL if has_gpu() else TINY
+
+
+def location(model: str) -> str:
+    """What from_pretrained takes: the embedded model's folder for `tiny`, else the name."""
+    return str(folder("models") / TINY) if model == TINY else str(Path(model).expanduser())
+
+
+def load_tokenizer(source: str | Path):
+    """A model's or run's tokenizer, made to split at CUT; UserError when there is none."""
+    import transformers
+    from transformers import AutoTokenizer
+
+    transformers.logging.set_verbosity_error()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location(str(source)))
+    except (OSError, ValueError) as error:
+        raise UserError(cannot_load(source, error)) from error
+    if not tokenizer.is_fast:
+        raise UserError(f"--model {source}: has no fast tokenizer (tokenizer.json).")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # labels are masks by position, so EOS is kept
+    tokenizer.padding_side = "right"
+    return with_cuts(tokenizer)
+
+
+def cannot_load(model, error: Exception) -> str:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"{model} cannot be loaded: {reason} Name a local folder or another Hub id with --model."
+
+
+def load_model(config, adapter: Path | None):
+    """The 4-bit base with a new LoRA adapter, or with the adapter of a run folder.
+
+    An exported folder that holds merged weights instead is loaded as it is, in 16 bits.
+    """
+    from transformers.utils.logging import disable_progress_bar
+    from unsloth import FastLanguageModel
+
+    disable_progress_bar()
+    checkpointing = {"true": True, "false": False}.get(config.use_gradient_checkpointing, "unsloth")
+    base = location(config.model)
+    merged = adapter and not (adapter / "adapter_config.json").exists()
+    with tempfile.TemporaryDirectory() as scratch, chatter_hidden():
+        if adapter:
+            base = adapter if merged else adapter_with_base(adapter, base, Path(scratch))
+        try:
+            model, _ = FastLanguageModel.from_pretrained(
+                model_name=str(base),
+                max_seq_length=config.max_seq_length,
+                dtype=None,
+                load_in_4bit=config.load_in_4bit and not merged,
+                use_gradient_checkpointing=checkpointing,
+            )
+        except OSError as error:
+            raise UserError(cannot_load(config.model, error)) from error
+        if adapter:
+            return FastLanguageModel.for_inference(model)
+        return FastLanguageModel.get_peft_model(
+            model,
+            r=config.lora_r,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=list(config.target_modules),
+            bias="none",
+            use_gradient_checkpointing=checkpointing,
+            random_state=config.seed,
+            max_seq_length=config.max_seq_length,
+            temporary_location=str(CACHE / "buffers"),
+        )
+
+
+def adapter_with_base(adapter: Path, base: str, scratch: Path) -> Path:
+    """A view of an adapter folder whose config names where the base is on this machine."""
+    for path in adapter.iterdir():
+        if path.name != "adapter_config.json":
+            (scratch / path.name).symlink_to(path.resolve())
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
+    (scratch / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return scratch
+
+
+def training_arguments(config, output_dir: Path) -> dict:
+    """The keyword arguments of trl.SFTConfig; all that Unsloth would rewrite is set."""
+    from unsloth import is_bfloat16_supported
+
+    bf16 = bool(is_bfloat16_supported())
+    return {
+        "output_dir": str(output_dir),
+        "per_device_train_batch_size": config.per_device_train_batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.num_train_epochs or 1,
+        "max_steps": config.max_steps or -1,
+        "warmup_steps": config.warmup_steps,
+        "weight_decay": config.weight_decay,
+        "lr_scheduler_type": config.lr_scheduler_type,
+        "optim": config.optim,
+        "max_grad_norm": 1.0,
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "bf16": bf16,
+        "fp16": has_gpu() and not bf16,
+        "gradient_checkpointing": config.use_gradient_checkpointing != "false",
+        "max_length": config.max_seq_length,
+        "packing": False,
+        "padding_free": False,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "remove_unused_columns": False,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict):
+    """TRL's SFTTrainer over ready ids and labels, padded to the longest row of a batch."""
+    from datasets import Dataset
+    from transformers import DataCollatorForSeq2Seq, PrinterCallback
+    from trl import SFTConfig, SFTTrainer
+
+    columns = {
+        "input_ids": [row.input_ids for row in rows],
+        "attention_mask": [[1] * len(row.input_ids) for row in rows],
+        "labels": [row.labels for row in rows],
+    }
+    trained = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+    with chatter_hidden():
+        trainer = SFTTrainer(
+            model=model,
+            args=SFTConfig(**arguments),
+            train_dataset=Dataset.from_dict(columns),
+            processing_class=tokenizer,
+            data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8),
+            callbacks=list(callbacks.values()),
+        )
+    for name, parameter in model.named_parameters():
+        if name in trained:  # TRL casts QLoRA adapters to bf16, where steps of 2e-4 round away
+            parameter.data = trained[name]
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def save_adapter(model, tokenizer, target: Path, stops: list[int]) -> None:
+    """Adapter as safetensors, tokenizer, and a generation config with the trained stop ids."""
+    from transformers import GenerationConfig
+
+    model.save_pretrained(target)
+    (target / "README.md").unlink(missing_ok=True)  # PEFT's unfilled card; export writes ours
+    tokenizer.save_pretrained(target)
+    GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=stops,
+        pad_token_id=tokenizer.pad_token_id,
+    ).save_pretrained(target)
+
+
+def generate(model, tokenizer, prompts: list[list[int]], stops, stop_strings, config):
+    """New ids for prompts, answered in batches of similar length, shortest first.
+
+    Yields (index of the prompt, ids) as soon as a batch is done; ids end before the first stop
+    id. Without `config.adapter` the base answers.
+    """
+    import torch
+
+    tokenizer.padding_side = "left"
+    sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if config.temperature > 0:
+        sampling = {"do_sample": True, "temperature": config.temperature}
+    torch.manual_seed(config.seed)
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    for start in range(0, len(order), config.batch_size):
+        indices = order[start : start + config.batch_size]
+        batch = tokenizer.pad({"input_ids": [prompts[i] for i in indices]}, return_tensors="pt")
+        bare = nullcontext() if config.adapter else model.disable_adapter()
+        with torch.inference_mode(), chatter_hidden(), bare:
+            output = model.generate(
+                **batch.to(model.device),
+                max_new_tokens=config.max_new_tokens,
+                eos_token_id=stops,
+                pad_token_id=tokenizer.pad_token_id,
+                stop_strings=stop_strings or None,
+                tokenizer=tokenizer,
+                use_cache=True,
+                **sampling,
+            )
+        width = batch["input_ids"].shape[1]
+        for index, ids in zip(indices, output[:, width:].tolist(), strict=True):
+            ends = [place for place, token in enumerate(ids) if token in stops]
+            yield index, ids[: ends[0]] if ends else ids

@@ -1,0 +1,146 @@
+"""The inference flow: a run's own prompt, its stop ids and strings, only the answer printed."""
+
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from threetoe import backend
+from threetoe import run as runs
+from threetoe.config import InferConfig
+from threetoe.data import read_conversations
+from threetoe.encode import prompt_ids
+from threetoe.errors import Checks, UserError
+from threetoe.hooks import Hooks
+from threetoe.plugins import load_plugins
+
+
+class Question(NamedTuple):
+    messages: list[dict]
+    expected: str | None  # the answer that a dataset's row brings
+
+
+class Plan(NamedTuple):
+    """A call whose run, questions and output have been checked."""
+
+    config: InferConfig
+    hooks: Hooks
+    folder: Path
+    run: runs.Run
+    questions: list[Question]
+
+
+def plan(config: InferConfig) -> Plan:
+    """Check all that can be checked without torch; one UserError with all problems."""
+    checks = Checks(config.problems)
+    hooks = load_plugins(config, checks)
+    found = checks(runs.load, config.run)
+    questions = checks(read_questions, config, hooks)
+    checks(check_output, config)
+    checks.done()
+    return Plan(config, hooks, *found, questions)
+
+
+def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
+    """The questions of --file, or the one that was asked or piped in."""
+    if config.file:
+        if config.prompt:
+            raise UserError(f"Both a question and --file {config.file} were given; choose one.")
+        if config.input:
+            raise UserError("--input goes with a question; with --file each row brings its own.")
+        conversations, _ = read_conversations(config.file, config, hooks, answered=False)
+        return [with_system(as_question(c.messages), config.system) for c in conversations]
+    prompt = config.prompt
+    if prompt is None and not sys.stdin.isatty():
+        prompt = sys.stdin.read().strip()
+    if not prompt:
+        raise UserError('Nothing is asked: python infer.py "your question", or --file FILE.')
+    message = {"role": "user", "content": prompt}
+    if config.input:
+        message["input"] = config.input
+    return [with_system(Question([message], None), config.system)]
+
+
+def as_question(messages: list[dict]) -> Question:
+    """A conversation's last answer is what is expected, the rest is what is asked."""
+    if messages[-1]["role"] == "assistant":
+        return Question(messages[:-1], messages[-1]["content"])
+    return Question(messages, None)
+
+
+def with_system(question: Question, text: str | None) -> Question:
+    if text is None:
+        return question
+    others = [m for m in question.messages if m["role"] != "system"]
+    return question._replace(messages=[{"role": "system", "content": text}, *others])
+
+
+def check_output(config: InferConfig) -> None:
+    if config.output is None:
+        return
+    if config.output.exists():
+        raise UserError(f"--output {config.output} exists already; name another file.")
+    if not config.output.parent.is_dir():
+        raise UserError(f"--output {config.output}: there is no folder {config.output.parent}.")
+    runs.check_writable(config.output, "--output")
+
+
+def infer(config: InferConfig) -> None:
+    """Answer the questions; answers to standard output or --output, the rest to stderr."""
+    job = plan(config)
+    backend.prepare()
+    tokenizer = backend.load_tokenizer(job.folder)
+    job.hooks.config = job.run.the_config(plugin=config.plugin)
+    model = job.hooks.first("load_model", adapter=job.folder)
+    job.hooks.config = config
+    answers = answered(job, model, tokenizer)
+    right = write(answers, job) if config.file else show(answers)
+    if right is not None:
+        asked = sum(q.expected is not None for q in job.questions)
+        click.echo(f"{right} of {asked} exactly right ({100 * right / asked:.1f} %)", err=True)
+
+
+def answered(job: Plan, model, tokenizer):
+    """Yields (question, answer) as batches are done."""
+    template, marks = job.run.the_template(), job.run.the_marks()
+    asked = []
+    for question in job.questions:
+        messages, _ = job.hooks.chain("map_request", "messages", question.messages)
+        asked.append(question._replace(messages=messages))
+    prompts = [prompt_ids(template.prompt(q.messages, marks), tokenizer) for q in asked]
+    strings = template.stops(marks)
+    found = backend.generate(model, tokenizer, prompts, job.run.stop_ids, strings, job.config)
+    for index, ids in found:
+        question = asked[index]
+        reply = before_stop(tokenizer.decode(ids, skip_special_tokens=True), strings)
+        yield question, job.hooks.chain("map_reply", "reply", reply, messages=question.messages)[0]
+
+
+def before_stop(reply: str, strings: list[str]) -> str:
+    """The answer up to its first stop string."""
+    places = [reply.find(string) for string in strings if string in reply]
+    return reply[: min(places)] if places else reply
+
+
+def show(answers) -> None:
+    for _, reply in answers:
+        click.echo(reply)
+
+
+def write(answers, job: Plan) -> int | None:
+    """Write a line of JSON an answer, as each batch is done; how many equal the expected one,
+    or None when nothing is expected."""
+    expected = any(question.expected is not None for question in job.questions)
+    path, right = job.config.output, 0
+    file = path.open("x", encoding="utf-8") if path else None  # None: standard output
+    for question, reply in answers:
+        row = {"messages": question.messages, "answer": reply}
+        if question.expected is not None:
+            row["expected"] = question.expected
+            right += reply == question.expected
+        print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
+    if path:
+        file.close()
+    return right if expected else None

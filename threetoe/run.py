@@ -1,0 +1,141 @@
+"""The run folder: adapter, tokenizer, run.json and metrics.jsonl, complete or not there.
+
+run.json is written last and in one step, so a folder that has it is whole. While a run is
+under way the folder holds run.partial.json instead.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from threetoe import __version__, template
+from threetoe.config import TrainConfig
+from threetoe.errors import UserError
+from threetoe.template import Marks, Template
+
+RECORD, PARTIAL, METRICS = "run.json", "run.partial.json", "metrics.jsonl"
+PACKAGES = "torch transformers trl peft accelerate bitsandbytes datasets unsloth".split()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What run.json holds."""
+
+    options: dict  # of TrainConfig, the model resolved
+    template: dict  # the fields of Template
+    marks: dict  # bos, eos and special tokens: Marks
+    stop_ids: list
+    template_hash: str
+    data: dict = field(default_factory=dict)  # the ledger, and token statistics
+    metrics: dict = field(default_factory=dict)
+    packages: dict = field(default_factory=dict)
+    threetoe: str = __version__
+    finished: str = ""  # UTC, ISO 8601
+
+    def the_template(self) -> Template:
+        return template.from_dict(self.template)
+
+    def the_marks(self) -> Marks:
+        return Marks(**{**self.marks, "special": tuple(self.marks["special"])})
+
+    def the_config(self, **changes) -> TrainConfig:
+        """The training options; lists of the JSON are tuples again."""
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
+        known = TrainConfig.__dataclass_fields__
+        return TrainConfig(**{k: v for k, v in values.items() if k in known} | changes)
+
+
+def package_versions() -> dict[str, str]:
+    installed = {d.metadata["Name"]: d.version for d in metadata.distributions()}
+    return {name: installed[name] for name in PACKAGES if name in installed}
+
+
+def write_json(path: Path, values: dict) -> None:
+    """Write a JSON file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(values, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def default_folder(config: TrainConfig) -> Path:
+    """runs/DATASET-TEMPLATE, with a number behind it when that is taken."""
+    names = (Path(config.dataset).stem, Path(config.template.lstrip("# ")).stem)
+    base = Path("runs", "-".join(names))
+    number = 2
+    folder = base
+    while (folder / RECORD).exists():
+        folder, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return folder
+
+
+def check_folder(folder: Path) -> None:
+    """UserError unless a run may be written to this folder; nothing is made yet."""
+    if (folder / RECORD).exists():
+        raise UserError(f"--output-dir {folder} already holds a run; name another folder.")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output-dir {folder} is a file; name a folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / PARTIAL).exists():
+        raise UserError(f"--output-dir {folder} holds other files; name a new or empty folder.")
+    check_writable(folder, "--output-dir")
+
+
+def check_writable(path: Path, flag: str) -> None:
+    """UserError unless a file or folder can be made at `path`."""
+    above = path if path.exists() else path.parent
+    while not above.exists():
+        above = above.parent
+    try:
+        tempfile.TemporaryFile(dir=above).close()  # asked, not guessed: root may not write to all
+    except OSError as error:
+        raise UserError(f"{flag} {path} cannot be written: {above}: {error.strerror}.") from error
+
+
+def start(folder: Path, options: dict) -> None:
+    """Make the folder, or take over the one of a run that was interrupted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / PARTIAL, {"options": options})
+    (folder / METRICS).unlink(missing_ok=True)
+
+
+def finish(folder: Path, run: Run) -> None:
+    """The one step that makes a run folder whole."""
+    write_json(folder / RECORD, vars(run))
+    (folder / PARTIAL).unlink()
+
+
+def load(folder: Path | None) -> tuple[Path, Run]:
+    """A run's folder and record; without a folder, the latest run's."""
+    folder = folder or latest()
+    if (folder / PARTIAL).exists() and not (folder / RECORD).exists():
+        raise UserError(f"--run {folder} did not finish; train again with --output-dir {folder}.")
+    try:
+        values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return folder, Run(**values)
+    except FileNotFoundError:
+        raise UserError(f"--run {folder} is not a run folder: it has no {RECORD}.") from None
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(f"{folder / RECORD} is damaged or of another version.") from error
+
+
+def without_paths(run: Run) -> dict:
+    """A run's record as it may be published: data and plugins by name, no rows by place."""
+    options = {**run.options, "dataset": Path(run.options["dataset"]).name, "output_dir": None}
+    options["plugin"] = [Path(plugin).name for plugin in options["plugin"]]
+    data = {**run.data, "source": options["dataset"], "dropped": [], "truncated": []}
+    return {**vars(run), "options": options, "data": data}
+
+
+def latest() -> Path:
+    """The run that finished last, of those in ./runs and in the current folder; exports, which
+    have no metrics, are none."""
+    found = [*Path("runs").glob(f"*/{RECORD}"), *Path().glob(f"*/{RECORD}")]
+    found = [path for path in found if (path.parent / METRICS).exists()]
+    if not found:
+        raise UserError("No run found in ./runs or here; train one first, or name it with --run.")
+    return max(found, key=lambda path: path.stat().st_mtime_ns).parent

@@ -1,0 +1,188 @@
+"""The training flow: check everything, encode, load the model, train, save the run."""
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from threetoe import backend, preview
+from threetoe import run as runs
+from threetoe.chat_template import chat_template
+from threetoe.config import TrainConfig, options_of
+from threetoe.data import Conversation, Ledger, read_conversations
+from threetoe.encode import encode, marks_of, splits_after_cue, statistics_of, stop_ids
+from threetoe.errors import Checks, UserError, did_you_mean
+from threetoe.hooks import Hooks
+from threetoe.plugins import load_plugins
+from threetoe.template import Template, find_template
+
+MANY_EPOCHS = 20
+
+
+class Plan(NamedTuple):
+    """A training call whose every name, file and folder has been checked."""
+
+    config: TrainConfig
+    hooks: Hooks
+    template: Template
+    conversations: list[Conversation]
+    ledger: Ledger
+    folder: Path
+
+
+def plan(config: TrainConfig) -> Plan:
+    """Check all that can be checked without torch; one UserError with all problems."""
+    checks = Checks(config.problems)
+    hooks = load_plugins(config, checks)
+    template = checks(lambda: find_template(config.template, hooks.merge("register_templates")))
+    data = checks(read_conversations, config.dataset, config, hooks)
+    folder = config.output_dir or runs.default_folder(config)
+    checks(runs.check_folder, folder)
+    checks(check_model, config.model)
+    checks.done()
+    if config.max_steps is None and config.num_train_epochs is None:
+        config = replace(config, max_steps=60)
+    return Plan(config, hooks, template, *data, folder)
+
+
+def check_model(model: str | None) -> None:
+    """UserError unless this is a folder with a model, a Hub id, or `tiny`."""
+    if model in (None, backend.TINY):
+        return
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"--model {model}: the folder holds no config.json.")
+    elif model.count("/") != 1 or model.startswith((".", "/", "~")):
+        raise UserError(
+            f"--model {model}: no such folder, and a Hub id looks like {backend.GPU_MODEL}."
+            f"{did_you_mean(model, [backend.TINY])}"
+        )
+
+
+def train(config: TrainConfig) -> None:
+    """Train as the configuration says and leave a run folder; say what happens on stderr."""
+    job = plan(config)
+    looking = config.preview or config.dry_run
+    if not looking:
+        backend.prepare()
+    job = resolve_model(job)
+    tokenizer = backend.load_tokenizer(job.config.model)
+    marks = marks_of(tokenizer)
+    rows = encode_conversations(job, tokenizer, marks)
+    figures = statistics_of([encoded for _, _, encoded in rows])
+    announce(job, figures)
+    if looking:
+        if config.preview:
+            click.echo(preview.show_rows(rows[: config.preview], preview.in_colour()))
+        return
+    fit(job, tokenizer, marks, [encoded for _, _, encoded in rows], figures)
+
+
+def resolve_model(job: Plan) -> Plan:
+    """The plan with a model: the one asked for, or the default of this machine."""
+    if job.config.model:
+        return job
+    model = backend.default_model()
+    if model == backend.TINY:
+        say("no CUDA GPU: training the embedded tiny model on the CPU (choose with --model)")
+    return job._replace(config=replace(job.config, model=model))
+
+
+def encode_conversations(job: Plan, tokenizer, marks) -> list:
+    """(where, pieces, encoded) of every row that has something to learn; the ledger is kept."""
+    pieces = [job.template.pieces(c.messages, marks) for c in job.conversations]
+    encoded = encode(
+        pieces, tokenizer, job.config.max_seq_length, learn_all=job.config.train_on_inputs
+    )
+    rows, ledger = [], job.ledger
+    for conversation, parts, row in zip(job.conversations, pieces, encoded, strict=True):
+        if not any(label >= 0 for label in row.labels):
+            ledger.drop(conversation.where, "nothing to learn within --max-seq-length")
+            continue
+        if row.full_length > len(row.input_ids):
+            ledger.truncated.append(conversation.where)
+        rows.append((conversation.where, parts, row))
+    ledger.kept = len(rows)
+    if not rows:
+        raise UserError(
+            f"No row has anything to learn within --max-seq-length {job.config.max_seq_length}; "
+            f"the shortest has {min(row.full_length for row in encoded)} tokens."
+        )
+    return rows
+
+
+def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
+    """Load the model, train it on encoded rows, and save the run."""
+    config, hooks, folder = job.config, job.hooks, job.folder
+    hooks.config = config
+    model = hooks.first("load_model", adapter=None)
+    model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
+    arguments = backend.training_arguments(config, folder)
+    arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
+    runs.start(folder, options_of(config))
+    callbacks = hooks.merge("register_callbacks")
+    trainer = hooks.first(
+        "build_trainer", model=model, tokenizer=tokenizer, rows=rows, arguments=arguments,
+        callbacks=callbacks,
+    )  # fmt: skip
+    began = time.monotonic()
+    with backend.chatter_hidden():
+        result = trainer.train()
+    metrics = {"seconds": round(time.monotonic() - began, 1), "steps": result.global_step}
+    metrics["train_loss"] = round(result.training_loss, 4)
+    save(job, model, tokenizer, marks, metrics, figures)
+    say(
+        f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
+        f"{metrics['train_loss']:.4f}, saved in {folder}"
+    )
+    hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder)
+
+
+def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> None:
+    """Adapter and tokenizer first, run.json last: only then is the folder a run."""
+    template, folder = job.template, job.folder
+    natural = splits_after_cue(tokenizer, template.cue)
+    tokenizer.chat_template = chat_template(template, marks, always_cut=not natural)
+    stops = stop_ids(template.end(marks), tokenizer)
+    backend.save_adapter(model, tokenizer, folder, stops)
+    record = runs.Run(
+        options=options_of(job.config),
+        template=vars(template),
+        marks=marks._asdict(),
+        stop_ids=stops,
+        template_hash=template.hash(),
+        data={**job.ledger.as_dict(), **figures},
+        metrics=metrics,
+        packages=runs.package_versions(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    runs.finish(folder, record)
+
+
+def announce(job: Plan, figures: dict) -> None:
+    """What is about to be trained, in a few lines on standard error."""
+    config = job.config
+    for line in job.ledger.lines():
+        say(line)
+    share = 100 * figures["learned_tokens"] / figures["tokens"]
+    say(
+        f"{figures['tokens']:,} tokens, {share:.0f} % learned; rows of {figures['median']} tokens "
+        f"(median), {figures['longest']} at most"
+    )
+    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    steps = config.max_steps or -(-job.ledger.kept // batch) * config.num_train_epochs
+    epochs = steps * batch / job.ledger.kept
+    say(
+        f"{steps:.0f} steps of {batch} rows = {epochs:.1f} epochs; template "
+        f"{job.template.name}, model {config.model}"
+    )
+    if epochs > MANY_EPOCHS and config.max_steps:
+        say("that is many passes over the same rows; --num-train-epochs 3 is a usual choice")
+
+
+def say(line: str) -> None:
+    click.echo(line, err=True)
