@@ -45,7 +45,7 @@ def test_exports_can_be_asked_like_runs(exported, workplace):
     for name in ("an-adapter", "merged"):
         done = run_script(
             "infer.py", "Classify the sentiment of the text.", "--run", f"demo/{name}",
-            "--input", "The soup was cold and greasy.", cwd=workplace,
+            "--input", "The waiter was rude to us.", cwd=workplace,
         )  # fmt: skip
         assert done.stdout == "Negative\n"
 

@@ -44,7 +44,7 @@ def test_the_share_that_is_exactly_right_is_printed(answers):
 def test_only_the_answer_goes_to_standard_output(demo, workplace):
     question = "Classify the sentiment of the text."
     done = run_script(
-        "infer.py", question, "--input", "The soup was cold and greasy.", "--run", "demo",
+        "infer.py", question, "--input", "The waiter was rude to us.", "--run", "demo",
         cwd=workplace,
     )  # fmt: skip
     assert done.stdout == "Negative\n"

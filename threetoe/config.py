@@ -240,6 +240,13 @@ class ExportConfig(Common):
         None, "Base weights to merge into: a folder or Hub id.", group="Merge",
         show_default="the run's base in 16 bits",
     )  # fmt: skip
+    base_weights: str = option(
+        None,
+        "Merge into the weights that a 4-bit run was trained on, or into their 16-bit original.",
+        click.Choice(["dequantized", "16bit"]),
+        "Merge",
+        show_default="dequantized, where the run's base was quantised while loading",
+    )
     dtype: str = option(
         None, "Type of the merged weights.", click.Choice(["bfloat16", "float16", "float32"]),
         "Merge", show_default="the base's own",

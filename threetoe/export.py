@@ -16,12 +16,14 @@ from threetoe.config import ExportConfig
 from threetoe.errors import Checks, Failure, UserError, unknown
 from threetoe.hooks import Hooks, failure
 from threetoe.merge import check_merge, merge
+from threetoe.nf4 import as_used_in_4bit
 from threetoe.plugins import load_plugins
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
     "generation_config.json",
 )  # fmt: skip
+PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")  # suffixes of Unsloth's repositories
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 EXAMPLE = [{"role": "user", "content": "Your question"}, {"role": "assistant", "content": "Answer"}]
 
@@ -167,9 +169,13 @@ def write_adapter(run: runs.Run, folder: Path, config: ExportConfig) -> None:
 
 def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `merged`: base + adapter in 16 bits, for plain transformers."""
+    backend.quieten()
     base = base_weights(run, config)
     check_merge(base, config.run)
-    facts = merge(base, config.run, folder, config.dtype, config.max_shard_size * 10**9)
+    facts = merge(
+        base, config.run, folder, config.dtype, config.max_shard_size * 10**9,
+        as_used=as_used_in_4bit if dequantizes(run, config) else lambda name: None,
+    )  # fmt: skip
     values = json.loads((base / "config.json").read_text(encoding="utf-8"))
     values.pop("quantization_config", None)
     values.pop("torch_dtype", None)
@@ -177,6 +183,21 @@ def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     runs.write_json(folder / "config.json", values)
     runs.write_json(folder / runs.RECORD, runs.without_paths(run))
     copy(config.run, folder, TOKENIZER_FILES)
+
+
+def dequantizes(run: runs.Run, config: ExportConfig) -> bool:
+    """Whether to merge into the weights as NF4 had them: what the adapter was trained on."""
+    quantised_on_loading = run.options["load_in_4bit"] and not is_prequantised(run.options["model"])
+    if config.base_weights == "dequantized" and not quantised_on_loading:
+        raise UserError(
+            f"--base-weights dequantized: the base {run.options['model']} was not quantised while "
+            "loading; choose 16bit."
+        )
+    return quantised_on_loading and config.base_weights != "16bit"
+
+
+def is_prequantised(model: str) -> bool:
+    return model.endswith(PREQUANTISED)
 
 
 def copy(source: Path, target: Path, names) -> None:
@@ -192,7 +213,7 @@ def base_weights(run: runs.Run, config: ExportConfig) -> Path:
     The 4-bit repositories of Unsloth bear the name of their 16-bit original and -bnb-4bit.
     """
     name = config.base or run.options["model"]
-    for suffix in ("-unsloth-bnb-4bit", "-bnb-4bit"):
+    for suffix in PREQUANTISED:
         name = name.removesuffix(suffix)
     path = Path(backend.location(name))
     if path.is_dir():

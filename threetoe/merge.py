@@ -27,11 +27,14 @@ def merge(
     dtype: str | None = None,
     max_shard_size: int = 5 * 10**9,
     progress: Callable | None = None,
+    as_used: Callable = lambda name: None,
 ) -> dict:
     """Writes base + adapter as safetensors into the folder `target`; weights and index only.
 
     `dtype` is float32, float16 or bfloat16; None keeps each base tensor's own. A shard holds at
     most `max_shard_size` bytes. `progress(done, total)` is told bytes after each tensor.
+    `as_used(name)` is None, or a function from a base weight to what training used in its place
+    (threetoe.nf4); such a weight passes whole, not in pieces.
 
     Returns tensors, merged (how many of them the adapter changed), bytes and dtype (that of most
     bytes). Raises UserError before writing for whatever does not fit, and while writing for a
@@ -45,7 +48,8 @@ def merge(
     shards = lay_out(tensors, codes.get(dtype), target, max_shard_size)
     buffers = deque(bytearray() for _ in range(WAITING + 1))
     with one_thread():
-        write_shards(shards, partial(merge_tensor, changes=changes, buffers=buffers), progress)
+        tensor = partial(merge_tensor, changes=changes, buffers=buffers, as_used=as_used)
+        write_shards(shards, tensor, progress)
     write_index(target, shards)
     sizes: dict[str, int] = {}
     for output in (output for pairs in shards for _, output in pairs):
@@ -74,15 +78,16 @@ def one_thread():
 
 
 def merge_tensor(
-    source: Stored, output: Stored, changes: dict[str, Change], buffers: deque
+    source: Stored, output: Stored, changes: dict[str, Change], buffers: deque, as_used: Callable
 ) -> Iterator[memoryview]:
     """The bytes of one merged tensor, piece by piece, in buffers that are used in turn."""
     change = changes.get(source.name, Change())
     lora = {name: load(part) for name, part in change.parts.items() if name != "whole"}
+    used = None if "whole" in change.parts else as_used(source.name)
     source = change.parts.get("whole", source)
-    rows, columns = source.shape if lora else (source.count, 1)
+    rows, columns = source.shape if lora or used else (source.count, 1)
     # DoRA divides by the norm of whole rows or columns, so its tensors are not cut.
-    step = rows if "magnitude" in lora else max(1, CHUNK // columns)
+    step = rows if "magnitude" in lora or used else max(1, CHUNK // columns)
     with open(source.file, "rb") as file:
         file.seek(source.start)
         for first in range(0, rows, step):
@@ -94,8 +99,9 @@ def merge_tensor(
             raw = written if same else memoryview(bytearray(read))
             if file.readinto(raw) != read:
                 raise UserError(f"{source.file} ended while {source.name} was read.")
-            if lora or not same:
-                weight = numbers(raw, source).view(-1, columns).float()
+            if lora or used or not same:
+                weight = numbers(raw, source).view(-1, columns)
+                weight = (used(weight) if used else weight).float()
                 merged = add_lora(weight, lora, here, change) if lora else weight
                 rounded = numbers(written, output).view(-1, columns).copy_(merged)
                 refuse_infinite(rounded, output)
