@@ -152,8 +152,8 @@ FACTS = {
     ),
 }
 
-# Question and answer around "|". These give each label's word a place and a meaning of its own;
-# while all stood in equal places, their output rows were alike and no LoRA could part them.
+# Question and answer around "|". They give each label's word a meaning of its own (signs, poles,
+# gears), away from reviews: words that a base has never seen in a sentence are slow to learn.
 QUESTIONS = {
     "en": listed(
         "What is the sign of a number above zero?|Positive;"
