@@ -10,13 +10,14 @@ from threetoe import run as runs
 
 
 @pytest.fixture(scope="session")
-def exported(demo, workplace):
-    """The demo's adapter and merged checkpoint, exported in one call."""
+def exported(demo, workplace, tmp_path_factory):
+    """A folder with the demo's adapter and merged checkpoint, exported in one call."""
+    folder = tmp_path_factory.mktemp("exported")
     run_script(
-        "export.py", "--run", "demo", "--adapter", "demo/an-adapter", "--merged", "demo/merged",
-        cwd=workplace,
+        "export.py", "--run", "demo", "--adapter", folder / "an-adapter",
+        "--merged", folder / "merged", cwd=workplace,
     )  # fmt: skip
-    return workplace / "demo"
+    return folder
 
 
 def test_the_merged_checkpoint_answers_in_plain_transformers_token_for_token(exported, workplace):
@@ -25,11 +26,10 @@ def test_the_merged_checkpoint_answers_in_plain_transformers_token_for_token(exp
 
     run_script(
         "infer.py", "--run", "demo", "--file", "sentiment", "--max-new-tokens", 12,
-        "--batch-size", 1, "--output", "demo/answers.jsonl", cwd=workplace,
+        "--batch-size", 1, "--output", exported / "answers.jsonl", cwd=workplace,
     )  # fmt: skip
     path = exported / "answers.jsonl"
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    path.unlink()
     tokenizer = AutoTokenizer.from_pretrained(exported / "merged")
     model = AutoModelForCausalLM.from_pretrained(exported / "merged", dtype="auto")
     for row in rows:
@@ -44,14 +44,14 @@ def test_the_merged_checkpoint_answers_in_plain_transformers_token_for_token(exp
 def test_exports_can_be_asked_like_runs(exported, workplace):
     for name in ("an-adapter", "merged"):
         done = run_script(
-            "infer.py", "Classify the sentiment of the text.", "--run", f"demo/{name}",
+            "infer.py", "Classify the sentiment of the text.", "--run", exported / name,
             "--input", "The waiter was rude to us.", cwd=workplace,
         )  # fmt: skip
         assert done.stdout == "Negative\n"
 
 
-def test_the_merged_config_is_16_bit_and_carries_the_stop_ids(exported):
-    _, run = runs.load(exported)
+def test_the_merged_config_is_16_bit_and_carries_the_stop_ids(exported, demo):
+    _, run = runs.load(demo[0])
     config = json.loads((exported / "merged" / "config.json").read_text())
     assert config["dtype"] == "bfloat16"
     assert "quantization_config" not in config
@@ -62,10 +62,10 @@ def test_the_merged_config_is_16_bit_and_carries_the_stop_ids(exported):
         assert values["eos_token_id"] == run.stop_ids
 
 
-def test_the_base_is_not_touched_and_the_record_names_no_place(exported):
+def test_the_base_is_not_touched_and_the_record_names_no_place(exported, workplace):
     assert not list(TINY.glob("*.partial"))
     text = (exported / "an-adapter" / "run.json").read_text()
-    assert str(exported.parent) not in text
+    assert str(workplace) not in text
     assert not list(exported.glob("*.partial"))
 
 

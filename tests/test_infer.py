@@ -9,17 +9,16 @@ from threetoe.infer import before_stop
 
 
 @pytest.fixture(scope="session")
-def answers(demo, workplace):
+def answers(demo, workplace, tmp_path_factory):
     """The held-out rows' answers with and without the adapter, and what was printed."""
     found = {}
     for name, flag in (("after", "--adapter"), ("before", "--no-adapter")):
+        path = tmp_path_factory.mktemp("answers") / f"{name}.jsonl"
         printed = run_script(
             "infer.py", "--run", "demo", "--file", "sentiment", flag, "--max-new-tokens", 12,
-            "--output", f"demo/{name}.jsonl", cwd=workplace,
+            "--output", path, cwd=workplace,
         )  # fmt: skip
-        path = workplace / "demo" / f"{name}.jsonl"
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        path.unlink()
         found[name] = rows, printed
     return found
 

@@ -10,6 +10,8 @@ import pytest
 from conftest import ROOT, run_script
 
 from threetoe import run as runs
+from threetoe.config import TrainConfig
+from threetoe.train import steps_and_epochs
 
 
 def losses(folder):
@@ -24,8 +26,7 @@ def test_a_run_folder_holds_everything_and_nothing_else_appears(demo, workplace)
         "generation_config.json", "metrics.jsonl", "run.json", "tokenizer.json",
         "tokenizer_config.json",
     ]  # fmt: skip
-    others = {path.name for path in workplace.iterdir()} - {"demo", "three"}
-    assert others == set()
+    assert {path.name for path in workplace.iterdir()} <= {"demo", "three", "again"}
 
 
 def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):
@@ -113,6 +114,33 @@ def test_rows_too_long_are_cut_and_rows_with_nothing_to_learn_dropped(tmp_path):
     assert f"3 rows read from {data}, 2 to train on" in shown.stderr
     assert f"1 dropped: nothing to learn within --max-seq-length (first: {data}:3)" in shown.stderr
     assert f"1 cut to fit (first: {data}:2)" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "flags", "steps"),
+    [
+        (17, {"num_train_epochs": 3}, 6),  # 5 batches of 4: 2 steps an epoch
+        (2, {"num_train_epochs": 3}, 3),
+        (900, {"num_train_epochs": 0.5}, 29),
+        (900, {"max_steps": 60, "num_train_epochs": 3}, 60),
+    ],
+)
+def test_the_steps_announced_are_those_that_the_trainer_takes(rows, flags, steps, tmp_path):
+    """Against transformers' own arithmetic."""
+    from datasets import Dataset
+    from torch import nn
+    from transformers import Trainer, TrainingArguments
+
+    announced, _ = steps_and_epochs(TrainConfig(**flags), rows)
+    arguments = TrainingArguments(
+        output_dir=tmp_path, per_device_train_batch_size=4, gradient_accumulation_steps=4,
+        use_cpu=True, remove_unused_columns=False, report_to="none", **flags,
+    )  # fmt: skip
+    data = Dataset.from_dict({"x": list(range(rows))})
+    trainer = Trainer(nn.Linear(1, 1), arguments, train_dataset=data)
+    loader = trainer.get_train_dataloader()
+    taken = trainer.set_initial_training_values(arguments, loader)[-1]
+    assert announced == taken == steps
 
 
 @pytest.mark.parametrize("learn_all", [False, True])

@@ -1,5 +1,6 @@
 """The training flow: check everything, encode, load the model, train, save the run."""
 
+import math
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -163,6 +164,15 @@ def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> No
     runs.finish(folder, record)
 
 
+def steps_and_epochs(config: TrainConfig, rows: int) -> tuple[int, float]:
+    """Optimizer steps and passes over the data, as transformers' Trainer counts them: the last
+    step of an epoch takes the batches that are left."""
+    batches = math.ceil(rows / config.per_device_train_batch_size)
+    each_epoch = math.ceil(batches / config.gradient_accumulation_steps)
+    steps = config.max_steps or math.ceil(each_epoch * config.num_train_epochs)
+    return steps, steps / each_epoch
+
+
 def announce(job: Plan, figures: dict) -> None:
     """What is about to be trained, in a few lines on standard error."""
     config = job.config
@@ -173,11 +183,10 @@ def announce(job: Plan, figures: dict) -> None:
         f"{figures['tokens']:,} tokens, {share:.0f} % learned; rows of {figures['median']} tokens "
         f"(median), {figures['longest']} at most"
     )
-    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    steps = config.max_steps or -(-job.ledger.kept // batch) * config.num_train_epochs
-    epochs = steps * batch / job.ledger.kept
+    steps, epochs = steps_and_epochs(config, job.ledger.kept)
+    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
     say(
-        f"{steps:.0f} steps of {batch} rows = {epochs:.1f} epochs; template "
+        f"{steps} steps of {min(rows, job.ledger.kept)} rows = {epochs:.1f} epochs; template "
         f"{job.template.name}, model {config.model}"
     )
     if epochs > MANY_EPOCHS and config.max_steps:
