@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from threetoe.errors import UserError, first_line, no_such_file
+from threetoe.errors import UserError, first_line, reading
 
 
 def folder(kind: str) -> Path:
@@ -21,15 +21,10 @@ def read_yaml(path: Path):
     """What a YAML or JSON file holds; UserError with file and line when it is not YAML."""
     import yaml
 
-    try:
+    with reading(path):
         text = path.read_text(encoding="utf-8")
+    try:
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except FileNotFoundError:
-        raise no_such_file(path) from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-01
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else path

@@ -67,6 +67,15 @@ def option(default, help, type=click.STRING, group="Options", **extra):
     return field(default=default, metadata={"help": help, "type": type, "group": group, **extra})
 
 
+def columns_option(group):
+    help = "Column names: --map instruction=question; may be repeated."
+    return option((), help, Pair(), group, multiple=True)
+
+
+def split_option(default, group):
+    return option(default, "Split of a named dataset or Hub id.", group=group)
+
+
 def options_of(config) -> dict:
     """The options of a configuration as plain JSON values, problems left out."""
     values = {f.name: getattr(config, f.name) for f in fields(config) if "help" in f.metadata}
@@ -90,14 +99,8 @@ class TrainConfig(Common):
         "A bundled dataset's name, a json, jsonl, csv, tsv or parquet file, or a Hub id.",
         group="Data",
     )  # fmt: skip
-    dataset_split: str = option("train", "Split of a named dataset or Hub id.", group="Data")
-    map: tuple = option(
-        (),
-        "Column names: --map instruction=question; may be repeated.",
-        Pair(),
-        "Data",
-        multiple=True,
-    )
+    dataset_split: str = split_option("train", "Data")
+    map: tuple = columns_option("Data")
     template: str = option(
         "alpaca", "Prompt template: a name (python -m threetoe templates) or a .yaml file.",
         group="Data",
@@ -196,14 +199,8 @@ class InferConfig(Common):
     file: str = option(
         None, "Answer every row of a dataset: a file, a bundled name, or a Hub id.", group="Batch"
     )
-    dataset_split: str = option("test", "Split of a named dataset or Hub id.", group="Batch")
-    map: tuple = option(
-        (),
-        "Column names: --map instruction=question; may be repeated.",
-        Pair(),
-        "Batch",
-        multiple=True,
-    )
+    dataset_split: str = split_option("test", "Batch")
+    map: tuple = columns_option("Batch")
     batch_size: int = option(8, "Rows answered at once.", POSITIVE, "Batch")
     output: Path = option(
         None, "Write the answers as jsonl instead of to standard output.",

@@ -7,6 +7,7 @@ Failure        work that could not be finished, in one line; what was saved stay
 """
 
 import difflib
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -63,6 +64,19 @@ def no_such_file(path: Path) -> UserError:
     close = difflib.get_close_matches(path.name, alike, n=1, cutoff=0)
     hint = f" Did you mean '{path.with_name(close[0])}'?" if close else ""
     return UserError(f"No such file: {path}.{hint}")
+
+
+@contextmanager
+def reading(path: Path):
+    """Turns what can go wrong with reading a text file into a UserError that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise no_such_file(path) from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or first_line(error)}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8.") from error
 
 
 def first_line(error: BaseException) -> str:

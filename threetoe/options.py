@@ -102,7 +102,7 @@ def config_option() -> click.Option:
         callback=read_config,
         help="Options from a YAML file or a run's run.json; flags win over it.",
     )
-    option.group = "Plugins"
+    option.group = "Options"
     return option
 
 
@@ -163,11 +163,11 @@ class Command(click.Command):
         groups = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record:
+            if record and isinstance(param, click.Option):
                 groups.setdefault(getattr(param, "group", "Options"), []).append(record)
-        for group, records in groups.items():
+        for group in sorted(groups, key=lambda name: name in ("Plugins", "Options")):
             with formatter.section(group):
-                formatter.write_dl(records)
+                formatter.write_dl(groups[group])
 
     def main(self, *args, **kwargs):
         """Run; a usage error is one line, as every other problem is."""

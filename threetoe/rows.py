@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from threetoe.catalog import read_yaml
-from threetoe.errors import UserError, first_line, no_such_file, unknown
+from threetoe.errors import UserError, first_line, no_such_file, reading, unknown
 
 Row = tuple[str, dict]
 TAB = "\t"
@@ -45,14 +45,8 @@ def read_file(path: Path) -> list[Row]:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(f"{path}: the name does not end in one of {', '.join(READERS)}.")
-    try:
+    with reading(path):
         rows = list(reader(path))
-    except FileNotFoundError:
-        raise no_such_file(path) from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or first_line(error)}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8.") from error
     if not rows:
         raise UserError(f"{path} is empty: it holds no rows.")
     for where, row in rows:
