@@ -71,6 +71,12 @@ def test_an_installed_command_is_its_script(installed, tmp_path, name):
     assert shown == script.replace(f"{name}.py", f"threetoe-{name}", 1)
 
 
+def test_an_installed_train_trains_the_model_and_data_of_the_wheel(installed, tmp_path):
+    command = installed / "bin" / "threetoe-train"
+    run_python(str(command), "--max-steps", "1", cwd=tmp_path, path=installed)
+    assert (tmp_path / "runs" / "sentiment-alpaca" / "run.json").is_file()
+
+
 def test_data_folders_hold_no_code():
     assert not [path for folder in DATA for path in (ROOT / folder).rglob("*.py")]
 

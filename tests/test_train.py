@@ -1,6 +1,7 @@
 """train.py, run for real on the embedded model."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -148,3 +149,23 @@ def test_train_on_inputs_learns_every_token(learn_all, tmp_path):
     flags = ["--train-on-inputs"] if learn_all else []
     shown = run_script("train.py", "--dry-run", *flags, cwd=tmp_path)
     assert ("100 % learned" in shown.stderr) == learn_all
+
+
+def test_an_unsloth_too_old_for_a_cpu_is_one_line_that_says_which_to_install(tmp_path):
+    """A package that fails as releases before 2026.10.9 do where there is no GPU."""
+    (tmp_path / "unsloth").mkdir()
+    (tmp_path / "unsloth" / "__init__.py").write_text(
+        "raise NotImplementedError('Unsloth cannot find any torch accelerator? You need a GPU.')"
+    )
+    record = tmp_path / "unsloth-2026.10.7.dist-info" / "METADATA"
+    record.parent.mkdir()
+    record.write_text("Metadata-Version: 2.1\nName: unsloth\nVersion: 2026.10.7\n")
+    done = run_script(
+        "train.py", cwd=tmp_path, code=2, env={**os.environ, "PYTHONPATH": str(tmp_path)}
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "Error: Unsloth 2026.10.7 needs a GPU, and none is found: pip install --no-deps "
+        "unsloth==2026.10.9 unsloth_zoo==2026.10.9 runs on this CPU."
+    )
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
