@@ -50,6 +50,12 @@ def test_exports_can_be_asked_like_runs(exported, workplace):
         assert done.stdout == "Negative\n"
 
 
+def test_a_merged_model_has_no_base_apart_to_ask(exported, workplace):
+    flags = ["--run", exported / "merged", "--no-adapter"]
+    done = run_script("infer.py", "Hi", *flags, cwd=workplace, code=2)
+    assert "--no-adapter" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 def test_the_merged_config_is_16_bit_and_carries_the_stop_ids(exported, demo):
     _, run = runs.load(demo[0])
     config = json.loads((exported / "merged" / "config.json").read_text())

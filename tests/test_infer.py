@@ -96,3 +96,17 @@ def test_an_output_file_is_never_overwritten(demo, workplace, tmp_path):
         cwd=workplace, code=2,
     )  # fmt: skip
     assert path.read_text() == "kept"
+
+
+def test_a_question_longer_than_the_models_context_is_refused_and_long_ones_are_asked(
+    three_steps, workplace
+):
+    flags = ["--run", "three", "--max-new-tokens", 4]
+    done = run_script("infer.py", "a b c " * 900, *flags, cwd=workplace, code=2)
+    assert "the model reads 2048 with the answer" in done.stderr
+    assert run_script("infer.py", "a b c " * 600, *flags, cwd=workplace).stdout.strip()
+
+
+def test_rows_longer_than_the_models_context_are_refused(tmp_path):
+    done = run_script("train.py", "--max-seq-length", 4096, cwd=tmp_path, code=2)
+    assert "--max-seq-length 4096: tiny reads at most 2048 tokens." in done.stderr

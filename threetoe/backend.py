@@ -21,6 +21,16 @@ GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 FIRST_WITH_CPU = "2026.10.9"
 TINY = "tiny"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "threetoe")
+NOISY = (
+    "torch", "torchao", "bitsandbytes", "transformers", "peft", "trl", "unsloth", "unsloth_zoo",
+    "unsloth_zoo.log", "unsloth.import_fixes",
+)  # fmt: skip
+
+# Before any import that reads them: statistics off, caches out of the current directory.
+os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(CACHE / "compiled"))
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
 def prepare() -> None:
@@ -29,6 +39,7 @@ def prepare() -> None:
     try:
         with chatter_hidden():
             import unsloth  # noqa: F401
+        quieten()  # again: its import sets log levels of its own
     except ModuleNotFoundError as error:
         if error.name not in ("unsloth", "unsloth_zoo"):
             raise
@@ -48,15 +59,11 @@ def prepare() -> None:
 
 
 def quieten() -> None:
-    """Statistics off, caches out of the way, notices that a user cannot act on silenced."""
+    """Silence notices that a user cannot act on."""
     import torch  # noqa: F401  its import sets the log levels that are set here
 
-    os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(CACHE / "compiled"))
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     warnings.simplefilter("ignore")
-    for name in ("torch", "torchao", "bitsandbytes", "transformers", "unsloth", "peft", "trl"):
+    for name in NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
@@ -69,7 +76,7 @@ def chatter_hidden():
     try:
         with redirect_stdout(said):
             yield
-    except BaseException:
+    except Exception:
         sys.stderr.write(said.getvalue())
         raise
 
@@ -107,6 +114,16 @@ def load_tokenizer(source: str | Path):
     return with_cuts(tokenizer)
 
 
+def check_length(config) -> None:
+    """UserError when rows may be longer than the positions that the model knows."""
+    from transformers import AutoConfig
+
+    known = AutoConfig.from_pretrained(location(config.model)).max_position_embeddings
+    asked = config.max_seq_length
+    if asked > known:
+        raise UserError(f"--max-seq-length {asked}: {config.model} reads at most {known} tokens.")
+
+
 def cannot_load(model, error: Exception) -> str:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return f"{model} cannot be loaded: {reason} Name a local folder or another Hub id with --model."
@@ -117,6 +134,7 @@ def load_model(config, adapter: Path | None):
 
     An exported folder that holds merged weights instead is loaded as it is, in 16 bits.
     """
+    from huggingface_hub.constants import HF_HUB_CACHE
     from transformers.utils.logging import disable_progress_bar
     from unsloth import FastLanguageModel
 
@@ -134,8 +152,10 @@ def load_model(config, adapter: Path | None):
                 dtype=None,
                 load_in_4bit=config.load_in_4bit and not merged,
                 use_gradient_checkpointing=checkpointing,
+                use_exact_model_name=True,  # or Unsloth may load another repository instead
+                cache_dir=HF_HUB_CACHE,  # or Unsloth makes a tokenizer cache here on Colab
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise UserError(cannot_load(config.model, error)) from error
         if adapter:
             return FastLanguageModel.for_inference(model)
@@ -211,7 +231,7 @@ def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict):
         "labels": [row.labels for row in rows],
     }
     trained = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
-    with chatter_hidden():
+    with chatter_hidden(), untrained_tokens_named():
         trainer = SFTTrainer(
             model=model,
             args=SFTConfig(**arguments),
@@ -225,6 +245,20 @@ def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict):
             parameter.data = trained[name]
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+@contextmanager
+def untrained_tokens_named():
+    """Unsloth refuses rows with tokens that the base never learned; say what mends that."""
+    try:
+        yield
+    except ValueError as error:
+        if "ntrained tokens" not in str(error):
+            raise
+        raise UserError(
+            "The template uses tokens that this base model has never learned. Choose an Instruct "
+            "model with --model, or a template in plain text such as --template alpaca."
+        ) from error
 
 
 def save_adapter(model, tokenizer, target: Path, stops: list[int]) -> None:
@@ -258,11 +292,17 @@ def generate(model, tokenizer, prompts: list[list[int]], stops, stop_strings, co
     for start in range(0, len(order), config.batch_size):
         indices = order[start : start + config.batch_size]
         batch = tokenizer.pad({"input_ids": [prompts[i] for i in indices]}, return_tensors="pt")
+        width = batch["input_ids"].shape[1]
+        room = model.config.max_position_embeddings - width
+        if room < 1:
+            raise UserError(
+                f"A question has {width} tokens; the model reads {width + room} with the answer."
+            )
         bare = nullcontext() if config.adapter else model.disable_adapter()
         with torch.inference_mode(), chatter_hidden(), bare:
             output = model.generate(
                 **batch.to(model.device),
-                max_new_tokens=config.max_new_tokens,
+                max_new_tokens=min(config.max_new_tokens, room),
                 eos_token_id=stops,
                 pad_token_id=tokenizer.pad_token_id,
                 stop_strings=stop_strings or None,
@@ -270,7 +310,6 @@ def generate(model, tokenizer, prompts: list[list[int]], stops, stop_strings, co
                 use_cache=True,
                 **sampling,
             )
-        width = batch["input_ids"].shape[1]
         for index, ids in zip(indices, output[:, width:].tolist(), strict=True):
             ends = [place for place, token in enumerate(ids) if token in stops]
             yield index, ids[: ends[0]] if ends else ids

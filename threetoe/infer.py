@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,8 @@ def plan(config: InferConfig) -> Plan:
     found = checks(runs.load, config.run)
     questions = checks(read_questions, config, hooks)
     checks(check_output, config)
+    if found:
+        checks(check_adapter, found[0], config)
     checks.done()
     return Plan(config, hooks, *found, questions)
 
@@ -77,6 +80,11 @@ def with_system(question: Question, text: str | None) -> Question:
     return question._replace(messages=[{"role": "system", "content": text}, *others])
 
 
+def check_adapter(folder: Path, config: InferConfig) -> None:
+    if not config.adapter and not (folder / "adapter_config.json").exists():
+        raise UserError(f"--no-adapter: {folder} holds a merged model, whose base is not apart.")
+
+
 def check_output(config: InferConfig) -> None:
     if config.output is None:
         return
@@ -92,28 +100,37 @@ def infer(config: InferConfig) -> None:
     job = plan(config)
     backend.prepare()
     tokenizer = backend.load_tokenizer(job.folder)
-    job.hooks.config = job.run.the_config(plugin=config.plugin)
+    job, prompts = with_prompts(job, tokenizer)
+    trained = job.run.the_config(plugin=config.plugin)
+    longest = max(map(len, prompts)) + config.max_new_tokens
+    length = max(trained.max_seq_length, longest)  # Unsloth cuts longer prompts on a GPU
+    job.hooks.config = replace(trained, max_seq_length=length)
     model = job.hooks.first("load_model", adapter=job.folder)
     job.hooks.config = config
-    answers = answered(job, model, tokenizer)
+    answers = answered(job, model, tokenizer, prompts)
     right = write(answers, job) if config.file else show(answers)
     if right is not None:
         asked = sum(q.expected is not None for q in job.questions)
         click.echo(f"{right} of {asked} exactly right ({100 * right / asked:.1f} %)", err=True)
 
 
-def answered(job: Plan, model, tokenizer):
-    """Yields (question, answer) as batches are done."""
+def with_prompts(job: Plan, tokenizer) -> tuple[Plan, list[list[int]]]:
+    """The plan with its questions as map_request of plugins leaves them, and their ids."""
     template, marks = job.run.the_template(), job.run.the_marks()
     asked = []
     for question in job.questions:
         messages, _ = job.hooks.chain("map_request", "messages", question.messages)
         asked.append(question._replace(messages=messages))
     prompts = [prompt_ids(template.prompt(q.messages, marks), tokenizer) for q in asked]
-    strings = template.stops(marks)
+    return job._replace(questions=asked), prompts
+
+
+def answered(job: Plan, model, tokenizer, prompts: list[list[int]]):
+    """Yields (question, answer) as batches are done."""
+    strings = job.run.the_template().stops(job.run.the_marks())
     found = backend.generate(model, tokenizer, prompts, job.run.stop_ids, strings, job.config)
     for index, ids in found:
-        question = asked[index]
+        question = job.questions[index]
         reply = before_stop(tokenizer.decode(ids, skip_special_tokens=True), strings)
         yield question, job.hooks.chain("map_reply", "reply", reply, messages=question.messages)[0]
 

@@ -72,6 +72,7 @@ def train(config: TrainConfig) -> None:
         backend.prepare()
     job = resolve_model(job)
     tokenizer = backend.load_tokenizer(job.config.model)
+    backend.check_length(job.config)
     marks = marks_of(tokenizer)
     rows = encode_conversations(job, tokenizer, marks)
     figures = statistics_of([encoded for _, _, encoded in rows])
@@ -120,6 +121,8 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     """Load the model, train it on encoded rows, and save the run."""
     config, hooks, folder = job.config, job.hooks, job.folder
     hooks.config = config
+    if config.model != backend.TINY and not Path(config.model).expanduser().is_dir():
+        say(f"loading {config.model}; the first time it is downloaded")
     model = hooks.first("load_model", adapter=None)
     model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
     arguments = backend.training_arguments(config, folder)
