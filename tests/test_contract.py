@@ -1,10 +1,12 @@
 """The prompt contract: the same ids in training, in inference and in apply_chat_template."""
 
 import pytest
+from click.testing import CliRunner
 from tokenizers_made import KINDS
 from transformers import AutoTokenizer
 
 from threetoe import catalog
+from threetoe.__main__ import cli
 from threetoe.chat_template import chat_template
 from threetoe.encode import IGNORED, encode, marks_of, prompt_ids, splits_after_cue, with_cuts
 from threetoe.template import CUT, read_template
@@ -136,3 +138,10 @@ def test_a_lost_line_break_in_training_alone_is_noticed(saved, name):
     broken = pieces[0]._replace(text=pieces[0].text[:place] + pieces[0].text[place + 1 :])
     theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
     assert prompt_ids([broken], tokenizer) != theirs
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_is_shown_with_its_learned_part_marked(name):
+    shown = CliRunner().invoke(cli, ["templates", name])
+    assert shown.exit_code == 0
+    assert "⟦Positive<" in shown.output

@@ -121,3 +121,18 @@ def test_a_merged_export_is_what_is_pushed_when_both_are_asked_for(three_steps, 
     files = hub.files("ada/merged")
     assert "model.safetensors" in files and "adapter_model.safetensors" not in files
     assert b"library_name: transformers" in files["README.md"]
+
+
+@pytest.mark.parametrize("flag", ["--adapter", "--merged"])
+def test_a_run_whose_adapter_is_gone_is_refused(three_steps, workplace, tmp_path, flag):
+    path = three_steps / "adapter_model.safetensors"
+    path.rename(tmp_path / "away")
+    try:
+        export = ["export.py", "--run", "three", flag, tmp_path / "out"]
+        done = run_script(*export, cwd=workplace, code=2)
+        asked = run_script("infer.py", "Hi", "--run", "three", cwd=workplace, code=2)
+    finally:
+        (tmp_path / "away").rename(path)
+    for printed in (done, asked):
+        assert printed.stderr.endswith("adapter_model.safetensors does not exist.\n")
+    assert not (tmp_path / "out").exists()

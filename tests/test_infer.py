@@ -110,3 +110,24 @@ def test_a_question_longer_than_the_models_context_is_refused_and_long_ones_are_
 def test_rows_longer_than_the_models_context_are_refused(tmp_path):
     done = run_script("train.py", "--max-seq-length", 4096, cwd=tmp_path, code=2)
     assert "--max-seq-length 4096: tiny reads at most 2048 tokens." in done.stderr
+
+
+def test_rows_that_cannot_be_asked_are_named_and_answers_say_their_row(
+    three_steps, workplace, tmp_path
+):
+    data = tmp_path / "mixed.json"
+    data.write_text('[{"instruction": "a"},\n{"foo": 1},\n{"instruction": ""}]')
+    done = run_script(
+        "infer.py", "--run", "three", "--file", data, "--max-new-tokens", 2, cwd=workplace
+    )
+    assert f"1 dropped: instruction is empty (first: {data}:3)" in done.stderr
+    assert f"(first: {data}:2)" in done.stderr
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert row["where"] == f"{data}:1"
+
+
+def test_one_answer_can_be_written_to_a_file_too(three_steps, workplace, tmp_path):
+    path = tmp_path / "answer.jsonl"
+    flags = ["--run", "three", "--max-new-tokens", 2, "--output", path]
+    assert run_script("infer.py", "Hi", *flags, cwd=workplace).stdout == ""
+    assert json.loads(path.read_text(encoding="utf-8"))["messages"][0]["content"] == "Hi"

@@ -169,3 +169,16 @@ def test_an_unsloth_too_old_for_a_cpu_is_one_line_that_says_which_to_install(tmp
     )
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_loss_that_is_not_a_number_is_a_failure_and_no_run(tmp_path):
+    flags = ["--learning-rate", "1e30", "--warmup-steps", 0, "--max-steps", 4]
+    done = run_script("train.py", *flags, "--output-dir", "nan", cwd=tmp_path, code=1)
+    assert done.stderr.splitlines()[-1].startswith("Error: The loss became nan")
+    assert not (tmp_path / "nan" / "run.json").exists()
+
+
+def test_target_modules_that_the_model_lacks_are_one_line(tmp_path):
+    done = run_script("train.py", "--target-modules", "foo", cwd=tmp_path, code=2)
+    assert done.stderr.splitlines()[-1].startswith("Error: --target-modules foo: ")
+    assert "Traceback" not in done.stderr

@@ -31,7 +31,7 @@ def templates(hooks, name):
     if name is None:
         return show_list({name: read_template(path).description for name, path in known.items()})
     template = find_template(name, known)
-    pieces = template.pieces(SAMPLE, Marks("<bos>", "<eos>", (template.eos,)))
+    pieces = template.pieces(SAMPLE, Marks("<bos>", "<eos>", tuple(filter(None, [template.eos]))))
     click.echo(preview.show_pieces(pieces, preview.in_colour()).rstrip())
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from threetoe.catalog import folder
 from threetoe.encode import with_cuts
-from threetoe.errors import UserError
+from threetoe.errors import UserError, first_line
 
 GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 FIRST_WITH_CPU = "2026.10.9"
@@ -76,6 +76,8 @@ def chatter_hidden():
     try:
         with redirect_stdout(said):
             yield
+    except UserError:
+        raise
     except Exception:
         sys.stderr.write(said.getvalue())
         raise
@@ -159,6 +161,14 @@ def load_model(config, adapter: Path | None):
             raise UserError(cannot_load(config.model, error)) from error
         if adapter:
             return FastLanguageModel.for_inference(model)
+        return with_new_adapter(model, config, checkpointing)
+
+
+def with_new_adapter(model, config, checkpointing):
+    """The model with a LoRA adapter that changes nothing yet."""
+    from unsloth import FastLanguageModel
+
+    try:
         return FastLanguageModel.get_peft_model(
             model,
             r=config.lora_r,
@@ -171,6 +181,9 @@ def load_model(config, adapter: Path | None):
             max_seq_length=config.max_seq_length,
             temporary_location=str(CACHE / "buffers"),
         )
+    except ValueError as error:
+        names = ",".join(config.target_modules)
+        raise UserError(f"--target-modules {names}: {first_line(error)}") from error
 
 
 def adapter_with_base(adapter: Path, base: str, scratch: Path) -> Path:

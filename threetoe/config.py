@@ -22,6 +22,13 @@ class Words(click.ParamType):
         return words or self.fail("it names nothing.", param, ctx)
 
 
+class FilePath(click.Path):
+    """A path; ~ is the home folder, also where no shell has expanded it."""
+
+    def convert(self, value, param, ctx):
+        return super().convert(Path(value).expanduser(), param, ctx)
+
+
 class Pair(click.ParamType):
     """NAME=VALUE, as a pair of texts."""
 
@@ -133,7 +140,7 @@ class TrainConfig(Common):
     )
 
     output_dir: Path = option(
-        None, "Run folder to write.", click.Path(path_type=Path), "Training",
+        None, "Run folder to write.", FilePath(path_type=Path), "Training",
         show_default="runs/DATASET-TEMPLATE",
     )  # fmt: skip
     per_device_train_batch_size: int = option(4, "Rows a forward pass.", POSITIVE, "Training")
@@ -178,7 +185,7 @@ class TrainConfig(Common):
 class InferConfig(Common):
     prompt: str = option(None, "The question; without it, --file or standard input.", argument=True)
     run: Path = option(
-        None, "Run folder.", click.Path(path_type=Path), "Model", show_default="the latest run"
+        None, "Run folder.", FilePath(path_type=Path), "Model", show_default="the latest run"
     )
     adapter: bool = option(
         True,
@@ -204,24 +211,24 @@ class InferConfig(Common):
     batch_size: int = option(8, "Rows answered at once.", POSITIVE, "Batch")
     output: Path = option(
         None, "Write the answers as jsonl instead of to standard output.",
-        click.Path(path_type=Path, dir_okay=False), "Batch",
+        FilePath(path_type=Path, dir_okay=False), "Batch",
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ExportConfig(Common):
     run: Path = option(
-        None, "Run folder.", click.Path(path_type=Path), "What", show_default="the latest run"
+        None, "Run folder.", FilePath(path_type=Path), "What", show_default="the latest run"
     )
     adapter: Path = option(
         None,
         "Write adapter, tokenizer and card to this folder.",
-        click.Path(path_type=Path),
+        FilePath(path_type=Path),
         "Where",
     )
     merged: Path = option(
         None, "Write a 16-bit checkpoint that plain transformers loads.",
-        click.Path(path_type=Path), "Where",
+        FilePath(path_type=Path), "Where",
     )  # fmt: skip
     format: tuple = option(
         (), "Write a format that a plugin adds: NAME=DIR.", Pair(), "Where", multiple=True

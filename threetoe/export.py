@@ -18,6 +18,7 @@ from threetoe.hooks import Hooks, failure
 from threetoe.merge import check_merge, merge
 from threetoe.nf4 import as_used_in_4bit
 from threetoe.plugins import load_plugins
+from threetoe.shards import read_header
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
@@ -61,7 +62,8 @@ def plan(config: ExportConfig) -> Plan:
 def load_adapter_run(folder: Path | None) -> tuple[Path, runs.Run]:
     folder, run = runs.load(folder)
     if not (folder / "adapter_config.json").exists():
-        raise UserError(f"--run {folder} holds a merged model already: there is no adapter in it.")
+        raise UserError(f"--run {folder} has no adapter in it; a merged model cannot be exported.")
+    read_header(folder / "adapter_model.safetensors")
     return folder, run
 
 

@@ -11,16 +11,18 @@ import click
 from threetoe import backend
 from threetoe import run as runs
 from threetoe.config import InferConfig
-from threetoe.data import read_conversations
+from threetoe.data import Conversation, read_conversations
 from threetoe.encode import prompt_ids
 from threetoe.errors import Checks, UserError
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
+from threetoe.shards import read_header
 
 
 class Question(NamedTuple):
     messages: list[dict]
     expected: str | None  # the answer that a dataset's row brings
+    where: str = ""  # my.json:3; answers come shortest question first
 
 
 class Plan(NamedTuple):
@@ -53,8 +55,10 @@ def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
             raise UserError(f"Both a question and --file {config.file} were given; choose one.")
         if config.input:
             raise UserError("--input goes with a question; with --file each row brings its own.")
-        conversations, _ = read_conversations(config.file, config, hooks, answered=False)
-        return [with_system(as_question(c.messages), config.system) for c in conversations]
+        conversations, ledger = read_conversations(config.file, config, hooks, answered=False)
+        for line in ledger.lines()[1:]:
+            click.echo(line, err=True)
+        return [with_system(as_question(c), config.system) for c in conversations]
     prompt = config.prompt
     if prompt is None and not sys.stdin.isatty():
         prompt = sys.stdin.read().strip()
@@ -66,11 +70,12 @@ def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
     return [with_system(Question([message], None), config.system)]
 
 
-def as_question(messages: list[dict]) -> Question:
+def as_question(conversation: Conversation) -> Question:
     """A conversation's last answer is what is expected, the rest is what is asked."""
+    where, messages = conversation
     if messages[-1]["role"] == "assistant":
-        return Question(messages[:-1], messages[-1]["content"])
-    return Question(messages, None)
+        return Question(messages[:-1], messages[-1]["content"], where)
+    return Question(messages, None, where)
 
 
 def with_system(question: Question, text: str | None) -> Question:
@@ -81,6 +86,10 @@ def with_system(question: Question, text: str | None) -> Question:
 
 
 def check_adapter(folder: Path, config: InferConfig) -> None:
+    if (folder / "adapter_config.json").exists():
+        read_header(folder / "adapter_model.safetensors")
+    elif not (folder / "config.json").exists():
+        raise UserError(f"--run {folder} holds neither an adapter nor a merged model.")
     if not config.adapter and not (folder / "adapter_config.json").exists():
         raise UserError(f"--no-adapter: {folder} holds a merged model, whose base is not apart.")
 
@@ -108,7 +117,7 @@ def infer(config: InferConfig) -> None:
     model = job.hooks.first("load_model", adapter=job.folder)
     job.hooks.config = config
     answers = answered(job, model, tokenizer, prompts)
-    right = write(answers, job) if config.file else show(answers)
+    right = write(answers, job) if config.file or config.output else show(answers)
     if right is not None:
         asked = sum(q.expected is not None for q in job.questions)
         click.echo(f"{right} of {asked} exactly right ({100 * right / asked:.1f} %)", err=True)
@@ -153,7 +162,7 @@ def write(answers, job: Plan) -> int | None:
     path, right = job.config.output, 0
     file = path.open("x", encoding="utf-8") if path else None  # None: standard output
     for question, reply in answers:
-        row = {"messages": question.messages, "answer": reply}
+        row = {"where": question.where, "messages": question.messages, "answer": reply}
         if question.expected is not None:
             row["expected"] = question.expected
             right += reply == question.expected

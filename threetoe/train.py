@@ -15,7 +15,7 @@ from threetoe.chat_template import chat_template
 from threetoe.config import TrainConfig, options_of
 from threetoe.data import Conversation, Ledger, read_conversations
 from threetoe.encode import encode, marks_of, splits_after_cue, statistics_of, stop_ids
-from threetoe.errors import Checks, UserError, did_you_mean
+from threetoe.errors import Checks, Failure, UserError, did_you_mean
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
 from threetoe.template import Template, find_template
@@ -86,6 +86,9 @@ def train(config: TrainConfig) -> None:
 
 def resolve_model(job: Plan) -> Plan:
     """The plan with a model: the one asked for, or the default of this machine."""
+    if job.config.model and Path(job.config.model).expanduser().is_dir():
+        there = str(Path(job.config.model).expanduser().resolve())  # asked from anywhere later
+        return job._replace(config=replace(job.config, model=there))
     if job.config.model:
         return job
     model = backend.default_model()
@@ -136,6 +139,10 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     began = time.monotonic()
     with backend.chatter_hidden():
         result = trainer.train()
+    if not math.isfinite(result.training_loss):
+        raise Failure(
+            f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
+        )
     metrics = {"seconds": round(time.monotonic() - began, 1), "steps": result.global_step}
     metrics["train_loss"] = round(result.training_loss, 4)
     save(job, model, tokenizer, marks, metrics, figures)
