@@ -152,7 +152,8 @@ def saved(path, code):
 @pytest.mark.parametrize("number", range(len(blocks(page("plugins"), "python"))))
 def test_an_example_in_the_page_on_plugins_loads(number, tmp_path):
     code = blocks(page("plugins"), "python")[number]
-    load_plugins(Common(plugin=(saved(tmp_path / "example.py", code),)))
+    path = saved(tmp_path / "example.py", code)
+    assert load_plugins(Common(plugin=(path,))).has_plugin(path)
 
 
 def test_the_template_of_the_page_on_templates_shows_what_the_page_says(tmp_path):
