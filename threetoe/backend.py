@@ -1,36 +1,21 @@
 """The only file that imports unsloth: loads models, builds the trainer, generates answers.
 
-Unsloth must be imported before transformers, trl and peft. `prepare` does that, and keeps
-statistics off and the compile cache out of the current directory.
+Unsloth must be imported before transformers, trl and peft: `prepare` does that.
 """
 
 import json
-import logging
-import os
 import tempfile
-import warnings
-from contextlib import contextmanager, nullcontext, redirect_stdout
-from io import StringIO
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from threetoe.catalog import folder
 from threetoe.encode import with_cuts
 from threetoe.errors import UserError, first_line
+from threetoe.quiet import CACHE, chatter_hidden, quieten
 
 GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 FIRST_WITH_CPU = "2026.10.9"
 TINY = "tiny"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "threetoe")
-NOISY = (
-    "torch", "torchao", "bitsandbytes", "transformers", "peft", "trl", "unsloth", "unsloth_zoo",
-    "unsloth_zoo.log", "unsloth.import_fixes",
-)  # fmt: skip
-
-# Before any import that reads them: statistics off, caches out of the current directory.
-os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(CACHE / "compiled"))
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
 def prepare() -> None:
@@ -56,31 +41,6 @@ def prepare() -> None:
             f"Unsloth {version('unsloth')} needs a GPU, and none is found: pip install --no-deps "
             f"unsloth=={FIRST_WITH_CPU} unsloth_zoo=={FIRST_WITH_CPU} runs on this CPU."
         ) from error
-
-
-def quieten() -> None:
-    """Silence notices that a user cannot act on."""
-    import torch  # noqa: F401  its import sets the log levels that are set here
-
-    warnings.simplefilter("ignore")
-    for name in NOISY:
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
-@contextmanager
-def chatter_hidden():
-    """Hides what libraries print; when they fail, it is shown."""
-    import sys
-
-    said = StringIO()
-    try:
-        with redirect_stdout(said):
-            yield
-    except UserError:
-        raise
-    except Exception:
-        sys.stderr.write(said.getvalue())
-        raise
 
 
 def has_gpu() -> bool:

@@ -18,6 +18,7 @@ from threetoe.hooks import Hooks, failure
 from threetoe.merge import check_merge, merge
 from threetoe.nf4 import as_used_in_4bit
 from threetoe.plugins import load_plugins
+from threetoe.quiet import quieten
 from threetoe.shards import read_header
 
 TOKENIZER_FILES = (
@@ -171,7 +172,7 @@ def write_adapter(run: runs.Run, folder: Path, config: ExportConfig) -> None:
 
 def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `merged`: base + adapter in 16 bits, for plain transformers."""
-    backend.quieten()
+    quieten()
     base = base_weights(run, config)
     check_merge(base, config.run)
     facts = merge(

@@ -18,6 +18,7 @@ from threetoe.encode import encode, marks_of, splits_after_cue, statistics_of, s
 from threetoe.errors import Checks, Failure, UserError, did_you_mean
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
+from threetoe.quiet import chatter_hidden
 from threetoe.template import Template, find_template
 
 MANY_EPOCHS = 20
@@ -137,7 +138,7 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
         callbacks=callbacks,
     )  # fmt: skip
     began = time.monotonic()
-    with backend.chatter_hidden():
+    with chatter_hidden():
         result = trainer.train()
     if not math.isfinite(result.training_loss):
         raise Failure(
