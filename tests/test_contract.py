@@ -1,5 +1,8 @@
 """The prompt contract: the same ids in training, in inference and in apply_chat_template."""
 
+import re
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
 from tokenizers_made import KINDS
@@ -9,7 +12,8 @@ from threetoe import catalog
 from threetoe.__main__ import cli
 from threetoe.chat_template import chat_template
 from threetoe.encode import IGNORED, encode, marks_of, prompt_ids, splits_after_cue, with_cuts
-from threetoe.template import CUT, read_template
+from threetoe.template import CUT
+from threetoe.template_file import read_template
 
 TEMPLATES = catalog.named_files("templates")
 
@@ -56,7 +60,7 @@ def saved(base, tmp_path_factory):
     marks, found = marks_of(base), {}
     for name, path in TEMPLATES.items():
         template = read_template(path)
-        natural = splits_after_cue(base, template.cue)
+        natural = splits_after_cue(base, template)
         base.chat_template = chat_template(template, marks, always_cut=not natural)
         folder = tmp_path_factory.mktemp("tokenizer")
         base.save_pretrained(folder)
@@ -91,16 +95,20 @@ def test_what_is_learned_is_the_answers_and_their_end(saved, name):
     template, marks, tokenizer = saved[name]
     (row,) = encode([template.pieces(PROBES["two turns"][:2], marks)], tokenizer, 1000)
     learned = [label for label in row.labels if label != IGNORED]
-    assert tokenizer.decode(learned) == "Hello!" + template.end(marks)
+    expected = template.lead + "Hello!" + template.trail + template.end(marks)
+    assert tokenizer.decode(learned).lstrip(" ") == expected.lstrip(" ")
     assert learned[-1] in (tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(template.eos))
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_there_is_exactly_one_bos_where_the_tokenizer_has_one(saved, name):
+def test_bos_opens_a_conversation_and_stands_where_a_template_puts_it(saved, name):
+    """Once, but for Llama 2's, which opens each of the probe's two turns with it."""
     template, marks, tokenizer = saved[name]
     ids = prompt_ids(template.prompt(PROBES["special tokens"], marks), tokenizer)
     places = [place for place, token in enumerate(ids) if token == tokenizer.bos_token_id]
-    assert places == ([0] if marks.bos else [])
+    turns = 2 if "{bos}" in template.roles["assistant"] else 1
+    assert len(places) == (turns if marks.bos else 0)
+    assert places[:1] == ([0] if marks.bos else [])
 
 
 def test_special_tokens_in_a_users_text_stay_text(saved):
@@ -122,26 +130,49 @@ def test_no_cut_reaches_an_ordinary_conversation_on_llama3():
     tokenizer = with_cuts(KINDS["llama3"]())
     marks, template = marks_of(tokenizer), read_template(TEMPLATES["alpaca"])
     tokenizer.chat_template = chat_template(
-        template, marks, always_cut=not splits_after_cue(tokenizer, template.cue)
+        template, marks, always_cut=not splits_after_cue(tokenizer, template)
     )
     text = tokenizer.apply_chat_template(PROBES["two turns"], tokenize=False)
     assert CUT not in text
 
 
+def mutations(template):
+    """The template with one line break less, for each of its line breaks, and with one more in
+    front of each slot."""
+    for role, text in template.roles.items():
+        lost = [text[: m.start()] + text[m.end() :] for m in re.finditer("\n", text)]
+        added = [text[: m.start()] + "\n" + text[m.start() :] for m in re.finditer(r"\{", text)]
+        for changed in lost + added:
+            yield replace(template, roles={**template.roles, role: changed})
+
+
+def differs(training, asking, marks, tokenizer):
+    """Whether any probe has other ids in training than in apply_chat_template."""
+    natural = splits_after_cue(tokenizer, asking)
+    jinja = chat_template(asking, marks, always_cut=not natural)
+    for messages in PROBES.values():
+        whole = training.pieces([*messages, assistant("An answer.")], marks)
+        (row,) = encode([whole], tokenizer, 100_000)
+        asked = tokenizer.apply_chat_template(
+            messages, chat_template=jinja, add_generation_prompt=True
+        )["input_ids"]
+        if row.input_ids[: len(asked)] != asked or IGNORED in row.labels[len(asked) :]:
+            return True
+    return False
+
+
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_lost_line_break_in_training_alone_is_noticed(saved, name):
-    """The check of the checks: one line break less in training, and the ids differ."""
+def test_one_line_break_in_training_or_inference_alone_is_noticed(saved, name):
+    """The check of the checks: every line break of every template, and one more at every slot."""
     template, marks, tokenizer = saved[name]
-    messages = PROBES["input"]
-    pieces = template.prompt(messages, marks)
-    place = pieces[0].text.rindex("\n")
-    broken = pieces[0]._replace(text=pieces[0].text[:place] + pieces[0].text[place + 1 :])
-    theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
-    assert prompt_ids([broken], tokenizer) != theirs
+    assert not differs(template, template, marks, tokenizer)
+    for mutant in mutations(template):
+        assert differs(mutant, template, marks, tokenizer), mutant.roles
+        assert differs(template, mutant, marks, tokenizer), mutant.roles
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_is_shown_with_its_learned_part_marked(name):
     shown = CliRunner().invoke(cli, ["templates", name])
     assert shown.exit_code == 0
-    assert "⟦Positive<" in shown.output
+    assert re.search("⟦ ?Positive ?<", shown.output)

@@ -12,7 +12,8 @@ from threetoe.data import read_conversations
 from threetoe.errors import PluginError, UserError
 from threetoe.options import command
 from threetoe.plugins import load_plugins
-from threetoe.template import Marks, Piece, read_template
+from threetoe.template import Marks, Piece
+from threetoe.template_file import read_template
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]

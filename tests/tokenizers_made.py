@@ -1,10 +1,11 @@
-"""Small tokenizers of the real kinds, trained on a few lines: Llama 3, Qwen, GPT-2, Llama 2."""
+"""Small tokenizers of the real kinds: Llama 3, Qwen, GPT-2, Llama 2; and the tiny model's own."""
 
 import json
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 # The splitting rules as the published tokenizer.json files of these models state them.
 LLAMA3 = (
@@ -88,4 +89,8 @@ def gpt2():
     return byte_level(None, ["<|endoftext|>"], None, eos_token="<|endoftext|>")
 
 
-KINDS = {"llama3": llama3, "qwen": qwen, "gpt2": gpt2, "llama2": sentencepiece_like}
+def tiny():
+    return AutoTokenizer.from_pretrained(Path(__file__).parent.parent / "models" / "tiny")
+
+
+KINDS = {"tiny": tiny, "llama3": llama3, "qwen": qwen, "gpt2": gpt2, "llama2": sentencepiece_like}

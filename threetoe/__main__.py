@@ -6,7 +6,8 @@ from threetoe import catalog, preview
 from threetoe.config import Common
 from threetoe.options import run_reporting_errors
 from threetoe.plugins import load_plugins
-from threetoe.template import Marks, find_template, read_template
+from threetoe.template import Marks
+from threetoe.template_file import find_template, read_template
 
 SAMPLE = [
     {"role": "user", "content": "Classify the sentiment of the text.", "input": "What a day!"},

@@ -30,3 +30,24 @@ def read_yaml(path: Path):
         place = f"{path}:{mark.line + 1}" if mark else path
         problem = getattr(error, "problem", None) or first_line(error)
         raise UserError(f"{place}: not YAML: {problem}.") from error
+
+
+def lines_of(path: Path) -> dict[tuple, int]:
+    """Where the keys of a YAML mapping stand: {(key,) or (key, key below): line}.
+
+    UserError when a key stands twice, of which YAML would silently take the second.
+    """
+    import yaml
+
+    lines: dict[tuple, int] = {}
+
+    def walk(node, above=()):
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            place, line = (*above, str(key.value)), key.start_mark.line + 1
+            if place in lines:
+                raise UserError(f"{path}:{line}: '{key.value}' stands in line {lines[place]} too.")
+            lines[place] = line
+            walk(value, place)
+
+    walk(yaml.compose(path.read_text(encoding="utf-8")))
+    return lines

@@ -1,25 +1,33 @@
-"""The Jinja chat template that renders what template.py renders, to be saved with a tokenizer."""
+"""The Jinja chat template that renders what template.py renders, to be saved with a tokenizer.
+
+Every role becomes one Jinja expression, its texts joined with ~.
+"""
 
 import json
 
-from threetoe.template import CUT, Marks, Template, look_alikes, shielded, slots_of
+from threetoe.template import CUT, Marks, Template, look_alikes, slots_of
 
 FRAME = """\
 {{%- macro shielded(text) -%}}{{{{- text{shield} -}}}}{{%- endmacro -%}}
-{bos}
+{{%- set turn = namespace(system="") -%}}
+{{{{- {bos} -}}}}
 {{%- if messages[0].role != "system" -%}}
-{{%- if messages[0].input -%}}{system_with_input}{{%- else -%}}{system}{{%- endif -%}}
+{{%- set turn.system = {system_with_input} if messages[0].input else {system} -%}}
 {{%- endif -%}}
+{before}
 {{%- for message in messages -%}}
-{{%- if message.role == "system" -%}}{{%- if message.content -%}}{a_system}{{%- endif -%}}
-{{%- elif message.role == "user" and message.input -%}}{a_user_with_input}
-{{%- elif message.role == "user" -%}}{a_user}
-{{%- elif message.role == "assistant" -%}}{an_assistant}
+{{%- if message.role == "system" -%}}
+{{%- if message.content -%}}{{%- set turn.system = {a_system} -%}}{before}{{%- endif -%}}
+{{%- elif message.role == "user" and message.input -%}}{{{{- {a_user_with_input} -}}}}{after}
+{{%- elif message.role == "user" -%}}{{{{- {a_user} -}}}}{after}
+{{%- elif message.role == "assistant" -%}}{{{{- {an_assistant} -}}}}
 {{%- else -%}}{{{{- raise_exception("Unknown role: " + message.role) -}}}}
 {{%- endif -%}}
 {{%- endfor -%}}
-{{%- if add_generation_prompt -%}}{cue}{{%- endif -%}}
+{{%- if add_generation_prompt -%}}{{{{- {cue} -}}}}{{%- endif -%}}
 """
+SAY_SYSTEM = "{{- turn.system -}}"
+SAID = '{%- set turn.system = "" -%}'
 
 
 def chat_template(template: Template, marks: Marks, always_cut: bool) -> str:
@@ -33,47 +41,54 @@ def chat_template(template: Template, marks: Marks, always_cut: bool) -> str:
         f" | replace({quoted(token)}, {quoted(token[0] + CUT + token[1:])})"
         for token in look_alikes(marks)
     )
+    cut = quoted(CUT) if always_cut else f'("" if message.content[:1].strip() else {quoted(CUT)})'
+    turns = {
+        name: expression(template.roles[role], template, marks, cut)
+        for name, role in [
+            ("a_system", "system"),
+            ("a_user", "user"),
+            ("a_user_with_input", "user_with_input"),
+            ("an_assistant", "assistant"),
+        ]
+    }
     return FRAME.format(
         shield=shield,
-        bos=say(marks.bos),
-        system=system(template, template.system, marks),
-        system_with_input=system(template, template.system_with_input, marks),
-        a_system=role(template.roles["system"], marks, template),
-        a_user=role(template.roles["user"], marks, template),
-        a_user_with_input=role(template.roles["user_with_input"], marks, template),
-        an_assistant=role(template.roles["assistant"], marks, template, cut_rule(always_cut)),
-        cue=say(template.cue),
+        bos=quoted(marks.bos),
+        system=default_system(template.system, template, marks),
+        system_with_input=default_system(template.system_with_input, template, marks),
+        before="" if template.holds_system else SAY_SYSTEM,
+        after=SAID if template.holds_system else "",
+        cue=quoted(template.cue),
+        **turns,
     )
 
 
-def role(text: str, marks: Marks, template: Template, before_content: str = "") -> str:
-    """One role's text, its slots filled from `message`."""
-    result = ""
+def expression(text: str, template: Template, marks: Marks, cut: str) -> str:
+    """One role's text as a Jinja expression, its slots filled from `message`; `cut` is what
+    stands where learning starts."""
+    marked = {
+        "bos": quoted(marks.bos),
+        "eos": quoted(template.end(marks)),
+        "system": "turn.system",
+        "learn": cut,
+        "content": "shielded(message.content)",
+        "input": "shielded(message.input)",
+    }
+    if "{eos}" in text and "{learn}" not in text and text == template.roles["assistant"]:
+        marked["content"] = f"{cut} ~ {marked['content']}"
+    parts = []
     for literal, slot in slots_of(text):
-        result += say(literal)
-        if slot == "eos":
-            result += say(template.end(marks))
-        elif slot:
-            result += (before_content if slot == "content" else "") + (
-                "{{- shielded(message." + slot + ") -}}"
-            )
-    return result
+        parts += [quoted(literal)] if literal else []
+        parts += [marked[slot]] if slot else []
+    return " ~ ".join(part for part in parts if part != '""') or '""'
 
 
-def system(template: Template, content: str, marks: Marks) -> str:
-    """The default system text, rendered; nothing when there is none."""
+def default_system(content: str, template: Template, marks: Marks) -> str:
+    """The default system text, rendered, as a Jinja literal."""
     if not content:
-        return ""
-    return say(template.roles["system"].replace("{content}", shielded(content, marks)))
-
-
-def cut_rule(always: bool) -> str:
-    cut = say(CUT)
-    return cut if always else "{%- if not message.content[:1].strip() -%}" + cut + "{%- endif -%}"
-
-
-def say(text: str) -> str:
-    return "{{- " + quoted(text) + " -}}" if text else ""
+        return '""'
+    message = {"role": "system", "content": content}
+    return quoted("".join(piece.text for piece in template.render(message, marks, [])))
 
 
 def quoted(text: str) -> str:

@@ -5,7 +5,7 @@ import unicodedata
 from typing import NamedTuple
 
 from threetoe.errors import UserError
-from threetoe.template import CUT, Marks, Piece
+from threetoe.template import CUT, Marks, Piece, Template
 
 IGNORED = -100  # the label that no loss is computed on, PyTorch's cross_entropy default
 
@@ -50,9 +50,9 @@ def marks_of(tokenizer) -> Marks:
     )
 
 
-def splits_after_cue(tokenizer, cue: str) -> bool:
-    """Whether the tokenizer itself splits between the cue and any answer that starts with
-    neither space nor line break, so that earlier answers need no CUT in the chat template.
+def splits_after_cue(tokenizer, template: Template) -> bool:
+    """Whether the tokenizer itself splits between a template's cue and any answer that starts
+    with neither space nor line break, so that earlier answers need no CUT in the chat template.
 
     Tried with three characters of each of Unicode's categories; a tokenizer without a
     pre-tokenizer of its own may merge anything, so it never counts.
@@ -60,8 +60,9 @@ def splits_after_cue(tokenizer, cue: str) -> bool:
     own = escaped_state(tokenizer.backend_tokenizer.pre_tokenizer)
     if own.count(b'"type"') < 2:
         return False
-    plain = [cue + start + "a" for start in starts()]
-    cut = [cue + CUT + start + "a" for start in starts()]
+    answers = [template.lead + start + "a" for start in starts()]
+    plain = [template.cue + answer for answer in answers]
+    cut = [template.cue + CUT + answer for answer in answers]
     return encode_texts(plain, tokenizer) == encode_texts(cut, tokenizer)
 
 

@@ -1,4 +1,4 @@
-"""A prompt template: a conversation becomes pieces (text, learned), and a Jinja chat template.
+"""A prompt template: a conversation becomes pieces (text, learned).
 
 A template is data (templates/*.yaml). What is learned is known by construction: the text
 before {content} in the assistant's role is the cue and is not learned; the content and its
@@ -14,20 +14,11 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import NamedTuple
-
-from threetoe.catalog import read_yaml
-from threetoe.errors import UserError, did_you_mean, unknown
 
 CUT = "\ufdd1"
 SLOT = re.compile(r"\{(\w+)\}")
-SLOTS = {
-    "system": ["content"],
-    "user": ["content"],
-    "user_with_input": ["content", "input"],
-    "assistant": ["content", "eos"],
-}
+ANSWER = re.compile(r"(.*?)(?:\{learn\}(.*?))?\{content\}(.*?)\{eos\}(.*)", re.DOTALL)
 
 
 class Piece(NamedTuple):
@@ -54,11 +45,27 @@ class Template:
     system_with_input: str = ""
     eos: str = ""
     stop: tuple = ()
+    special_tokens: tuple = ()  # what of its texts wants to be one token each
 
     @property
     def cue(self) -> str:
         """What the model reads last before it answers."""
-        return self.roles["assistant"].partition("{content}")[0]
+        return ANSWER.fullmatch(self.roles["assistant"])[1]
+
+    @property
+    def lead(self) -> str:
+        """Learned text in front of every answer: what stands between {learn} and {content}."""
+        return ANSWER.fullmatch(self.roles["assistant"])[2] or ""
+
+    @property
+    def trail(self) -> str:
+        """Learned text behind every answer: what stands between {content} and {eos}."""
+        return ANSWER.fullmatch(self.roles["assistant"])[3]
+
+    @property
+    def holds_system(self) -> bool:
+        """Whether the system text stands inside the first question, not before it."""
+        return "{system}" in self.roles["user"]
 
     def hash(self) -> str:
         text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
@@ -78,9 +85,14 @@ class Template:
 
     def pieces(self, messages: list[dict], marks: Marks) -> list[Piece]:
         """The training text of a conversation; neighbours of the same mask are joined."""
-        pieces = [Piece(marks.bos, False)]
+        pieces, system = [Piece(marks.bos, False)], []
         for message in self.with_system(messages):
-            pieces += self.render(message, marks)
+            turn = self.render(message, marks, system)
+            if message["role"] == "system" and self.holds_system:
+                system = turn
+                continue
+            pieces += turn
+            system = []
         return joined(pieces)
 
     def prompt(self, messages: list[dict], marks: Marks) -> list[Piece]:
@@ -98,17 +110,26 @@ class Template:
         text = self.system_with_input if with_input else self.system
         return [{"role": "system", "content": text}, *messages] if text else messages
 
-    def render(self, message: dict, marks: Marks) -> list[Piece]:
+    def render(self, message: dict, marks: Marks, system: list[Piece]) -> list[Piece]:
+        """One turn; `system` is what {system} stands for."""
         role = "user_with_input" if message.get("input") else message["role"]
+        marked = {"bos": marks.bos, "eos": self.end(marks), "learn": ""}
         pieces, learned = [], False
         for text, slot in slots_of(self.roles[role]):
-            pieces.append(Piece(text, False))
-            if slot == "eos":
-                pieces.append(Piece(self.end(marks), True))
+            pieces.append(Piece(text, learned))
+            if slot == "system":
+                pieces += system
             elif slot:
-                learned = role == "assistant"
-                pieces.append(Piece(shielded(message[slot], marks), learned))
+                learned |= role == "assistant" and slot in ("learn", "content")
+                value = marked[slot] if slot in marked else shielded(message[slot], marks)
+                pieces.append(Piece(value, learned))
+                learned &= slot != "eos"
         return pieces
+
+
+def from_dict(values: dict) -> Template:
+    lists = {name: tuple(values.get(name) or ()) for name in ("stop", "special_tokens")}
+    return Template(**{**values, **lists})
 
 
 def joined(pieces: list[Piece]) -> list[Piece]:
@@ -139,85 +160,3 @@ def shielded(text: str, marks: Marks) -> str:
     for token in look_alikes(marks):
         text = text.replace(token, token[0] + CUT + token[1:])
     return text
-
-
-def find_template(name: str, known: dict[str, Path]) -> Template:
-    """The template of a name, of ###Name, or of a YAML file of one's own."""
-    if name.endswith((".yaml", ".yml")):
-        return read_template(Path(name))
-    short = name.lstrip("# ").lower()
-    if short not in known:
-        raise unknown("template", name, known)
-    return read_template(Path(known[short]))
-
-
-def read_template(path: Path) -> Template:
-    """The template in a YAML file; UserError lists everything that is wrong with it."""
-    values = read_yaml(path)
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: a template has lines such as 'description: ...' and 'roles:'.")
-    problems = list(problems_of(values))
-    if problems:
-        raise UserError(*(f"{path}: {problem}" for problem in problems))
-    roles = dict(values["roles"])
-    roles.setdefault("user_with_input", roles["user"].replace("{content}", "{content}\n\n{input}"))
-    values.setdefault("system_with_input", values.get("system", ""))
-    return from_dict({**values, "name": path.stem, "roles": roles})
-
-
-def from_dict(values: dict) -> Template:
-    return Template(**{**values, "stop": tuple(values.get("stop") or ())})
-
-
-def problems_of(values: dict):
-    """What is wrong with a template's fields, a line each."""
-    fields = [name for name in Template.__dataclass_fields__ if name != "name"]
-    for key, value in values.items():
-        if key not in fields:
-            yield f"unknown field '{key}'.{did_you_mean(key, fields)} Known: {', '.join(fields)}."
-        elif key == "stop" and not (isinstance(value, list) and all(map(is_text, value))):
-            yield "'stop' is a list of texts, such as [\"### Instruction:\"]."
-        elif key not in ("roles", "stop") and not isinstance(value, str):
-            yield f"'{key}' is {type(value).__name__}, not text; put it in quotes."
-    if "description" not in values:
-        yield "'description' is missing; say in a line what the template is."
-    roles = values.get("roles")
-    if not isinstance(roles, dict):
-        yield "'roles' is missing: one text each for system, user and assistant."
-        return
-    for role in ("system", "user", "assistant"):
-        if role not in roles:
-            yield f"roles: '{role}' is missing."
-    for role, text in roles.items():
-        yield from problems_of_role(role, text)
-
-
-def is_text(value) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def problems_of_role(role: str, text):
-    if role not in SLOTS:
-        yield f"roles: unknown role '{role}'.{did_you_mean(role, SLOTS)}"
-        return
-    if not isinstance(text, str):
-        yield f"roles: '{role}' is {type(text).__name__}, not text; put it in quotes."
-        return
-    if "\\n" in text:
-        yield f"roles: '{role}' has a backslash and an n; in YAML a line break needs double quotes."
-    found = SLOT.findall(text)
-    for slot in SLOTS[role]:
-        if found.count(slot) != 1:
-            yield f"roles: '{role}' has {{{slot}}} {found.count(slot)} times; it must stand once."
-    for slot in set(found) - set(SLOTS[role]):
-        hint = did_you_mean(slot, ["content", "input", "eos"])
-        hint = " It belongs in 'user_with_input'." if slot == "input" else hint
-        yield f"roles: '{role}' has an unknown slot {{{slot}}}.{hint}"
-    if role == "assistant" and found.count("content") == found.count("eos") == 1:
-        if not text.partition("{content}")[2].startswith("{eos}"):
-            yield "roles: 'assistant' needs {eos} right after {content}, or answers never end."
-        if re.search(r"[ \t]$", text.partition("{content}")[0]):
-            yield (
-                "roles: the text before {content} in 'assistant' ends in a space, which most "
-                "tokenizers join to the answer's first word; end it with a line break or a mark."
-            )

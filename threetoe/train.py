@@ -19,7 +19,8 @@ from threetoe.errors import Checks, Failure, UserError, did_you_mean
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
 from threetoe.quiet import chatter_hidden
-from threetoe.template import Template, find_template
+from threetoe.template import Template
+from threetoe.template_file import find_template
 
 MANY_EPOCHS = 20
 
@@ -157,7 +158,7 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
 def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> None:
     """Adapter and tokenizer first, run.json last: only then is the folder a run."""
     template, folder = job.template, job.folder
-    natural = splits_after_cue(tokenizer, template.cue)
+    natural = splits_after_cue(tokenizer, template)
     tokenizer.chat_template = chat_template(template, marks, always_cut=not natural)
     stops = stop_ids(template.end(marks), tokenizer)
     backend.save_adapter(model, tokenizer, folder, stops)
