@@ -58,7 +58,8 @@ def tables(text):
 
 
 def first_cells(text):
-    return {row[0].strip("`") for table in tables(text) for row in table}
+    cells = [row[0].replace("`", "") for table in tables(text) for row in table]
+    return {name for cell in cells for name in cell.split(", ")}
 
 
 def headings(text):
@@ -170,7 +171,10 @@ def test_the_template_of_the_page_on_templates_shows_what_the_page_says(tmp_path
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("{content}{eos}", "{content}\\n{eos}"),
+        ("{content}{eos}", "{content}"),
+        ("{content}{eos}", "{eos}{content}"),
+        ("{content}{eos}", "{content}</s>{eos}"),
+        ("Question: {content}", "<|user|>{content}"),
         ("Answer:\\n", "Answer: "),
         ('user: "Question: {content}', 'user: "Question:'),
         ('user: "Question: {content}', 'user: "Question: {content} {contents}'),
@@ -186,7 +190,8 @@ def test_a_mistake_in_a_template_gets_the_message_of_the_docs(right, wrong, tmp_
     saved(Path("mine.yaml"), text.replace(right, wrong, 1))
     with pytest.raises(UserError) as raised:
         read_template(Path("mine.yaml"))
-    messages = {row[0].strip("`") for table in tables(page("templates")) for row in table}
+    rows = [row for table in tables(page("templates")) for row in table]
+    messages = {row[0].strip("`").replace("\\|", "|") for row in rows}
     assert set(raised.value.problems) & messages
 
 

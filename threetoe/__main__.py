@@ -9,6 +9,7 @@ from threetoe.plugins import load_plugins
 from threetoe.template import Marks
 from threetoe.template_file import find_template, read_template
 
+SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
 SAMPLE = [
     {"role": "user", "content": "Classify the sentiment of the text.", "input": "What a day!"},
     {"role": "assistant", "content": "Positive"},
@@ -32,7 +33,8 @@ def templates(hooks, name):
     if name is None:
         return show_list({name: read_template(path).description for name, path in known.items()})
     template = find_template(name, known)
-    pieces = template.pieces(SAMPLE, Marks("<bos>", "<eos>", tuple(filter(None, [template.eos]))))
+    sample = SAMPLE if template.system else [SYSTEM, *SAMPLE]
+    pieces = template.pieces(sample, Marks("<bos>", "<eos>", tuple(filter(None, [template.eos]))))
     click.echo(preview.show_pieces(pieces, preview.in_colour()).rstrip())
 
 

@@ -45,7 +45,9 @@ def lines_of(path: Path) -> dict[tuple, int]:
         for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
             place, line = (*above, str(key.value)), key.start_mark.line + 1
             if place in lines:
-                raise UserError(f"{path}:{line}: '{key.value}' stands in line {lines[place]} too.")
+                raise UserError(
+                    f"{path}:{line}: '{key.value}' stands in line {lines[place]} too; keep one."
+                )
             lines[place] = line
             walk(value, place)
 
