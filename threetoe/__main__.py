@@ -4,6 +4,7 @@ import click
 
 from threetoe import catalog, preview
 from threetoe.config import Common
+from threetoe.from_tokenizer import NAME as FROM_TOKENIZER
 from threetoe.options import run_reporting_errors
 from threetoe.plugins import load_plugins
 from threetoe.template import Marks
@@ -31,7 +32,8 @@ def templates(hooks, name):
     """List the prompt templates, or show one with its learned part marked."""
     known = hooks.merge("register_templates")
     if name is None:
-        return show_list({name: read_template(path).description for name, path in known.items()})
+        described = {name: read_template(path).description for name, path in known.items()}
+        return show_list({**described, FROM_TOKENIZER: "the chat template of the base itself"})
     template = find_template(name, known)
     sample = SAMPLE if template.system else [SYSTEM, *SAMPLE]
     pieces = template.pieces(sample, Marks("<bos>", "<eos>", tuple(filter(None, [template.eos]))))

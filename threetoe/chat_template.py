@@ -37,11 +37,7 @@ def chat_template(template: Template, marks: Marks, always_cut: bool) -> str:
     always, or (always_cut False: see encode.splits_after_cue) only when it starts with a space
     or line break.
     """
-    shield = "".join(
-        f" | replace({quoted(token)}, {quoted(token[0] + CUT + token[1:])})"
-        for token in look_alikes(marks)
-    )
-    cut = quoted(CUT) if always_cut else f'("" if message.content[:1].strip() else {quoted(CUT)})'
+    cut = cut_rule("message.content", always_cut)
     turns = {
         name: expression(template.roles[role], template, marks, cut)
         for name, role in [
@@ -52,7 +48,7 @@ def chat_template(template: Template, marks: Marks, always_cut: bool) -> str:
         ]
     }
     return FRAME.format(
-        shield=shield,
+        shield=shield(marks),
         bos=quoted(marks.bos),
         system=default_system(template.system, template, marks),
         system_with_input=default_system(template.system_with_input, template, marks),
@@ -89,6 +85,19 @@ def default_system(content: str, template: Template, marks: Marks) -> str:
         return '""'
     message = {"role": "system", "content": content}
     return quoted("".join(piece.text for piece in template.render(message, marks, [])))
+
+
+def cut_rule(text: str, always: bool) -> str:
+    """Jinja for the CUT before an answer: always, or only before a space or line break."""
+    return quoted(CUT) if always else f'("" if {text}[:1].strip() else {quoted(CUT)})'
+
+
+def shield(marks: Marks) -> str:
+    """Jinja filters that keep a user's text from spelling a special token."""
+    return "".join(
+        f" | replace({quoted(token)}, {quoted(token[0] + CUT + token[1:])})"
+        for token in look_alikes(marks)
+    )
 
 
 def quoted(text: str) -> str:

@@ -109,7 +109,9 @@ class TrainConfig(Common):
     dataset_split: str = split_option("train", "Data")
     map: tuple = columns_option("Data")
     template: str = option(
-        "alpaca", "Prompt template: a name (python -m threetoe templates) or a .yaml file.",
+        "alpaca",
+        "Prompt template: a name (python -m threetoe templates), a .yaml file, or from-tokenizer: "
+        "the base's own chat template.",
         group="Data",
     )  # fmt: skip
     train_on_inputs: bool = option(

@@ -14,6 +14,7 @@ from pathlib import Path
 from threetoe import __version__, template
 from threetoe.config import TrainConfig
 from threetoe.errors import UserError
+from threetoe.from_tokenizer import TokenizerTemplate
 from threetoe.template import Marks, Template
 
 RECORD, PARTIAL, METRICS = "run.json", "run.partial.json", "metrics.jsonl"
@@ -35,8 +36,9 @@ class Run:
     threetoe: str = __version__
     finished: str = ""  # UTC, ISO 8601
 
-    def the_template(self) -> Template:
-        return template.from_dict(self.template)
+    def the_template(self) -> Template | TokenizerTemplate:
+        own = "own" in self.template  # a base's Jinja
+        return TokenizerTemplate(**self.template) if own else template.from_dict(self.template)
 
     def the_marks(self) -> Marks:
         return Marks(**{**self.marks, "special": tuple(self.marks["special"])})

@@ -11,15 +11,15 @@ import click
 
 from threetoe import backend, preview
 from threetoe import run as runs
-from threetoe.chat_template import chat_template
 from threetoe.config import TrainConfig, options_of
 from threetoe.data import Conversation, Ledger, read_conversations
-from threetoe.encode import encode, marks_of, splits_after_cue, statistics_of, stop_ids
+from threetoe.encode import encode, marks_of, statistics_of, stop_ids
 from threetoe.errors import Checks, Failure, UserError, did_you_mean
+from threetoe.from_tokenizer import NAME, from_tokenizer, jinja_of
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
 from threetoe.quiet import chatter_hidden
-from threetoe.template import Template
+from threetoe.template import Piece, Template
 from threetoe.template_file import find_template
 
 MANY_EPOCHS = 20
@@ -30,7 +30,7 @@ class Plan(NamedTuple):
 
     config: TrainConfig
     hooks: Hooks
-    template: Template
+    template: Template | None  # None until the tokenizer is there: from-tokenizer
     conversations: list[Conversation]
     ledger: Ledger
     folder: Path
@@ -40,7 +40,10 @@ def plan(config: TrainConfig) -> Plan:
     """Check all that can be checked without torch; one UserError with all problems."""
     checks = Checks(config.problems)
     hooks = load_plugins(config, checks)
-    template = checks(lambda: find_template(config.template, hooks.merge("register_templates")))
+    template = None
+    if config.template != NAME:
+        known = hooks.merge("register_templates")
+        template = checks(find_template, config.template, known)
     data = checks(read_conversations, config.dataset, config, hooks)
     folder = config.output_dir or runs.default_folder(config)
     checks(runs.check_folder, folder)
@@ -76,8 +79,11 @@ def train(config: TrainConfig) -> None:
     tokenizer = backend.load_tokenizer(job.config.model)
     backend.check_length(job.config)
     marks = marks_of(tokenizer)
+    if job.template is None:
+        job = job._replace(template=from_tokenizer(tokenizer, marks, job.config.model))
     rows = encode_conversations(job, tokenizer, marks)
     figures = statistics_of([encoded for _, _, encoded in rows])
+    check_ends(rows, stop_ids(job.template.end(marks), tokenizer), job.config)
     announce(job, figures)
     if looking:
         if config.preview:
@@ -101,7 +107,7 @@ def resolve_model(job: Plan) -> Plan:
 
 def encode_conversations(job: Plan, tokenizer, marks) -> list:
     """(where, pieces, encoded) of every row that has something to learn; the ledger is kept."""
-    pieces = [job.template.pieces(c.messages, marks) for c in job.conversations]
+    pieces = [pieces_of(conversation, job.template, marks) for conversation in job.conversations]
     encoded = encode(
         pieces, tokenizer, job.config.max_seq_length, learn_all=job.config.train_on_inputs
     )
@@ -120,6 +126,29 @@ def encode_conversations(job: Plan, tokenizer, marks) -> list:
             f"the shortest has {min(row.full_length for row in encoded)} tokens."
         )
     return rows
+
+
+def pieces_of(conversation: Conversation, template, marks) -> list[Piece]:
+    """A conversation's pieces; UserError names the row that a base's own template refuses."""
+    try:
+        return template.pieces(conversation.messages, marks)
+    except UserError as error:
+        raise UserError(
+            *(f"{conversation.where}: {problem}" for problem in error.problems)
+        ) from None
+
+
+def check_ends(rows: list, stops: list[int], config: TrainConfig) -> None:
+    """UserError unless every whole answer ends in a stop id, and some answer is whole."""
+    whole = [(where, row) for where, _, row in rows if row.full_length == len(row.input_ids)]
+    if not whole:
+        raise UserError(
+            f"--max-seq-length {config.max_seq_length} cuts every answer, so none would learn to "
+            f"end; the shortest row has {min(row.full_length for _, _, row in rows)} tokens."
+        )
+    for where, row in whole:
+        if row.labels[-1] not in stops:
+            raise UserError(f"{where}: the answer has no end token; the template must end it.")
 
 
 def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
@@ -158,8 +187,7 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
 def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> None:
     """Adapter and tokenizer first, run.json last: only then is the folder a run."""
     template, folder = job.template, job.folder
-    natural = splits_after_cue(tokenizer, template)
-    tokenizer.chat_template = chat_template(template, marks, always_cut=not natural)
+    tokenizer.chat_template = jinja_of(template, tokenizer, marks)
     stops = stop_ids(template.end(marks), tokenizer)
     backend.save_adapter(model, tokenizer, folder, stops)
     record = runs.Run(

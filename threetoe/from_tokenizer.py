@@ -1,0 +1,195 @@
+"""A base's own Jinja chat template, used as any other template: --template from-tokenizer.
+
+What is learned is found by rendering turn by turn: a conversation up to an answer's cue must
+be the start of the same conversation with the answer, and with all that follows. A header in
+front of the base's Jinja puts CUTs where template.py puts them, and stands in the chat template
+that is saved, so training, asking and apply_chat_template render the same text.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from os.path import commonprefix
+
+from threetoe.chat_template import chat_template, cut_rule, quoted, shield
+from threetoe.encode import splits_after_cue
+from threetoe.errors import UserError, first_line
+from threetoe.template import CUT, Marks, Piece, joined
+
+NAME = "from-tokenizer"
+HEADER = """\
+{{%- macro shielded(text) -%}}{{{{- text{shield} -}}}}{{%- endmacro -%}}
+{clock}
+{{%- set shielded_turns = namespace(all=[]) -%}}
+{{%- for message in messages -%}}
+{{%- set text = shielded(message.content ~ ("\\n\\n" ~ message.input if message.input else "")) -%}}
+{{%- if message.role == "assistant" -%}}
+{{%- set text = text{trim} -%}}{{%- set text = {cut} ~ text -%}}
+{{%- endif -%}}
+{{%- set shielded_turns.all = shielded_turns.all + [dict(message, content=text)] -%}}
+{{%- endfor -%}}
+{{%- set messages = shielded_turns.all %}}"""
+# Where the base's Jinja itself writes the lead of an answer, the CUT is moved before it.
+MOVE_START, MOVE_END = '{%- set text %}{{ "" }}', "{%% endset %%}{{- text | replace(%s, %s) -}}"
+CLOCK = "{{%- macro strftime_now(format) -%}}{{{{- {dates}[format] -}}}}{{%- endmacro -%}}"
+FORMATS = re.compile(r"""strftime_now\(\s*["'](.*?)["']\s*\)""")
+
+
+@dataclass(frozen=True)
+class TokenizerTemplate:
+    """The chat template of a base's tokenizer; it has what a Template has."""
+
+    description: str  # which base it is of
+    own: str  # the base's Jinja
+    tokens: dict  # bos_token, eos_token and the like, as the Jinja knows them
+    header: str = ""
+    footer: str = ""
+    last: str = ""  # what ends an answer, and is learned
+    after: str = ""  # what separates it from the next turn, and is not
+    cue: str = ""
+    lead: str = ""
+    trail: str = ""
+    name: str = NAME
+    stop: tuple = ()
+    special_tokens: tuple = ()
+
+    def hash(self) -> str:
+        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def end(self, marks: Marks) -> str:
+        """The text that ends an answer."""
+        return self.last
+
+    def stops(self, marks: Marks) -> list[str]:
+        """Strings that end an answer and are not printed: none, as its end is a token."""
+        return []
+
+    @property
+    def jinja(self) -> str:
+        """The chat template to save with the tokenizer."""
+        return self.header + self.own + self.footer
+
+    def rendered(self, messages: list[dict], ask: bool) -> str:
+        """The text of a conversation, with the next answer's cue when asking."""
+        from jinja2 import TemplateError
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        try:
+            texts, _ = render_jinja_template(
+                [messages], chat_template=self.jinja, add_generation_prompt=ask, **self.tokens
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise UserError(
+                f"--template {NAME}: the {self.description} refuses this conversation: "
+                f"{first_line(error)} Choose a named template, or leave such rows out."
+            ) from error
+        return texts[0]
+
+    def pieces(self, messages: list[dict], marks: Marks) -> list[Piece]:
+        """The training text of a conversation; UserError when an answer's place in it is not
+        that of the same turns asked one by one."""
+        whole, pieces, done = self.rendered(messages, ask=False), [], 0
+        for place, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            before = self.rendered(messages[:place], ask=True)
+            until = self.rendered(messages[: place + 1], ask=False).removesuffix(self.after)
+            self.check_prefix(before, until)
+            self.check_prefix(until, whole)
+            if not until.endswith(self.last):
+                raise UserError(f"--template {NAME}: turn {place + 1} has no end: {until[-80:]!r}.")
+            pieces += [Piece(whole[done : len(before)], False), Piece(until[len(before) :], True)]
+            done = len(until)
+        return joined([*pieces, Piece(whole[done:], False)])
+
+    def prompt(self, messages: list[dict], marks: Marks) -> list[Piece]:
+        """The text a model is asked with."""
+        pieces = self.pieces(messages, marks)
+        so_far = "".join(piece.text for piece in pieces)
+        asked = self.rendered(messages, ask=True)
+        self.check_prefix(so_far, asked)
+        return joined([*pieces, Piece(asked[len(so_far) :], False)])
+
+    def check_prefix(self, start: str, text: str) -> None:
+        if text.startswith(start):
+            return
+        place = len(commonprefix([start, text]))
+        before, after = start[place : place + 40], text[place : place + 40]
+        raise UserError(
+            f"--template {NAME}: the {self.description} renders an earlier turn otherwise when "
+            f"more turns follow: {before!r} becomes {after!r}. Choose a named template, or rows "
+            "of one question and one answer."
+        )
+
+
+def from_tokenizer(tokenizer, marks: Marks, model: str) -> TokenizerTemplate:
+    """The template of a tokenizer's own chat template; UserError when it has none, or one whose
+    answers have no end."""
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"--template {NAME}: the tokenizer of {model} has no chat template; choose a named one "
+            "(python -m threetoe templates)."
+        )
+    plain = TokenizerTemplate(
+        description=f"chat template of {model}",
+        own=tokenizer.get_chat_template(),
+        tokens={k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)},
+    )
+    template = with_ends(replace(plain, header=clock(plain.own)), marks)
+    return with_header(template, marks, splits_after_cue(tokenizer, template))
+
+
+def with_ends(template: TokenizerTemplate, marks: Marks) -> TokenizerTemplate:
+    """The template, told what stands before and behind an answer."""
+    question, answer = {"role": "user", "content": "a"}, {"role": "assistant", "content": "XYZZY"}
+    asked = template.rendered([question], ask=True)
+    whole = template.rendered([question, answer], ask=False)
+    template.check_prefix(asked, whole)
+    lead, found, tail = whole[len(asked) :].partition("XYZZY")
+    ends = [
+        tail.index(token) + len(token) for token in (*marks.special, marks.eos) if token in tail
+    ]
+    if not found or not ends:
+        raise UserError(
+            f"--template {NAME}: the {template.description} ends an answer without a special "
+            f"token (with {tail!r}), so answers would never end; choose a named template."
+        )
+    last, after = tail[: min(ends)], tail[min(ends) :]
+    return replace(template, last=last, after=after, lead=lead, cue=asked)
+
+
+def with_header(template: TokenizerTemplate, marks: Marks, natural: bool) -> TokenizerTemplate:
+    """The template with CUTs in what spells a special token, and before answers unless the
+    tokenizer splits there by itself (natural).
+
+    An answer's spaces are taken off here where the base's Jinja would do it, as it takes off
+    none behind a CUT.
+    """
+    question, answer = {"role": "user", "content": "a"}, {"role": "assistant", "content": "  X"}
+    trims = "  X" not in template.rendered([question, answer], ask=False)
+    header = HEADER.format(
+        shield=shield(marks),
+        clock=template.header,
+        cut=cut_rule("text", always=not natural),
+        trim=" | trim" if trims else "",
+    )
+    if natural or not template.lead:
+        return replace(template, header=header)
+    moved = MOVE_END % (quoted(template.lead + CUT), quoted(CUT + template.lead))
+    return replace(template, header=header + MOVE_START, footer=moved)
+
+
+def clock(jinja: str) -> str:
+    """A date that stays what it was on the day of training, for a Jinja that asks for today's."""
+    dates = {form: date.today().strftime(form) for form in FORMATS.findall(jinja)}
+    return CLOCK.format(dates=json.dumps(dates, ensure_ascii=False)) if dates else ""
+
+
+def jinja_of(template, tokenizer, marks: Marks) -> str:
+    """The chat template to save with a tokenizer, of a template of either kind."""
+    if isinstance(template, TokenizerTemplate):
+        return template.jinja
+    return chat_template(template, marks, always_cut=not splits_after_cue(tokenizer, template))
