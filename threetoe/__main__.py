@@ -3,9 +3,9 @@
 import click
 
 from threetoe import catalog, preview
-from threetoe.config import Common
+from threetoe.config import RANKED, Common, RankConfig
 from threetoe.from_tokenizer import NAME as FROM_TOKENIZER
-from threetoe.options import run_reporting_errors
+from threetoe.options import command, run_reporting_errors
 from threetoe.plugins import load_plugins
 from threetoe.template import Marks
 from threetoe.template_file import find_template, read_template
@@ -25,19 +25,47 @@ def cli(context, plugin):
     context.obj = load_plugins(Common(plugin=plugin))
 
 
-@cli.command()
-@click.argument("name", required=False)
-@click.pass_obj
-def templates(hooks, name):
-    """List the prompt templates, or show one with its learned part marked."""
-    known = hooks.merge("register_templates")
-    if name is None:
+class Templates(click.Group):
+    """A group in which every word that is no command is a template's name."""
+
+    def get_command(self, context, name):
+        return super().get_command(context, name) or click.Command(
+            name, callback=lambda: show_template(context.obj, name)
+        )
+
+
+@cli.group(cls=Templates, invoke_without_command=True, subcommand_metavar="[NAME | rank ...]")
+@click.pass_context
+def templates(context):
+    """List the prompt templates, show NAME with its learned part marked, or rank them all."""
+    if context.invoked_subcommand is None:
+        known = context.obj.merge("register_templates")
         described = {name: read_template(path).description for name, path in known.items()}
-        return show_list({**described, FROM_TOKENIZER: "the chat template of the base itself"})
-    template = find_template(name, known)
+        show_list({**described, FROM_TOKENIZER: "the chat template of the base itself"})
+
+
+def show_template(hooks, name: str) -> None:
+    template = find_template(name, hooks.merge("register_templates"))
     sample = SAMPLE if template.system else [SYSTEM, *SAMPLE]
     pieces = template.pieces(sample, Marks("<bos>", "<eos>", tuple(filter(None, [template.eos]))))
     click.echo(preview.show_pieces(pieces, preview.in_colour()).rstrip())
+
+
+@command(RankConfig, only=RANKED)
+def rank(config):
+    """Score the dataset's answers under every template on the base, before any training.
+
+    The loss is that of the answers' tokens, without their ends; lower is better.
+
+    \b
+      python -m threetoe templates rank --model unsloth/llama-3-8b-bnb-4bit --dataset my.json
+    """
+    from threetoe.rank import rank
+
+    rank(config)
+
+
+templates.add_command(rank, "rank")
 
 
 @cli.command()

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from threetoe.catalog import folder
-from threetoe.encode import with_cuts
+from threetoe.encode import IGNORED, with_cuts
 from threetoe.errors import UserError, first_line
 from threetoe.quiet import CACHE, chatter_hidden, quieten
 
@@ -286,3 +286,24 @@ def generate(model, tokenizer, prompts: list[list[int]], stops, stop_strings, co
         for index, ids in zip(indices, output[:, width:].tolist(), strict=True):
             ends = [place for place, token in enumerate(ids) if token in stops]
             yield index, ids[: ends[0]] if ends else ids
+
+
+def answer_losses(model, tokenizer, rows, batch_size: int) -> list[tuple[float, int]]:
+    """(loss in nats summed over the labels, how many) of each encoded row, by the bare base."""
+    import torch
+    from transformers import DataCollatorForSeq2Seq
+
+    collate, losses = DataCollatorForSeq2Seq(tokenizer), []
+    for start in range(0, len(rows), batch_size):
+        columns = [
+            {"input_ids": r.input_ids, "attention_mask": [1] * len(r.input_ids), "labels": r.labels}
+            for r in rows[start : start + batch_size]
+        ]
+        batch = collate(columns).to(model.device)
+        labels = batch.pop("labels")[:, 1:]
+        with torch.inference_mode(), chatter_hidden(), model.disable_adapter():
+            logits = model(**batch).logits[:, :-1].float()
+        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+        counts = (labels != IGNORED).sum(1)
+        losses += zip(each.sum(1).tolist(), counts.tolist(), strict=True)
+    return losses

@@ -184,6 +184,19 @@ class TrainConfig(Common):
 
 
 @dataclass(frozen=True)
+class RankConfig(TrainConfig):
+    """Ranking templates takes the options of training that say what is scored (RANKED)."""
+
+    rows: int = option(32, "Rows to score.", POSITIVE, "Data")
+
+
+RANKED = """
+    dataset dataset_split map template rows max_seq_length model load_in_4bit seed plugin
+    per_device_train_batch_size
+""".split()
+
+
+@dataclass(frozen=True)
 class InferConfig(Common):
     prompt: str = option(None, "The question; without it, --file or standard input.", argument=True)
     run: Path = option(

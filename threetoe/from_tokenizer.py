@@ -24,13 +24,14 @@ HEADER = """\
 {clock}
 {{%- set shielded_turns = namespace(all=[]) -%}}
 {{%- for message in messages -%}}
-{{%- set text = shielded(message.content ~ ("\\n\\n" ~ message.input if message.input else "")) -%}}
+{{%- set text = shielded(message.content{with_input}) -%}}
 {{%- if message.role == "assistant" -%}}
 {{%- set text = text{trim} -%}}{{%- set text = {cut} ~ text -%}}
 {{%- endif -%}}
-{{%- set shielded_turns.all = shielded_turns.all + [dict(message, content=text)] -%}}
+{{%- set shielded_turns.all = shielded_turns.all + [dict(message, content=text{own_input})] -%}}
 {{%- endfor -%}}
 {{%- set messages = shielded_turns.all %}}"""
+WITH_INPUT = r' ~ ("\n\n" ~ message.input if message.input else "")'
 # Where the base's Jinja itself writes the lead of an answer, the CUT is moved before it.
 MOVE_START, MOVE_END = '{%- set text %}{{ "" }}', "{%% endset %%}{{- text | replace(%s, %s) -}}"
 CLOCK = "{{%- macro strftime_now(format) -%}}{{{{- {dates}[format] -}}}}{{%- endmacro -%}}"
@@ -170,10 +171,13 @@ def with_header(template: TokenizerTemplate, marks: Marks, natural: bool) -> Tok
     """
     question, answer = {"role": "user", "content": "a"}, {"role": "assistant", "content": "  X"}
     trims = "  X" not in template.rendered([question, answer], ask=False)
+    knows_input = ".input" in template.own  # an export of ours, used as a base
     header = HEADER.format(
         shield=shield(marks),
         clock=template.header,
         cut=cut_rule("text", always=not natural),
+        with_input="" if knows_input else WITH_INPUT,
+        own_input=', input=shielded(message.input or "")' if knows_input else "",
         trim=" | trim" if trims else "",
     )
     if natural or not template.lead:

@@ -15,15 +15,17 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 NO_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR)
 
 
-def command(config_class):
-    """Turn a function of one configuration into a click command with the class's options.
+def command(config_class, only=()):
+    """Turn a function of one configuration into a click command with the class's options, or
+    with those named in `only`.
 
     The function's docstring is the help. Problems of the command line are not raised one by
     one: they travel in `config.problems`, to be reported with all others.
     """
 
     def decorate(function):
-        params = [as_param(f) for f in fields(config_class) if "help" in f.metadata]
+        chosen = [f for f in fields(config_class) if not only or f.name in only]
+        params = [as_param(f) for f in chosen if "help" in f.metadata]
         params.append(config_option())
 
         @click.pass_context

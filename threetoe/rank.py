@@ -1,0 +1,138 @@
+"""How well each template suits a base: the loss of the gold answers under every one of them."""
+
+import random
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from threetoe import backend
+from threetoe.config import RankConfig
+from threetoe.data import Conversation, read_conversations
+from threetoe.encode import IGNORED, Encoded, encode, marks_of
+from threetoe.errors import Checks, UserError
+from threetoe.from_tokenizer import NAME, from_tokenizer
+from threetoe.plugins import load_plugins
+from threetoe.template import Marks, Piece
+from threetoe.template_file import find_template
+from threetoe.train import check_model
+
+RESAMPLES = 2000
+FEW = 8  # rows below which an interval says nothing
+
+
+class Score(NamedTuple):
+    """A template's loss in nats a token of the answers, with a 95 % bootstrap interval."""
+
+    name: str
+    loss: float
+    low: float
+    high: float
+    rows: list[tuple[float, int]]  # each row's summed loss, and its tokens
+
+
+def rank(config: RankConfig) -> None:
+    """Print the templates, the best first; warn when the chosen one is clearly worse."""
+    checks = Checks(config.problems)
+    hooks = load_plugins(config, checks)
+    known = hooks.merge("register_templates")
+    if config.template != NAME:
+        checks(find_template, config.template, known)
+    data = checks(read_conversations, config.dataset, config, hooks)
+    checks(check_model, config.model)
+    checks.done()
+    backend.prepare()
+    hooks.config = config = replace(config, model=config.model or backend.default_model())
+    tokenizer = backend.load_tokenizer(config.model)
+    templates = all_templates(config, known, tokenizer)
+    asked = random.Random(config.seed).sample(data[0], min(config.rows, len(data[0])))
+    encoded = {t.name: scored_part(asked, t, tokenizer, config) for t in templates}
+    model = hooks.first("load_model", adapter=None)
+    batch = config.per_device_train_batch_size
+    scores = [
+        score(name, backend.answer_losses(model, tokenizer, rows, batch), config.seed)
+        for name, rows in encoded.items()
+    ]
+    scores.sort(key=lambda s: s.loss)
+    show(scores, config, len(asked))
+
+
+def all_templates(config: RankConfig, known: dict, tokenizer) -> list:
+    """Every named template, the chosen one's file, and the base's own where it has one."""
+    marks = marks_of(tokenizer)
+    found = [find_template(name, known) for name in known]
+    if tokenizer.chat_template:
+        found.append(from_tokenizer(tokenizer, marks, config.model))
+    if config.template.endswith((".yaml", ".yml")):
+        found.append(find_template(config.template, known))
+    return found
+
+
+def scored_part(asked: list[Conversation], template, tokenizer, config) -> list[Encoded]:
+    """The rows under a template, with the answers as labels and without their ends, of which a
+    base knows nothing yet."""
+    marks = marks_of(tokenizer)
+    pieces = [without_ends(template.pieces(c.messages, marks), template, marks) for c in asked]
+    rows = encode(pieces, tokenizer, config.max_seq_length)
+    if any(all(label == IGNORED for label in row.labels) for row in rows):
+        raise UserError(f"--max-seq-length {config.max_seq_length} cuts whole answers away.")
+    return rows
+
+
+def without_ends(pieces: list[Piece], template, marks: Marks) -> list[Piece]:
+    end, parts = template.trail + template.end(marks), []
+    for text, learned in pieces:
+        if learned:
+            parts += [Piece(text.removesuffix(end), True), Piece(end, False)]
+        else:
+            parts.append(Piece(text, False))
+    return parts
+
+
+def score(name: str, rows: list[tuple[float, int]], seed: int) -> Score:
+    losses = sorted(resampled(rows, seed))
+    low, high = losses[int(0.025 * RESAMPLES)], losses[int(0.975 * RESAMPLES) - 1]
+    return Score(name, mean_loss(rows), low, high, rows)
+
+
+def resampled(rows: list[tuple[float, int]], seed: int) -> list[float]:
+    """The mean losses of samples of the rows drawn with replacement (Efron's bootstrap); the same
+    seed draws the same rows for every template."""
+    draw = random.Random(seed)
+    return [mean_loss(draw.choices(rows, k=len(rows))) for _ in range(RESAMPLES)]
+
+
+def mean_loss(rows: list[tuple[float, int]]) -> float:
+    return sum(loss for loss, _ in rows) / sum(tokens for _, tokens in rows)
+
+
+def clearly_worse(chosen: Score, best: Score, seed: int) -> bool:
+    """Whether at least 97.5 % of the paired resamples give the chosen one the higher loss."""
+    pairs = zip(resampled(chosen.rows, seed), resampled(best.rows, seed), strict=True)
+    return statistics.mean(c > b for c, b in pairs) >= 0.975
+
+
+def show(scores: list[Score], config: RankConfig, rows: int) -> None:
+    """The table on standard output; the verdict on the chosen template on standard error."""
+    width = max(len(s.name) for s in scores)
+    start, end = min(s.low for s in scores), max(s.high for s in scores)
+    click.echo(f"{'template'.ljust(width)}    loss   95 % interval   nats a token of the answers")
+    for s in scores:
+        low, middle, high = (
+            round((x - start) / (end - start) * 30) for x in (s.low, s.loss, s.high)
+        )
+        bar = " " * low + "─" * (middle - low) + "●" + "─" * (high - middle)
+        click.echo(f"{s.name.ljust(width)}  {s.loss:6.3f}  {s.low:6.3f} - {s.high:6.3f}  {bar}")
+    best, name = scores[0], Path(config.template).stem.lstrip("# ").lower()
+    chosen = next(s for s in scores if s.name == name)
+    verdict = f"{chosen.name} is not clearly worse than {best.name}"
+    if chosen is best:
+        verdict = f"{best.name}, the chosen template, has the lowest loss"
+    elif rows < FEW:
+        verdict = f"{FEW} rows or more are needed to tell {chosen.name} from {best.name}"
+    elif clearly_worse(chosen, best, config.seed):
+        more = chosen.loss - best.loss
+        verdict = f"{chosen.name} is clearly worse than {best.name}: {more:.2f} nats a token more"
+    click.echo(f"{verdict} (rows: {rows}; --template chooses)", err=True)
