@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from tokenizers_made import KINDS
 from transformers import AutoTokenizer
 
-from threetoe import catalog
+from threetoe import backend, catalog
 from threetoe.__main__ import cli
 from threetoe.chat_template import chat_template
 from threetoe.encode import IGNORED, encode, marks_of, prompt_ids, splits_after_cue, with_cuts
@@ -119,6 +119,26 @@ def test_special_tokens_in_a_users_text_stay_text(saved):
         written = template.pieces([user("before  after")], marks)[0].text.count(token)
         assert ids.count(tokenizer.convert_tokens_to_ids(token)) == written
         assert token in tokenizer.decode(ids)
+
+
+def test_eos_is_learned_and_padding_is_not_where_they_are_one_token(tmp_path):
+    made = KINDS["gpt2"]()
+    made.save_pretrained(tmp_path)
+    tokenizer = backend.load_tokenizer(tmp_path)
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+    marks, template = marks_of(tokenizer), read_template(TEMPLATES["human"])
+    rows = encode(
+        [template.pieces([user("Hi"), assistant(a)], marks) for a in ("yes", "a longer answer")],
+        tokenizer,
+        1000,
+    )
+    batch = backend.collator(tokenizer)(backend.columns_of(rows))
+    for ids, labels, row in zip(batch["input_ids"], batch["labels"], rows, strict=True):
+        length = len(row.input_ids)
+        assert labels[length - 1] == ids[length - 1] == tokenizer.eos_token_id
+        assert set(ids[length:].tolist()) <= {tokenizer.eos_token_id}
+        assert set(labels[length:].tolist()) <= {IGNORED}
+    assert batch["input_ids"].shape[1] > min(len(row.input_ids) for row in rows)
 
 
 def test_a_tokenizer_is_not_made_to_split_twice(base):

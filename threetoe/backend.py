@@ -195,22 +195,17 @@ def training_arguments(config, output_dir: Path) -> dict:
 def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict):
     """TRL's SFTTrainer over ready ids and labels, padded to the longest row of a batch."""
     from datasets import Dataset
-    from transformers import DataCollatorForSeq2Seq, PrinterCallback
+    from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
-    columns = {
-        "input_ids": [row.input_ids for row in rows],
-        "attention_mask": [[1] * len(row.input_ids) for row in rows],
-        "labels": [row.labels for row in rows],
-    }
     trained = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
     with chatter_hidden(), untrained_tokens_named():
         trainer = SFTTrainer(
             model=model,
             args=SFTConfig(**arguments),
-            train_dataset=Dataset.from_dict(columns),
+            train_dataset=Dataset.from_list(columns_of(rows)),
             processing_class=tokenizer,
-            data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8),
+            data_collator=collator(tokenizer),
             callbacks=list(callbacks.values()),
         )
     for name, parameter in model.named_parameters():
@@ -218,6 +213,22 @@ def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict):
             parameter.data = trained[name]
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def columns_of(rows) -> list[dict]:
+    """Encoded rows as the trainer's: input_ids, attention_mask and labels, not padded."""
+    return [
+        {"input_ids": r.input_ids, "attention_mask": [1] * len(r.input_ids), "labels": r.labels}
+        for r in rows
+    ]
+
+
+def collator(tokenizer):
+    """Rows become a batch padded to its longest row; what is padding is known by place, so an
+    EOS stays learned where it is the pad token too."""
+    from transformers import DataCollatorForSeq2Seq
+
+    return DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8)
 
 
 @contextmanager
@@ -291,15 +302,10 @@ def generate(model, tokenizer, prompts: list[list[int]], stops, stop_strings, co
 def answer_losses(model, tokenizer, rows, batch_size: int) -> list[tuple[float, int]]:
     """(loss in nats summed over the labels, how many) of each encoded row, by the bare base."""
     import torch
-    from transformers import DataCollatorForSeq2Seq
 
-    collate, losses = DataCollatorForSeq2Seq(tokenizer), []
+    columns, collate, losses = columns_of(rows), collator(tokenizer), []
     for start in range(0, len(rows), batch_size):
-        columns = [
-            {"input_ids": r.input_ids, "attention_mask": [1] * len(r.input_ids), "labels": r.labels}
-            for r in rows[start : start + batch_size]
-        ]
-        batch = collate(columns).to(model.device)
+        batch = collate(columns[start : start + batch_size]).to(model.device)
         labels = batch.pop("labels")[:, 1:]
         with torch.inference_mode(), chatter_hidden(), model.disable_adapter():
             logits = model(**batch).logits[:, :-1].float()

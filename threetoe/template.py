@@ -92,7 +92,7 @@ class Template:
                 system = turn
                 continue
             pieces += turn
-            system = []
+            system = [] if message["role"] == "user" else system
         return joined(pieces)
 
     def prompt(self, messages: list[dict], marks: Marks) -> list[Piece]:

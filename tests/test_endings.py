@@ -1,0 +1,33 @@
+"""After overfitting 20 rows of each template, all 20 answers end by themselves."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from threetoe import catalog
+
+
+@pytest.fixture(scope="module")
+def overfitted(tmp_path_factory):
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("overfit.py")],
+        cwd=tmp_path_factory.mktemp("overfit"), capture_output=True, text=True, encoding="utf-8",
+        timeout=1800, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = map(json.loads, done.stdout.splitlines())
+    return {result["template"]: result for result in results}
+
+
+@pytest.mark.parametrize("name", catalog.named_files("templates"))
+def test_all_answers_end_by_themselves_(overfitted, name):
+    assert overfitted[name]["ended"] == 20
+
+
+def test_most_of_the_answers_were_learned(overfitted):
+    assert sum(result["right"] for result in overfitted.values()) > 15 * len(overfitted)
