@@ -1,6 +1,7 @@
 """A GGUF of a random one-layer llama, as small as llama.cpp loads, with a tokenizer of ours."""
 
 import json
+import re
 
 import gguf
 import numpy as np
@@ -30,21 +31,34 @@ def write_gguf(path, tokenizer, kind: str, chat_template: str) -> None:
 
 
 def add_tokenizer(writer, tokenizer, kind: str) -> None:
-    """The vocabulary as llama.cpp's converter writes it for byte-level BPE."""
-    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    types = gguf.TokenType
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(PRE[kind])
-    writer.add_token_list(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
-    writer.add_token_types(
-        [types.CONTROL if i in special else types.NORMAL for i in range(len(tokenizer))]
-    )
-    writer.add_token_merges([" ".join(pair) for pair in model["merges"]])
+    """The vocabulary as llama.cpp's converter writes it: byte-level BPE, or Llama 2's kind, whose
+    merges are scores there."""
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    writer.add_tokenizer_model("gpt2" if kind in PRE else "llama")
+    writer.add_tokenizer_pre(PRE.get(kind, "default"))
+    writer.add_token_list(tokens)
+    writer.add_token_types([type_of(token, special, kind) for token in tokens])
+    if kind in PRE:
+        writer.add_token_merges([" ".join(pair) for pair in merges])
+    else:
+        ranks = {"".join(pair): rank for rank, pair in enumerate(merges)}
+        writer.add_token_scores([-float(ranks.get(token, 10_000)) for token in tokens])
+        writer.add_unk_token_id(tokenizer.unk_token_id)
     writer.add_eos_token_id(tokenizer.eos_token_id)
     if tokenizer.bos_token_id is not None:
         writer.add_bos_token_id(tokenizer.bos_token_id)
     writer.add_add_bos_token(tokenizer("").input_ids[:1] == [tokenizer.bos_token_id])
+
+
+def type_of(token: str, special: set, kind: str) -> gguf.TokenType:
+    if token == "<unk>":
+        return gguf.TokenType.UNKNOWN
+    if token in special:
+        return gguf.TokenType.CONTROL
+    is_byte = kind not in PRE and re.fullmatch("<0x..>", token)
+    return gguf.TokenType.BYTE if is_byte else gguf.TokenType.NORMAL
 
 
 def shapes(vocabulary: int) -> dict[str, tuple]:
