@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from threetoe import hookspecs
+from threetoe.__main__ import cli
 from threetoe.config import Common, ExportConfig, InferConfig, TrainConfig
 from threetoe.data import read_conversations
 from threetoe.errors import PluginError, UserError
@@ -72,10 +73,12 @@ def anchors(text):
 
 
 def flags():
-    """Every flag of the three scripts."""
+    """Every flag of the three scripts and of python -m threetoe."""
     found = {"--help"}
-    for config in (TrainConfig, InferConfig, ExportConfig):
-        for param in command(config)(print).params:
+    scripts = [command(config)(print) for config in (TrainConfig, InferConfig, ExportConfig)]
+    templates = cli.commands["templates"]
+    for one in (*scripts, *templates.commands.values(), templates.get_command(None, "alpaca")):
+        for param in one.params:
             found |= {*param.opts, *param.secondary_opts}
     return found
 

@@ -7,6 +7,7 @@ from conftest import TINY, run_script
 from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
 
 from threetoe import run as runs
+from threetoe.ollama import modelfile
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +67,12 @@ def test_the_merged_config_is_16_bit_and_carries_the_stop_ids(exported, demo):
         json.loads((exported / "merged" / "generation_config.json").read_text()),
     ):
         assert values["eos_token_id"] == run.stop_ids
+
+
+def test_the_merged_folder_has_a_modelfile_of_the_runs_template(exported, demo):
+    _, run = runs.load(demo[0])
+    written = (exported / "merged" / "Modelfile").read_text(encoding="utf-8")
+    assert written == modelfile(run.the_template(), run.the_marks())
 
 
 def test_the_base_is_not_touched_and_the_record_names_no_place(exported, workplace):

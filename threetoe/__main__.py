@@ -2,12 +2,14 @@
 
 import click
 
-from threetoe import catalog, preview
+from threetoe import backend, catalog, ollama, preview
 from threetoe.config import RANKED, Common, RankConfig
+from threetoe.encode import marks_of
+from threetoe.errors import UserError
 from threetoe.from_tokenizer import NAME as FROM_TOKENIZER
 from threetoe.options import command, run_reporting_errors
 from threetoe.plugins import load_plugins
-from threetoe.template import Marks
+from threetoe.template import Marks, Template
 from threetoe.template_file import find_template, read_template
 
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
@@ -30,7 +32,12 @@ class Templates(click.Group):
 
     def get_command(self, context, name):
         return super().get_command(context, name) or click.Command(
-            name, callback=lambda: show_template(context.obj, name)
+            name,
+            params=[
+                click.Option(["--model"], help="Take the special tokens of this model or run."),
+                click.Option(["--modelfile"], is_flag=True, help="Print a Modelfile for Ollama."),
+            ],
+            callback=lambda **options: show_template(context.obj, name, **options),
         )
 
 
@@ -44,11 +51,25 @@ def templates(context):
         show_list({**described, FROM_TOKENIZER: "the chat template of the base itself"})
 
 
-def show_template(hooks, name: str) -> None:
+def show_template(hooks, name: str, model: str | None, modelfile: bool) -> None:
     template = find_template(name, hooks.merge("register_templates"))
+    marks = marks_of(backend.load_tokenizer(model)) if model else None
+    if modelfile:
+        return click.echo(ollama.modelfile(template, marks or own_marks(template)), nl=False)
+    marks = marks or Marks("<bos>", "<eos>", tuple(filter(None, [template.eos])))
     sample = SAMPLE if template.system else [SYSTEM, *SAMPLE]
-    pieces = template.pieces(sample, Marks("<bos>", "<eos>", tuple(filter(None, [template.eos]))))
+    pieces = template.pieces(sample, marks)
     click.echo(preview.show_pieces(pieces, preview.in_colour()).rstrip())
+
+
+def own_marks(template: Template) -> Marks:
+    """The special tokens that a template brings itself; UserError where it takes a tokenizer's."""
+    if not template.eos or any("{bos}" in text for text in template.roles.values()):
+        raise UserError(
+            f"The template {template.name} has tokens of the model's tokenizer in it; name the "
+            "model or run: --model MODEL."
+        )
+    return Marks("", template.eos, (template.eos, *template.special_tokens))
 
 
 @command(RankConfig, only=RANKED)

@@ -7,8 +7,8 @@ import json
 
 from threetoe.template import CUT, Marks, Template, look_alikes, slots_of
 
+MACRO = "{{%- macro shielded(text) -%}}{{{{- text{shield} -}}}}{{%- endmacro -%}}\n"
 FRAME = """\
-{{%- macro shielded(text) -%}}{{{{- text{shield} -}}}}{{%- endmacro -%}}
 {{%- set turn = namespace(system="") -%}}
 {{{{- {bos} -}}}}
 {{%- if messages[0].role != "system" -%}}
@@ -38,8 +38,21 @@ def chat_template(template: Template, marks: Marks, always_cut: bool) -> str:
     or line break.
     """
     cut = cut_rule("message.content", always_cut)
+    macro = MACRO.format(shield=shield(marks))
+    return macro + frame(template, marks, cut, "shielded(message.{})")
+
+
+def gguf_chat_template(template: Template, marks: Marks) -> str:
+    """Jinja for a GGUF file: the same text without any CUT, which llama.cpp's tokenizers would
+    hand to the model. There a user's text that spells a special token becomes that token."""
+    return frame(template, marks, '""', "message.{}").replace(CUT, "")
+
+
+def frame(template: Template, marks: Marks, cut: str, field: str) -> str:
+    """The Jinja without its macro; `cut` is what stands where learning starts, `field` the
+    expression of a message's field."""
     turns = {
-        name: expression(template.roles[role], template, marks, cut)
+        name: expression(template.roles[role], template, marks, cut, field)
         for name, role in [
             ("a_system", "system"),
             ("a_user", "user"),
@@ -48,7 +61,6 @@ def chat_template(template: Template, marks: Marks, always_cut: bool) -> str:
         ]
     }
     return FRAME.format(
-        shield=shield(marks),
         bos=quoted(marks.bos),
         system=default_system(template.system, template, marks),
         system_with_input=default_system(template.system_with_input, template, marks),
@@ -59,16 +71,15 @@ def chat_template(template: Template, marks: Marks, always_cut: bool) -> str:
     )
 
 
-def expression(text: str, template: Template, marks: Marks, cut: str) -> str:
-    """One role's text as a Jinja expression, its slots filled from `message`; `cut` is what
-    stands where learning starts."""
+def expression(text: str, template: Template, marks: Marks, cut: str, field: str) -> str:
+    """One role's text as a Jinja expression, its slots filled from `message`; see frame."""
     marked = {
         "bos": quoted(marks.bos),
         "eos": quoted(template.end(marks)),
         "system": "turn.system",
         "learn": cut,
-        "content": "shielded(message.content)",
-        "input": "shielded(message.input)",
+        "content": field.format("content"),
+        "input": field.format("input"),
     }
     if "{eos}" in text and "{learn}" not in text and text == template.roles["assistant"]:
         marked["content"] = f"{cut} ~ {marked['content']}"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import backend, hub, preview
+from threetoe import backend, hub, ollama, preview
 from threetoe import card as cards
 from threetoe import run as runs
 from threetoe.config import ExportConfig
@@ -20,6 +20,7 @@ from threetoe.nf4 import as_used_in_4bit
 from threetoe.plugins import load_plugins
 from threetoe.quiet import quieten
 from threetoe.shards import read_header
+from threetoe.template import Template
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
@@ -186,6 +187,17 @@ def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     runs.write_json(folder / "config.json", values)
     runs.write_json(folder / runs.RECORD, runs.without_paths(run))
     copy(config.run, folder, TOKENIZER_FILES)
+    write_modelfile(run, folder)
+
+
+def write_modelfile(run: runs.Run, folder: Path) -> None:
+    """Modelfile, with which Ollama imports the folder; not for a base's own Jinja, which has no
+    such form."""
+    template = run.the_template()
+    if not isinstance(template, Template):
+        return click.echo(f"no Modelfile for Ollama: {template.name} is Jinja alone", err=True)
+    text = ollama.modelfile(template, run.the_marks())
+    (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
 
 
 def dequantizes(run: runs.Run, config: ExportConfig) -> bool:
