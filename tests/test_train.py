@@ -8,16 +8,34 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, run_script
+from conftest import ROOT, refused, run_script
 
+import train
 from threetoe import run as runs
 from threetoe.config import TrainConfig
-from threetoe.train import steps_and_epochs
+from threetoe.encode import IGNORED, Encoded
+from threetoe.errors import UserError
+from threetoe.train import check_ends, steps_and_epochs
 
 
 def losses(folder):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+
+
+def test_answers_that_could_not_learn_to_end_are_refused_before_the_model_loads(here):
+    row = {"prompt": "Say it.", "completion": "again and again " * 40}
+    (here / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    options = "--model tiny --dataset rows.jsonl --template human --max-seq-length 64".split()
+    (line,) = refused(train, *options)
+    assert line.startswith("--max-seq-length 64 cuts every answer, so none would learn to end;")
+
+
+def test_an_answer_without_its_end_token_is_refused():
+    row = Encoded([5, 6, 7], [IGNORED, 6, 7], 3)
+    check_ends([("a.jsonl:1", [], row)], [7], TrainConfig())
+    with pytest.raises(UserError, match="a.jsonl:1: the answer has no end token"):
+        check_ends([("a.jsonl:1", [], row)], [8], TrainConfig())
 
 
 def test_a_run_folder_holds_everything_and_nothing_else_appears(demo, workplace):
