@@ -1,11 +1,15 @@
 """infer.py, run for real: the run's own prompt, only the answer printed."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
-from conftest import run_script
+from conftest import ROOT, refused, run_script
 
-from threetoe.infer import before_stop
+import infer
 
 
 @pytest.fixture(scope="session")
@@ -63,19 +67,6 @@ def test_sampling_with_a_seed_gives_the_same_answer_again(demo, workplace):
     assert first == second
 
 
-@pytest.mark.parametrize(
-    ("reply", "kept"),
-    [
-        ("Positive", "Positive"),
-        ("Positive\n### Instruction:\nNext", "Positive"),
-        ("A<|im_start|>B\n### Instruction:", "A"),
-        ("\n### Instruction:", ""),
-    ],
-)
-def test_an_answer_ends_before_its_first_stop_string(reply, kept):
-    assert before_stop(reply, ["\n### Instruction:", "<|im_start|>"]) == kept
-
-
 def test_every_problem_of_a_call_is_reported_at_once(tmp_path):
     done = run_script(
         "infer.py", "Hi", "--run", "nowhere", "--file", "x.jsonl", "--temperature", 9,
@@ -131,3 +122,111 @@ def test_one_answer_can_be_written_to_a_file_too(three_steps, workplace, tmp_pat
     flags = ["--run", "three", "--max-new-tokens", 2, "--output", path]
     assert run_script("infer.py", "Hi", *flags, cwd=workplace).stdout == ""
     assert json.loads(path.read_text(encoding="utf-8"))["messages"][0]["content"] == "Hi"
+
+
+def test_an_answer_is_streamed_and_its_bytes_are_those_of_the_whole_answer(three_steps, workplace):
+    """A plugin that changes nothing makes the answer come whole."""
+    plugin = workplace / "whole.py"
+    plugin.write_text("def map_reply(reply):\n    return reply\n")
+    flags = ["infer.py", "Once upon", "--run", "three", "--max-new-tokens", 60]
+    streamed, whole = (
+        run_script(*flags, *more, cwd=workplace).stdout for more in ([], ["--plugin", plugin])
+    )
+    assert streamed == whole
+    assert len(streamed) > 20
+
+
+def test_ctrl_c_while_an_answer_comes_ends_its_line_and_leaves(three_steps, workplace):
+    command = [sys.executable, ROOT / "infer.py", "Once upon", "--run", "three"]
+    process = subprocess.Popen(
+        [*command, "--max-new-tokens", "1900", "--temperature", "2"], cwd=workplace,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "NO_COLOR": "1"},
+    )  # fmt: skip
+    begun = process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    rest, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, b"Error: Stopped.\n")
+    assert begun and rest.endswith(b"\n")
+
+
+def test_an_answer_is_printed_where_the_terminal_lacks_its_characters(three_steps, workplace):
+    plugin = workplace / "chinese.py"
+    plugin.write_text("def map_reply(reply):\n    return '积极 🙂'\n", encoding="utf-8")
+    flags = ["--run", "three", "--max-new-tokens", 1, "--plugin", plugin]
+    ascii_only = {"cwd": workplace, "env": {**os.environ, "PYTHONIOENCODING": "ascii"}}
+    done = run_script("infer.py", "Hi", *flags, **ascii_only)
+    assert done.stdout == "\\u79ef\\u6781 \\U0001f642\n"
+    rows = workplace / "one.jsonl"
+    rows.write_text('{"instruction": "Hi"}\n')
+    done = run_script("infer.py", "--file", rows, *flags, **ascii_only)
+    assert json.loads(done.stdout)["answer"] == "积极 🙂"
+
+
+def test_bytes_that_are_not_utf_8_are_refused_and_named(three_steps, here):
+    command = [sys.executable, ROOT / "infer.py", "--run", three_steps]
+    done = subprocess.run(command, input=b"caf\xe9", capture_output=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == (
+        b"Error: Standard input is not UTF-8 at byte 3; put `iconv -f ENCODING` before it.\n"
+    )
+    done = subprocess.run([*command, b"caf\xe9"], capture_output=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == b"Error: The question is not UTF-8; give it in a file: --file FILE.\n"
+
+
+def changed(run, folder, **changes):
+    """A copy of a run folder whose record is changed."""
+    folder.mkdir()
+    for path in run.iterdir():
+        (folder / path.name).symlink_to(path)
+    (folder / "run.json").unlink()
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    (folder / "run.json").write_text(json.dumps({**record, **changes}), encoding="utf-8")
+    return folder, record
+
+
+def test_a_record_whose_template_was_edited_is_refused(three_steps, here):
+    _, record = changed(three_steps, here / "whole")
+    template = {**record["template"], "system": "Be rude."}
+    folder, _ = changed(three_steps, here / "run", template=template)
+    (line,) = refused(infer, "Hi", "--run", folder)
+    assert line.startswith(f"{folder}/run.json is damaged: the template in it has the hash ")
+    assert line.endswith(f", the one that was trained {record['template_hash']}.")
+
+
+def test_a_base_that_has_moved_is_named_with_the_flag_that_mends_it(three_steps, here):
+    _, record = changed(three_steps, here / "whole")
+    options = {**record["options"], "model": "/old/path"}
+    folder, _ = changed(three_steps, here / "run", options=options)
+    (line,) = refused(infer, "Hi", "--run", folder)
+    assert line == (
+        f"The base of --run {folder} was in /old/path, where it is not any more: name its folder, "
+        "or a Hub id, with --model."
+    )
+    asked = ["infer.py", "Hi", "--run", folder, "--max-new-tokens", 2]
+    assert run_script(*asked, "--model", "tiny", cwd=here).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--template", "alpca"], "No template named 'alpca'. Did you mean 'alpaca'?"),
+        (["--force-template"], "--force-template goes with --template NAME, which is not given."),
+        (["--model", "/no/where"], "--model /no/where: no such folder, and a Hub id looks like"),
+    ],
+)
+def test_a_wrong_name_is_refused_before_anything_loads(flags, problem, three_steps, here):
+    (line, *_) = refused(infer, "Hi", "--run", three_steps, *flags)
+    assert line.startswith(problem)
+
+
+def test_another_template_than_the_runs_is_refused_with_the_first_token_that_differs(
+    three_steps, workplace
+):
+    asked = ["infer.py", "Hi", "--run", "three", "--max-new-tokens", 2]
+    done = run_script(*asked, "--template", "chatml", cwd=workplace, code=2)
+    assert done.stderr == (
+        "Error: --template chatml: this run was trained with alpaca; the prompts differ at token "
+        "1: 'Below is an instruction that describes' was trained, '<|im_start' was asked for. "
+        "Leave --template out, or force it with --force-template.\n"
+    )

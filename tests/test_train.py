@@ -2,6 +2,8 @@
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -107,6 +109,23 @@ def test_a_killed_run_looks_unfinished_and_can_be_started_again(tmp_path):
     run_script("train.py", "--max-steps", 1, "--output-dir", "killed", cwd=tmp_path)
     assert len(losses(folder)) == 1
     assert not (folder / "run.partial.json").exists()
+
+
+def test_ctrl_c_takes_back_the_line_of_progress(tmp_path):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, ROOT / "train.py", "--max-steps", "5000", "--output-dir", "stopped"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=theirs)
+    os.close(theirs)
+    printed = b""
+    while b" step " not in printed:
+        printed += os.read(ours, 4096)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    while not printed.endswith(b"Stopped.\r\n"):
+        printed += os.read(ours, 4096)
+    os.close(ours)
+    *_, last = printed.rpartition(b"\r\x1b[K")
+    assert re.sub(rb"\x1b\[\d*m", b"", last) == b"Error: Stopped.\r\n"
 
 
 def test_preview_shows_rows_with_the_learned_part_marked_and_loads_no_model(tmp_path):

@@ -12,6 +12,7 @@ from threetoe.catalog import folder
 from threetoe.encode import IGNORED, with_cuts
 from threetoe.errors import UserError, first_line
 from threetoe.quiet import CACHE, chatter_hidden, quieten
+from threetoe.stream import Listener, Reply
 
 GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 FIRST_WITH_CPU = "2026.10.9"
@@ -247,10 +248,15 @@ def untrained_tokens_named():
 
 def save_adapter(model, tokenizer, target: Path, stops: list[int]) -> None:
     """Adapter as safetensors, tokenizer, and a generation config with the trained stop ids."""
-    from transformers import GenerationConfig
-
     model.save_pretrained(target)
     (target / "README.md").unlink(missing_ok=True)  # PEFT's unfilled card; export writes ours
+    save_tokenizer(tokenizer, target, stops)
+
+
+def save_tokenizer(tokenizer, target: Path, stops: list[int]) -> None:
+    """Tokenizer, its chat template, and a generation config with the stop ids."""
+    from transformers import GenerationConfig
+
     tokenizer.save_pretrained(target)
     GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
@@ -259,13 +265,14 @@ def save_adapter(model, tokenizer, target: Path, stops: list[int]) -> None:
     ).save_pretrained(target)
 
 
-def generate(model, tokenizer, prompts: list[list[int]], stops, stop_strings, config):
-    """New ids for prompts, answered in batches of similar length, shortest first.
+def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], config):
+    """Answers to prompts, in batches of similar length, shortest first.
 
-    Yields (index of the prompt, ids) as soon as a batch is done; ids end before the first stop
-    id. Without `config.adapter` the base answers.
+    `replies`, one a prompt, are given the ids as they come. Yields the index of a prompt when its
+    batch is done. Without `config.adapter` the base answers.
     """
     import torch
+    from transformers import StoppingCriteriaList
 
     tokenizer.padding_side = "left"
     sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
@@ -282,21 +289,21 @@ def generate(model, tokenizer, prompts: list[list[int]], stops, stop_strings, co
             raise UserError(
                 f"A question has {width} tokens; the model reads {width + room} with the answer."
             )
+        listener = Listener([replies[index] for index in indices])
         bare = nullcontext() if config.adapter else model.disable_adapter()
         with torch.inference_mode(), chatter_hidden(), bare:
-            output = model.generate(
+            model.generate(
                 **batch.to(model.device),
                 max_new_tokens=min(config.max_new_tokens, room),
-                eos_token_id=stops,
+                eos_token_id=sorted(replies[0].ends),
                 pad_token_id=tokenizer.pad_token_id,
-                stop_strings=stop_strings or None,
-                tokenizer=tokenizer,
+                stopping_criteria=StoppingCriteriaList([listener]),
                 use_cache=True,
                 **sampling,
             )
-        for index, ids in zip(indices, output[:, width:].tolist(), strict=True):
-            ends = [place for place, token in enumerate(ids) if token in stops]
-            yield index, ids[: ends[0]] if ends else ids
+        for index in indices:
+            replies[index].finish()
+            yield index
 
 
 def answer_losses(model, tokenizer, rows, batch_size: int) -> list[tuple[float, int]]:

@@ -12,6 +12,8 @@ LOCAL_BASE = (
     "The base is in a local folder: `base_model_name_or_path` in `adapter_config.json` must name "
     "where it is on your machine."
 )
+MADE = "Made with Threetoe and [Unsloth](https://github.com/unslothai/unsloth)."
+EXPORTED = "Trained with other tools, and exported with Threetoe."
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
@@ -66,15 +68,17 @@ def introduction(run: dict, kind: str, repo_id: str | None) -> str:
         MERGED: "A fine-tuned model: its base with the learned LoRA weights merged in, 16 bit.",
     }
     title = (repo_id or f"{run['model']} {kind}").split("/")[-1]
+    data = run["data"]
+    trained_on = f"`{shown(data['source'])}`, {data['trained']} examples" if data else "unknown"
     return f"""# {title}
 
 {what[kind]}
 
 - Base model: {base(run)}
-- Trained on: `{shown(run["data"]["source"])}`, {run["data"]["trained"]} examples
+- Trained on: {trained_on}
 - Prompt template: `{run["template"]["name"]}`, saved with the tokenizer as its chat template
 
-Made with Threetoe and [Unsloth](https://github.com/unslothai/unsloth)."""
+{MADE if data else EXPORTED}"""
 
 
 def prompt(template: dict) -> str:
@@ -122,7 +126,7 @@ print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_t
 
 
 def with_unsloth(folder: str, options: dict) -> str:
-    length = options["max_seq_length"]
+    length = options.get("max_seq_length", 2048)
     return f"""With Unsloth, loaded like this and then as above:
 
 ```python

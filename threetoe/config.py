@@ -83,6 +83,18 @@ def split_option(default, group):
     return option(default, "Split of a named dataset or Hub id.", group=group)
 
 
+def template_option(group):
+    return option(
+        None, "Prompt template of a folder that other tools made: a name, a .yaml file, or "
+        "from-tokenizer.", group=group, show_default="the run's own",
+    )  # fmt: skip
+
+
+def force_option(group):
+    help = "Use --template even where its prompts are not those that were trained."
+    return option(False, help, click.BOOL, group, is_flag=True)
+
+
 def options_of(config) -> dict:
     """The options of a configuration as plain JSON values, problems left out."""
     values = {f.name: getattr(config, f.name) for f in fields(config) if "help" in f.metadata}
@@ -209,10 +221,15 @@ class InferConfig(Common):
         "Model",
         switch=True,
     )
+    model: str = option(
+        None, "Base model: a folder or Hub id.", group="Model", show_default="the run's base"
+    )
     input: str = option(None, "Input text that goes with the question (Alpaca).", group="Prompt")
     system: str = option(
         None, "System text instead of the run's own.", group="Prompt", show_default="the run's"
     )
+    template: str = template_option("Prompt")
+    force_template: bool = force_option("Prompt")
     max_new_tokens: int = option(256, "Longest answer in tokens.", POSITIVE, "Answer")
     temperature: float = option(
         0.0, "0 is greedy: the same answer every time.", FiniteRange(0, 2), "Answer"
@@ -235,6 +252,8 @@ class ExportConfig(Common):
     run: Path = option(
         None, "Run folder.", FilePath(path_type=Path), "What", show_default="the latest run"
     )
+    template: str = template_option("What")
+    force_template: bool = force_option("What")
     adapter: Path = option(
         None,
         "Write adapter, tokenizer and card to this folder.",

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import backend, hub, ollama, preview
+from threetoe import backend, contract, hub, ollama, preview
+from threetoe import base as bases
 from threetoe import card as cards
 from threetoe import run as runs
 from threetoe.config import ExportConfig
@@ -26,7 +27,6 @@ TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
     "generation_config.json",
 )  # fmt: skip
-PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")  # suffixes of Unsloth's repositories
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 EXAMPLE = [{"role": "user", "content": "Your question"}, {"role": "assistant", "content": "Answer"}]
 
@@ -38,6 +38,7 @@ class Plan(NamedTuple):
     hooks: Hooks
     folder: Path
     run: runs.Run
+    template: Template | None  # of --template
     outputs: dict[str, Path]  # format -> folder to make
 
 
@@ -45,7 +46,9 @@ def plan(config: ExportConfig) -> Plan:
     """Check all that can be checked before work starts; one UserError with all problems."""
     checks = Checks(config.problems)
     hooks = load_plugins(config, checks)
-    found = checks(load_adapter_run, config.run)
+    template = checks(contract.asked_template, config, hooks)
+    checks(bases.check_model, config.base, "--base")
+    found = checks(find_adapter, config, template)
     outputs = dict(config.format)
     outputs |= {"adapter": config.adapter} if config.adapter else {}
     outputs |= {"merged": config.merged} if config.merged else {}
@@ -58,14 +61,19 @@ def plan(config: ExportConfig) -> Plan:
     if config.push:
         checks(hub.check_push, config.push)
     checks.done()
-    return Plan(config, hooks, *found, outputs)
+    return Plan(config, hooks, *found, template, outputs)
 
 
-def load_adapter_run(folder: Path | None) -> tuple[Path, runs.Run]:
-    folder, run = runs.load(folder)
-    if not (folder / "adapter_config.json").exists():
+def find_adapter(config: ExportConfig, template: Template | None):
+    """(folder, Run) of --run, which has a whole adapter in it."""
+    foreign = config.run and contract.is_foreign(config.run)
+    base = config.base if foreign else None  # a run's own base stays what it was trained on
+    folder, run = contract.find_run(config, template, base, "--base")
+    if not bases.is_adapter(folder):
         raise UserError(f"--run {folder} has no adapter in it; a merged model cannot be exported.")
     read_header(folder / "adapter_model.safetensors")
+    if config.merged and not config.base:
+        bases.check_is_there(run.options["model"], folder, "--base")
     return folder, run
 
 
@@ -89,6 +97,24 @@ def check_target(name: str, path: Path) -> None:
 def export(config: ExportConfig) -> None:
     """Write what was asked for, then push; each folder appears whole or not at all."""
     job = plan(config)
+    with TemporaryDirectory() as scratch:
+        write_all(settled(job, Path(scratch)))
+
+
+def settled(job: Plan, scratch: Path) -> Plan:
+    """The plan with the record and folder to export; where --template changes them, the folder is
+    a new one that looks like a run's."""
+    quieten()
+    tokenizer = contract.load_tokenizer(job.folder, job.run)
+    run = contract.settled(job.folder, job.run, job.template, tokenizer, job.config)
+    if run is job.run:
+        return job
+    contract.write_folder(job.folder, run, tokenizer, scratch)
+    return job._replace(run=run, folder=scratch)
+
+
+def write_all(job: Plan) -> None:
+    config = job.config
     for name, path in job.outputs.items():
         write(job, name, path)
         click.echo(f"{name} written to {path}", err=True)
@@ -135,7 +161,7 @@ def fill(exporter, name: str, run: runs.Run, folder: Path, config: ExportConfig)
 
 
 def push(job: Plan, path: Path) -> None:
-    message = f"Trained with Threetoe {job.run.threetoe}"
+    message = f"{'Trained' if job.run.data else 'Exported'} with Threetoe {job.run.threetoe}"
     url = hub.push(path, job.config.push, job.config.private, message)
     click.echo(f"pushed and checked: {url}", err=True)
 
@@ -146,12 +172,14 @@ def write_card(job: Plan, name: str, folder: Path) -> None:
     if not path.exists() and name in (cards.ADAPTER, cards.MERGED):
         template = run.the_template()
         example = preview.show_pieces(template.pieces(EXAMPLE, run.the_marks()), colour=False)
-        data = {k: run.data[k] for k in ("source", "read", "trained")}
+        data = {k: run.data[k] for k in ("source", "read", "trained") if run.data}
+        if run.data:
+            data["dropped"] = len(run.data["dropped"])
         facts = {
             "model": run.options["model"],
             "template": {"name": template.name, "example": example},
             "options": run.options,
-            "data": {**data, "dropped": len(run.data["dropped"])},
+            "data": data,
             "metrics": run.metrics,
             "packages": run.packages,
         }
@@ -174,11 +202,11 @@ def write_adapter(run: runs.Run, folder: Path, config: ExportConfig) -> None:
 def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `merged`: base + adapter in 16 bits, for plain transformers."""
     quieten()
-    base = base_weights(run, config)
+    base = bases.base_weights(run, config)
     check_merge(base, config.run)
     facts = merge(
         base, config.run, folder, config.dtype, config.max_shard_size * 10**9,
-        as_used=as_used_in_4bit if dequantizes(run, config) else lambda name: None,
+        as_used=as_used_in_4bit if bases.dequantizes(run, config) else lambda name: None,
     )  # fmt: skip
     values = json.loads((base / "config.json").read_text(encoding="utf-8"))
     values.pop("quantization_config", None)
@@ -200,46 +228,8 @@ def write_modelfile(run: runs.Run, folder: Path) -> None:
     (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
 
 
-def dequantizes(run: runs.Run, config: ExportConfig) -> bool:
-    """Whether to merge into the weights as NF4 had them: what the adapter was trained on."""
-    quantised_on_loading = run.options["load_in_4bit"] and not is_prequantised(run.options["model"])
-    if config.base_weights == "dequantized" and not quantised_on_loading:
-        raise UserError(
-            f"--base-weights dequantized: the base {run.options['model']} was not quantised while "
-            "loading; choose 16bit."
-        )
-    return quantised_on_loading and config.base_weights != "16bit"
-
-
-def is_prequantised(model: str) -> bool:
-    return model.endswith(PREQUANTISED)
-
-
 def copy(source: Path, target: Path, names) -> None:
     """Copy those of the files that a tokenizer of this kind has."""
     for name in names:
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
-
-
-def base_weights(run: runs.Run, config: ExportConfig) -> Path:
-    """The folder with the base's 16-bit safetensors, downloaded when it is a Hub id.
-
-    The 4-bit repositories of Unsloth bear the name of their 16-bit original and -bnb-4bit.
-    """
-    name = config.base or run.options["model"]
-    for suffix in PREQUANTISED:
-        name = name.removesuffix(suffix)
-    path = Path(backend.location(name))
-    if path.is_dir():
-        return path
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors*", "config.json"]))
-    except Exception as error:  # the client raises many kinds: offline, missing, gated
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"The base weights {name} cannot be read from the Hub: {reason} "
-            "Give a local folder: --base DIR."
-        ) from error

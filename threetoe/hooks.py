@@ -31,6 +31,10 @@ class Hooks(pluggy.PluginManager):
             chosen = {name: arguments[name] for name in impl.argnames}
             yield impl.plugin_name, guarded(impl, hook, chosen)
 
+    def has(self, hook: str) -> bool:
+        """Whether any plugin has this hook."""
+        return bool(getattr(self.hook, hook).get_hookimpls())
+
     def merge(self, hook: str) -> dict:
         """register_: the answers of all plugins in one dict."""
         merged, owner = {}, {}

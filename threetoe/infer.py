@@ -1,6 +1,7 @@
 """The inference flow: a run's own prompt, its stop ids and strings, only the answer printed."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import backend
+from threetoe import backend, contract
+from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.config import InferConfig
 from threetoe.data import Conversation, read_conversations
@@ -17,6 +19,8 @@ from threetoe.errors import Checks, UserError
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
 from threetoe.shards import read_header
+from threetoe.stream import Frame, Reply
+from threetoe.template import Template
 
 
 class Question(NamedTuple):
@@ -32,6 +36,7 @@ class Plan(NamedTuple):
     hooks: Hooks
     folder: Path
     run: runs.Run
+    template: Template | None  # of --template
     questions: list[Question]
 
 
@@ -39,13 +44,15 @@ def plan(config: InferConfig) -> Plan:
     """Check all that can be checked without torch; one UserError with all problems."""
     checks = Checks(config.problems)
     hooks = load_plugins(config, checks)
-    found = checks(runs.load, config.run)
+    template = checks(contract.asked_template, config, hooks)
+    checks(bases.check_model, config.model)
+    found = checks(contract.find_run, config, template, config.model, "--model")
     questions = checks(read_questions, config, hooks)
     checks(check_output, config)
     if found:
-        checks(check_adapter, found[0], config)
+        checks(check_adapter, *found, config)
     checks.done()
-    return Plan(config, hooks, *found, questions)
+    return Plan(config, hooks, *found, template, questions)
 
 
 def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
@@ -59,15 +66,30 @@ def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
         for line in ledger.lines()[1:]:
             click.echo(line, err=True)
         return [with_system(as_question(c), config.system) for c in conversations]
+    given = {"The question": config.prompt, "--input": config.input, "--system": config.system}
+    for name, text in given.items():
+        if re.search("[\ud800-\udfff]", text or ""):  # how Python hands on other bytes of a shell
+            raise UserError(f"{name} is not UTF-8; give it in a file: --file FILE.")
     prompt = config.prompt
     if prompt is None and not sys.stdin.isatty():
-        prompt = sys.stdin.read().strip()
+        prompt = piped_in()
     if not prompt:
         raise UserError('Nothing is asked: python infer.py "your question", or --file FILE.')
     message = {"role": "user", "content": prompt}
     if config.input:
         message["input"] = config.input
     return [with_system(Question([message], None), config.system)]
+
+
+def piped_in() -> str:
+    """The text of standard input; UserError when it is not UTF-8, whatever the terminal's is."""
+    given = sys.stdin.buffer.read()
+    try:
+        return given.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"Standard input is not UTF-8 at byte {error.start}; put `iconv -f ENCODING` before it."
+        ) from error
 
 
 def as_question(conversation: Conversation) -> Question:
@@ -85,13 +107,16 @@ def with_system(question: Question, text: str | None) -> Question:
     return question._replace(messages=[{"role": "system", "content": text}, *others])
 
 
-def check_adapter(folder: Path, config: InferConfig) -> None:
-    if (folder / "adapter_config.json").exists():
+def check_adapter(folder: Path, run: runs.Run, config: InferConfig) -> None:
+    if bases.is_adapter(folder):
         read_header(folder / "adapter_model.safetensors")
-    elif not (folder / "config.json").exists():
+        bases.check_is_there(run.options["model"], folder, "--model")
+        return
+    if not (folder / "config.json").exists():
         raise UserError(f"--run {folder} holds neither an adapter nor a merged model.")
-    if not config.adapter and not (folder / "adapter_config.json").exists():
-        raise UserError(f"--no-adapter: {folder} holds a merged model, whose base is not apart.")
+    for flag, given in (("--no-adapter", not config.adapter), ("--model", config.model)):
+        if given:
+            raise UserError(f"{flag}: {folder} holds a merged model, whose base is not apart.")
 
 
 def check_output(config: InferConfig) -> None:
@@ -108,16 +133,20 @@ def infer(config: InferConfig) -> None:
     """Answer the questions; answers to standard output or --output, the rest to stderr."""
     job = plan(config)
     backend.prepare()
-    tokenizer = backend.load_tokenizer(job.folder)
+    tokenizer = contract.load_tokenizer(job.folder, job.run)
+    job = job._replace(run=contract.settled(job.folder, job.run, job.template, tokenizer, config))
     job, prompts = with_prompts(job, tokenizer)
     trained = job.run.the_config(plugin=config.plugin)
     longest = max(map(len, prompts)) + config.max_new_tokens
-    length = max(trained.max_seq_length, longest)  # Unsloth cuts longer prompts on a GPU
+    length = max(
+        job.run.options.get("max_seq_length", 0), longest
+    )  # Unsloth cuts longer prompts on a GPU
     job.hooks.config = replace(trained, max_seq_length=length)
     model = job.hooks.first("load_model", adapter=job.folder)
     job.hooks.config = config
-    answers = answered(job, model, tokenizer, prompts)
-    right = write(answers, job) if config.file or config.output else show(answers)
+    if not (config.file or config.output):
+        return show(job, model, tokenizer, prompts)
+    right = write(answered(job, model, tokenizer, prompts), job)
     if right is not None:
         asked = sum(q.expected is not None for q in job.questions)
         click.echo(f"{right} of {asked} exactly right ({100 * right / asked:.1f} %)", err=True)
@@ -134,25 +163,35 @@ def with_prompts(job: Plan, tokenizer) -> tuple[Plan, list[list[int]]]:
     return job._replace(questions=asked), prompts
 
 
-def answered(job: Plan, model, tokenizer, prompts: list[list[int]]):
-    """Yields (question, answer) as batches are done."""
-    strings = job.run.the_template().stops(job.run.the_marks())
-    found = backend.generate(model, tokenizer, prompts, job.run.stop_ids, strings, job.config)
-    for index, ids in found:
-        question = job.questions[index]
-        reply = before_stop(tokenizer.decode(ids, skip_special_tokens=True), strings)
-        yield question, job.hooks.chain("map_reply", "reply", reply, messages=question.messages)[0]
+def answered(job: Plan, model, tokenizer, prompts: list[list[int]], show=None):
+    """Yields (question, answer) as batches are done; `show` is given an answer's parts before."""
+    template = job.run.the_template()
+    strings = tuple(template.stops(job.run.the_marks()))
+    frame = Frame(tuple(job.run.stop_ids), strings, template.lead, template.trail)
+    replies = [Reply(tokenizer, frame, show) for _ in prompts]
+    for index in backend.generate(model, tokenizer, prompts, replies, job.config):
+        messages, reply = job.questions[index].messages, replies[index].text
+        yield (
+            job.questions[index],
+            job.hooks.chain("map_reply", "reply", reply, messages=messages)[0],
+        )
 
 
-def before_stop(reply: str, strings: list[str]) -> str:
-    """The answer up to its first stop string."""
-    places = [reply.find(string) for string in strings if string in reply]
-    return reply[: min(places)] if places else reply
+def show(job: Plan, model, tokenizer, prompts: list[list[int]]) -> None:
+    """Print the one answer: as it comes, or whole where plugins have a word in it."""
+    whole = job.hooks.has("map_reply")
+    output = sys.stdout  # libraries' chatter is kept from the name, not from the stream
 
+    def say(text: str) -> None:
+        output.write(text)
+        output.flush()
 
-def show(answers) -> None:
-    for _, reply in answers:
-        click.echo(reply)
+    try:
+        ((_, reply),) = answered(job, model, tokenizer, prompts, None if whole else say)
+    except KeyboardInterrupt:
+        say("\n")
+        raise
+    say(reply + "\n" if whole else "\n")
 
 
 def write(answers, job: Plan) -> int | None:
@@ -161,12 +200,19 @@ def write(answers, job: Plan) -> int | None:
     expected = any(question.expected is not None for question in job.questions)
     path, right = job.config.output, 0
     file = path.open("x", encoding="utf-8") if path else None  # None: standard output
-    for question, reply in answers:
-        row = {"where": question.where, "messages": question.messages, "answer": reply}
-        if question.expected is not None:
-            row["expected"] = question.expected
-            right += reply == question.expected
-        print(json.dumps(row, ensure_ascii=False), file=file, flush=True)
+    written, encoding = 0, "utf-8" if path else sys.stdout.encoding
+    escaped = encoding.lower() != "utf-8"
+    try:
+        for question, reply in answers:
+            row = {"where": question.where, "messages": question.messages, "answer": reply}
+            if question.expected is not None:
+                row["expected"] = question.expected
+                right += reply == question.expected
+            print(json.dumps(row, ensure_ascii=escaped), file=file, flush=True)
+            written += 1
+    except KeyboardInterrupt:
+        click.echo(f"{written} of {len(job.questions)} answered", err=True)
+        raise
     if path:
         file.close()
     return right if expected else None

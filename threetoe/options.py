@@ -2,8 +2,10 @@
 
 import errno
 import os
+import sys
 from contextlib import suppress
 from dataclasses import fields
+from io import TextIOWrapper
 
 import click
 from click.core import ParameterSource, iter_params_for_processing
@@ -44,6 +46,8 @@ def command(config_class, only=()):
 
 def run_reporting_errors(function, config) -> None:
     """Call `function(config)`; a user's mistake exits with 2, a failure that is named with 1."""
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal may lack characters of an answer
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         function(config)
     except UserError as error:
@@ -57,7 +61,7 @@ def run_reporting_errors(function, config) -> None:
             raise
         fail([f"{error.strerror}: {error.filename or 'the output'}. What was saved stays."], 1)
     except KeyboardInterrupt:
-        fail(["Stopped. What was saved stays saved."], 130)
+        fail(["Stopped."], 130)  # what was saved has been said
 
 
 def fail(problems: list[str], code: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
+from threetoe.quiet import clear_line
 from threetoe.run import METRICS
 
 
@@ -30,8 +31,7 @@ class Progress(TrainerCallback):
         sys.stderr.flush()
 
     def on_train_end(self, args, state, control, **kwargs):
-        if sys.stderr.isatty():
-            sys.stderr.write("\r\033[K")
+        clear_line()
 
 
 class MetricsFile(TrainerCallback):

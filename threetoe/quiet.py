@@ -34,6 +34,12 @@ def quieten() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def clear_line() -> None:
+    """Take back an unfinished line of progress, where there may be one: on a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K")
+
+
 @contextmanager
 def chatter_hidden():
     """Hides what libraries print; when they fail, it is shown."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import click
 
 from threetoe import backend
+from threetoe.base import check_model
 from threetoe.config import RankConfig
 from threetoe.data import Conversation, read_conversations
 from threetoe.encode import IGNORED, Encoded, encode, marks_of
@@ -17,7 +18,6 @@ from threetoe.from_tokenizer import NAME, from_tokenizer
 from threetoe.plugins import load_plugins
 from threetoe.template import Marks, Piece
 from threetoe.template_file import find_template
-from threetoe.train import check_model
 
 RESAMPLES = 2000
 FEW = 8  # rows below which an interval says nothing

@@ -4,6 +4,7 @@ run.json is written last and in one step, so a folder that has it is whole. Whil
 under way the folder holds run.partial.json instead.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -117,16 +118,42 @@ def load(folder: Path | None) -> tuple[Path, Run]:
     if (folder / PARTIAL).exists() and not (folder / RECORD).exists():
         raise UserError(f"--run {folder} did not finish; train again with --output-dir {folder}.")
     try:
-        values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return folder, Run(**values)
+        run = Run(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        run.the_template(), run.the_marks()
     except FileNotFoundError:
         raise UserError(f"--run {folder} is not a run folder: it has no {RECORD}.") from None
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError) as error:
         raise UserError(f"{folder / RECORD} is damaged or of another version.") from error
+    if run.template_hash != hash_of(run.template):
+        raise UserError(
+            f"{folder / RECORD} is damaged: the template in it has the hash "
+            f"{hash_of(run.template)}, the one that was trained {run.template_hash}."
+        )
+    return folder, run
+
+
+def hash_of(fields: dict) -> str:
+    """Template.hash of a template as it was stored, whatever fields templates have by now."""
+    text = json.dumps(fields, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def foreign(template: Template | None, model: str, load_in_4bit: bool) -> Run:
+    """The record of a folder that other tools made: nothing is known of its training. Its marks
+    and stop ids follow from its tokenizer (contract.settled)."""
+    return Run(
+        options={"model": model, "load_in_4bit": load_in_4bit},
+        template=vars(template) if template else {},
+        marks={},
+        stop_ids=[],
+        template_hash="",
+    )
 
 
 def without_paths(run: Run) -> dict:
     """A run's record as it may be published: data and plugins by name, no rows by place."""
+    if not run.data:
+        return vars(run)  # trained elsewhere
     options = {**run.options, "dataset": Path(run.options["dataset"]).name, "output_dir": None}
     options["plugin"] = [Path(plugin).name for plugin in options["plugin"]]
     data = {**run.data, "source": options["dataset"], "dropped": [], "truncated": []}

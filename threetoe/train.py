@@ -10,15 +10,16 @@ from typing import NamedTuple
 import click
 
 from threetoe import backend, preview
+from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.config import TrainConfig, options_of
 from threetoe.data import Conversation, Ledger, read_conversations
 from threetoe.encode import encode, marks_of, statistics_of, stop_ids
-from threetoe.errors import Checks, Failure, UserError, did_you_mean
+from threetoe.errors import Checks, Failure, UserError
 from threetoe.from_tokenizer import NAME, from_tokenizer, jinja_of
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
-from threetoe.quiet import chatter_hidden
+from threetoe.quiet import chatter_hidden, clear_line
 from threetoe.template import Piece, Template
 from threetoe.template_file import find_template
 
@@ -47,26 +48,11 @@ def plan(config: TrainConfig) -> Plan:
     data = checks(read_conversations, config.dataset, config, hooks)
     folder = config.output_dir or runs.default_folder(config)
     checks(runs.check_folder, folder)
-    checks(check_model, config.model)
+    checks(bases.check_model, config.model)
     checks.done()
     if config.max_steps is None and config.num_train_epochs is None:
         config = replace(config, max_steps=60)
     return Plan(config, hooks, template, *data, folder)
-
-
-def check_model(model: str | None) -> None:
-    """UserError unless this is a folder with a model, a Hub id, or `tiny`."""
-    if model in (None, backend.TINY):
-        return
-    path = Path(model).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise UserError(f"--model {model}: the folder holds no config.json.")
-    elif model.count("/") != 1 or model.startswith((".", "/", "~")):
-        raise UserError(
-            f"--model {model}: no such folder, and a Hub id looks like {backend.GPU_MODEL}."
-            f"{did_you_mean(model, [backend.TINY])}"
-        )
 
 
 def train(config: TrainConfig) -> None:
@@ -168,8 +154,11 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
         callbacks=callbacks,
     )  # fmt: skip
     began = time.monotonic()
-    with chatter_hidden():
-        result = trainer.train()
+    try:
+        with chatter_hidden():
+            result = trainer.train()
+    finally:
+        clear_line()  # Ctrl-C leaves the progress where it was
     if not math.isfinite(result.training_loss):
         raise Failure(
             f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
