@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import backend
+from threetoe import backend, token_rows
 from threetoe import run as runs
 from threetoe.config import InferConfig
 from threetoe.data import Conversation, read_conversations
@@ -17,6 +17,7 @@ from threetoe.errors import Checks, UserError
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
 from threetoe.shards import read_header
+from threetoe.tokens import rows_of_adapter
 
 
 class Question(NamedTuple):
@@ -115,6 +116,8 @@ def infer(config: InferConfig) -> None:
     length = max(trained.max_seq_length, longest)  # Unsloth cuts longer prompts on a GPU
     job.hooks.config = replace(trained, max_seq_length=length)
     model = job.hooks.first("load_model", adapter=job.folder)
+    if rows_of_adapter(job.folder):
+        token_rows.put_in_place(model, trained=config.adapter)
     job.hooks.config = config
     answers = answered(job, model, tokenizer, prompts)
     right = write(answers, job) if config.file or config.output else show(answers)
