@@ -221,7 +221,7 @@ def change_config(file: Path, **changes) -> None:
     ("changes", "named"),
     [
         ({"peft_type": "LOHA"}, "LOHA"),
-        ({"trainable_token_indices": [1, 2]}, "trainable_token_indices=[1, 2]"),
+        ({"trainable_token_indices": [1, 2]}, "lacks the rows of embeddings"),
         ({"lora_bias": True}, "lora_bias=True"),
         ({"layer_replication": [[0, 2]]}, "layer_replication"),
         ({"target_parameters": ["experts.up"]}, "target_parameters"),

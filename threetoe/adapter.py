@@ -6,14 +6,22 @@ Whatever would not be merged exactly as PEFT merges it is refused here, before a
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from threetoe.adapter_rows import (
+    Change,
+    copies_of_tied,
+    height_problems,
+    is_embedding,
+    is_tied,
+    lost_rows,
+    row_problems,
+    rows_of,
+)
 from threetoe.errors import UserError
 from threetoe.shards import FLOATS, Stored, list_checkpoint, read_header, read_json
 
 PLAIN = {"I64", "I32", "I16", "BOOL"}  # counters and masks, copied as they are
-EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "word_embeddings")
 PARTS = {
     ".lora_A.weight": "A",
     ".lora_B.weight": "B",
@@ -21,11 +29,12 @@ PARTS = {
     ".lora_embedding_B": "B",
     ".lora_magnitude_vector": "magnitude",
     ".lora_magnitude_vector.weight": "magnitude",
+    ".token_adapter.trainable_tokens_delta": "rows",
 }
 UNDERSTOOD = """
     peft_type r lora_alpha rank_pattern alpha_pattern use_rslora use_dora fan_in_fan_out bias
     modules_to_save target_modules exclude_modules layers_to_transform layers_pattern
-    init_lora_weights
+    init_lora_weights trainable_token_indices
 """
 # These concern training, loading or the record; a merge is the same with any value of them.
 WITHOUT_EFFECT = """
@@ -34,18 +43,6 @@ WITHOUT_EFFECT = """
     corda_config lora_ga_config runtime_config ensure_weight_tying
 """
 KEEPS_BASE = (True, False, None, "gaussian", "eva", "orthogonal", "mica")  # unlike pissa, loftq
-
-
-@dataclass
-class Change:
-    """What an adapter does to one base tensor: replace it, add scale * (B @ A), or both."""
-
-    parts: dict[str, Stored] = field(default_factory=dict)  # A, B, magnitude, whole
-    scale: float = 1.0
-    flipped: bool = False  # the base holds (in, out): embeddings and GPT-2's Conv1D
-
-    def __str__(self) -> str:
-        return ", ".join(map(str, self.parts.values()))
 
 
 def check_merge(base: Path, adapter: Path) -> tuple[list[Stored], dict[str, Change]]:
@@ -59,8 +56,9 @@ def check_merge(base: Path, adapter: Path) -> tuple[list[Stored], dict[str, Chan
     base_config = read_json(base / "config.json") if (base / "config.json").is_file() else {}
     refuse(base_problems(base, tensors, base_config))
     changes, strangers = read_changes(adapter, config)
-    refuse([*strangers, *change_problems(tensors, changes, config, base_config)])
-    return tensors, changes
+    tied = is_tied(tensors, base_config)
+    refuse([*strangers, *change_problems(tensors, changes, config, tied)])
+    return tensors, changes | copies_of_tied(tensors, changes, tied)
 
 
 def refuse(problems) -> None:
@@ -116,6 +114,8 @@ def read_changes(adapter: Path, config: dict) -> tuple[dict[str, Change], list[t
             change = changes.setdefault(module + ".weight", Change())
             change.parts[PARTS[suffix]] = tensor
             change.scale = scale_of(module, config)
+            if PARTS[suffix] == "rows":
+                change.rows = rows_of(module, config)
             change.flipped |= "embedding" in suffix or bool(config.get("fan_in_fan_out"))
     return changes, strangers
 
@@ -133,20 +133,20 @@ def scale_of(module: str, config: dict) -> float:
     return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
 
 
-def change_problems(tensors, changes, config, base_config) -> Iterator[tuple[str, str]]:
+def change_problems(tensors, changes, config, tied: bool) -> Iterator[tuple[str, str]]:
     """Adapter tensors that find no place in the base, and base tensors that lack an adapter."""
     held = {tensor.name: tensor for tensor in tensors}
     if not changes:
         yield "empty", "The adapter holds no tensors: there is nothing to merge."
-    text_config = base_config.get("text_config") or base_config
-    tied = text_config.get("tie_word_embeddings", "lm_head.weight" not in held)
     for name, change in changes.items():
-        if tied and name.split(".")[-2:][0] in EMBEDDINGS:
+        if tied and is_embedding(name) and (not change.rows or name == "lm_head.weight"):
             yield "tied", f"The adapter changes {change}, but the base ties its embeddings."
         elif name not in held:
             yield "missing", f"The adapter changes {change}, but the base has no {name}."
         else:
             yield from shape_problems(held[name], change, config)
+    yield from height_problems(tensors, changes | copies_of_tied(tensors, changes, tied))
+    yield from lost_rows(changes, config, tied)
     untouched = held.keys() - changes.keys()
     expected = [name.removesuffix(".weight") for name in untouched if name.endswith(".weight")]
     for module in sorted(expected):
@@ -167,6 +167,9 @@ def is_wanted(module: str, config: dict) -> bool:
 
 
 def shape_problems(base: Stored, change: Change, config: dict) -> Iterator[tuple[str, str]]:
+    if "rows" in change.parts:
+        yield from row_problems(base, change)
+        return
     parts, fits = change.parts, base.dtype in FLOATS
     fits &= all(part.dtype in FLOATS for part in parts.values())
     if "whole" in parts:

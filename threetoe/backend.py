@@ -8,11 +8,13 @@ import tempfile
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from threetoe import token_rows
 from threetoe.catalog import folder
 from threetoe.encode import IGNORED, with_cuts
 from threetoe.errors import UserError, first_line
 from threetoe.quiet import CACHE, chatter_hidden, quieten
 from threetoe.stream import Listener, Reply
+from threetoe.tokens import rows_of_adapter
 
 GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 FIRST_WITH_CPU = "2026.10.9"
@@ -87,6 +89,13 @@ def check_length(config) -> None:
         raise UserError(f"--max-seq-length {asked}: {config.model} reads at most {known} tokens.")
 
 
+def rows_held(model: str) -> int:
+    """How many tokens a model's embeddings have room for, padding of the vocabulary included."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(location(model)).get_text_config().vocab_size
+
+
 def cannot_load(model, error: Exception) -> str:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return f"{model} cannot be loaded: {reason} Name a local folder or another Hub id with --model."
@@ -95,8 +104,10 @@ def cannot_load(model, error: Exception) -> str:
 def load_model(config, adapter: Path | None):
     """The 4-bit base with a new LoRA adapter, or with the adapter of a run folder.
 
-    An exported folder that holds merged weights instead is loaded as it is, in 16 bits.
+    An exported folder that holds merged weights instead is loaded as it is, in 16 bits. Where new
+    tokens have no place among the base's rows, it gets more; the seed is for how those start.
     """
+    import torch
     from huggingface_hub.constants import HF_HUB_CACHE
     from transformers.utils.logging import disable_progress_bar
     from unsloth import FastLanguageModel
@@ -105,6 +116,9 @@ def load_model(config, adapter: Path | None):
     checkpointing = {"true": True, "false": False}.get(config.use_gradient_checkpointing, "unsloth")
     base = location(config.model)
     merged = adapter and not (adapter / "adapter_config.json").exists()
+    rows = config.token_rows.total if config.token_rows else 0
+    rows = rows_of_adapter(adapter) if adapter else rows
+    torch.manual_seed(config.seed)
     with tempfile.TemporaryDirectory() as scratch, chatter_hidden():
         if adapter:
             base = adapter if merged else adapter_with_base(adapter, base, Path(scratch))
@@ -117,6 +131,8 @@ def load_model(config, adapter: Path | None):
                 use_gradient_checkpointing=checkpointing,
                 use_exact_model_name=True,  # or Unsloth may load another repository instead
                 cache_dir=HF_HUB_CACHE,  # or Unsloth makes a tokenizer cache here on Colab
+                resize_model_vocab=rows if rows and rows > rows_held(config.model) else None,
+                **({"offload_embedding": False} if rows else {}),  # or tight GPUs move it away
             )
         except (OSError, ValueError) as error:
             raise UserError(cannot_load(config.model, error)) from error
@@ -129,8 +145,9 @@ def with_new_adapter(model, config, checkpointing):
     """The model with a LoRA adapter that changes nothing yet."""
     from unsloth import FastLanguageModel
 
+    rows = config.token_rows
     try:
-        return FastLanguageModel.get_peft_model(
+        model = FastLanguageModel.get_peft_model(
             model,
             r=config.lora_r,
             lora_alpha=config.lora_alpha,
@@ -141,10 +158,14 @@ def with_new_adapter(model, config, checkpointing):
             random_state=config.seed,
             max_seq_length=config.max_seq_length,
             temporary_location=str(CACHE / "buffers"),
+            trainable_token_indices=token_rows.indices(model, rows) if rows else None,
         )
     except ValueError as error:
         names = ",".join(config.target_modules)
         raise UserError(f"--target-modules {names}: {first_line(error)}") from error
+    if rows:
+        token_rows.start(model, rows)
+    return model
 
 
 def adapter_with_base(adapter: Path, base: str, scratch: Path) -> Path:
@@ -241,14 +262,15 @@ def untrained_tokens_named():
         if "ntrained tokens" not in str(error):
             raise
         raise UserError(
-            "The template uses tokens that this base model has never learned. Choose an Instruct "
-            "model with --model, or a template in plain text such as --template alpaca."
+            "The template uses tokens that this base model has never learned. Train them with "
+            "--new-tokens add, or choose an Instruct model with --model, or a template in plain "
+            "text such as --template alpaca."
         ) from error
 
 
 def save_adapter(model, tokenizer, target: Path, stops: list[int]) -> None:
     """Adapter as safetensors, tokenizer, and a generation config with the trained stop ids."""
-    model.save_pretrained(target)
+    model.save_pretrained(target, save_embedding_layers=False)  # rows of tokens are saved anyway
     (target / "README.md").unlink(missing_ok=True)  # PEFT's unfilled card; export writes ours
     save_tokenizer(tokenizer, target, stops)
 

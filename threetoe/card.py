@@ -100,22 +100,38 @@ def usage(run: dict, kind: str, repo_id: str | None) -> str:
     sections = [
         "## How to use it",
         LOCAL_BASE if needs_base else "",
-        with_transformers(folder, kind),
-        with_unsloth(folder, run["options"]),
+        with_transformers(folder, loading(run, folder, kind)),
+        with_unsloth(folder, run["options"], run.get("vocab_size") if kind == ADAPTER else 0),
         with_threetoe(repo_id),
     ]
     return "\n\n".join(section for section in sections if section)
 
 
-def with_transformers(folder: str, kind: str) -> str:
-    peft = "import peft  # transformers needs it to load an adapter\n" if kind == ADAPTER else ""
+def loading(run: dict, folder: str, kind: str) -> tuple[str, str]:
+    """The import that loading takes, and the call; PEFT cannot make a base larger by itself."""
+    load = "model = AutoModelForCausalLM.from_pretrained"
+    if kind == MERGED:
+        return "", f'{load}("{folder}", dtype="auto")'
+    if not run.get("vocab_size"):
+        peft = "import peft  # transformers needs it to load an adapter\n"
+        return peft, f'{load}("{folder}", dtype="auto")'
+    base = run["model"] if on_hub(run["model"]) else "path/to/the/base"
+    return "from peft import PeftModel\n", (
+        f'{load}("{base}", dtype="auto")\n'
+        f"model.resize_token_embeddings({run['vocab_size']})  # training added tokens\n"
+        f'model = PeftModel.from_pretrained(model, "{folder}")'
+    )
+
+
+def with_transformers(folder: str, loading: tuple[str, str]) -> str:
+    peft, model = loading
     return f"""With transformers:
 
 ```python
 {peft}from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
-model = AutoModelForCausalLM.from_pretrained("{folder}", dtype="auto")
+{model}
 messages = [{{"role": "user", "content": "Hello!"}}]
 inputs = tokenizer.apply_chat_template(
     messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
@@ -125,15 +141,16 @@ print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_t
 ```"""
 
 
-def with_unsloth(folder: str, options: dict) -> str:
-    length = options.get("max_seq_length", 2048)
+def with_unsloth(folder: str, options: dict, vocab_size: int) -> str:
+    larger = f", resize_model_vocab={vocab_size}" if vocab_size else ""
+    length, load_in_4bit = options.get("max_seq_length", 2048), options["load_in_4bit"]
     return f"""With Unsloth, loaded like this and then as above:
 
 ```python
 from unsloth import FastLanguageModel
 
 model, tokenizer = FastLanguageModel.from_pretrained(
-    "{folder}", max_seq_length={length}, load_in_4bit={options["load_in_4bit"]}
+    "{folder}", max_seq_length={length}, load_in_4bit={load_in_4bit}{larger}
 )
 FastLanguageModel.for_inference(model)
 ```"""

@@ -129,6 +129,12 @@ class TrainConfig(Common):
     train_on_inputs: bool = option(
         False, "Learn the prompt too, not the answer alone.", click.BOOL, "Data", is_flag=True
     )
+    new_tokens: str = option(
+        "text",
+        "Special tokens of the template that the base lacks: learn them as plain text, spell them "
+        "with tokens the base has in reserve, or add them; the last two train the tokens' rows.",
+        click.Choice(["text", "reserved", "add"]), "Data",
+    )  # fmt: skip
     max_seq_length: int = option(
         2048, "Longest row in tokens; longer rows are cut.", WholeRange(min=8), "Data"
     )
@@ -193,6 +199,7 @@ class TrainConfig(Common):
         False, "Print what would be trained and stop; no weights are loaded.", click.BOOL,
         "Look first", is_flag=True,
     )  # fmt: skip
+    token_rows: tuple | None = None  # tokens.Rows to train, once --new-tokens has found them
 
 
 @dataclass(frozen=True)

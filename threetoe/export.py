@@ -177,6 +177,7 @@ def write_card(job: Plan, name: str, folder: Path) -> None:
             data["dropped"] = len(run.data["dropped"])
         facts = {
             "model": run.options["model"],
+            "vocab_size": run.vocab_size,
             "template": {"name": template.name, "example": example},
             "options": run.options,
             "data": data,
@@ -212,6 +213,8 @@ def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     values.pop("quantization_config", None)
     values.pop("torch_dtype", None)
     values |= {"dtype": facts["dtype"], "eos_token_id": run.stop_ids}
+    if facts["vocab_size"]:
+        values.get("text_config", values)["vocab_size"] = facts["vocab_size"]
     runs.write_json(folder / "config.json", values)
     runs.write_json(folder / runs.RECORD, runs.without_paths(run))
     copy(config.run, folder, TOKENIZER_FILES)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import backend, contract
+from threetoe import backend, contract, token_rows
 from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.config import InferConfig
@@ -21,6 +21,7 @@ from threetoe.plugins import load_plugins
 from threetoe.shards import read_header
 from threetoe.stream import Frame, Reply
 from threetoe.template import Template
+from threetoe.tokens import rows_of_adapter
 
 
 class Question(NamedTuple):
@@ -143,6 +144,8 @@ def infer(config: InferConfig) -> None:
     )  # Unsloth cuts longer prompts on a GPU
     job.hooks.config = replace(trained, max_seq_length=length)
     model = job.hooks.first("load_model", adapter=job.folder)
+    if rows_of_adapter(job.folder):
+        token_rows.put_in_place(model, trained=config.adapter)
     job.hooks.config = config
     if not (config.file or config.output):
         return show(job, model, tokenizer, prompts)

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from threetoe.adapter import Change, check_merge
+from threetoe.adapter import check_merge
+from threetoe.adapter_rows import Change, grown_heights
 from threetoe.errors import UserError, unknown
 from threetoe.shards import FLOATS, WAITING, Stored, lay_out, write_index, write_shards
 
@@ -36,16 +37,18 @@ def merge(
     `as_used(name)` is None, or a function from a base weight to what training used in its place
     (threetoe.nf4); such a weight passes whole, not in pieces.
 
-    Returns tensors, merged (how many of them the adapter changed), bytes and dtype (that of most
-    bytes). Raises UserError before writing for whatever does not fit, and while writing for a
-    result that is not finite; OSError when writing fails. The files written so far then stay in
-    `target`: give it a folder that is renamed when all is well.
+    Returns tensors, merged (how many of them the adapter changed), bytes, dtype (that of most
+    bytes) and vocab_size (None unless new tokens made it larger). Raises UserError before writing
+    for whatever does not fit, and while writing for a result that is not finite; OSError when
+    writing fails. The files written so far then stay in `target`: give it a folder that is renamed
+    when all is well.
     """
     codes = {name: code for code, name in FLOATS.items()}
     if dtype is not None and dtype not in codes:
         raise unknown("dtype", dtype, codes)
     tensors, changes = check_merge(base, adapter)
-    shards = lay_out(tensors, codes.get(dtype), target, max_shard_size)
+    heights = grown_heights(tensors, changes)
+    shards = lay_out(tensors, codes.get(dtype), target, max_shard_size, heights)
     buffers = deque(bytearray() for _ in range(WAITING + 1))
     with one_thread():
         tensor = partial(merge_tensor, changes=changes, buffers=buffers, as_used=as_used)
@@ -60,6 +63,7 @@ def merge(
         "merged": len(changes),
         "bytes": sum(sizes.values()),
         "dtype": FLOATS.get(most, most),
+        "vocab_size": max(heights.values(), default=None),
     }
 
 
@@ -83,9 +87,10 @@ def merge_tensor(
     """The bytes of one merged tensor, piece by piece, in buffers that are used in turn."""
     change = changes.get(source.name, Change())
     lora = {name: load(part) for name, part in change.parts.items() if name != "whole"}
+    new_rows = lora.pop("rows", None)
     used = None if "whole" in change.parts else as_used(source.name)
     source = change.parts.get("whole", source)
-    rows, columns = source.shape if lora or used else (source.count, 1)
+    rows, columns = source.shape if lora or used or change.rows else (source.count, 1)
     # DoRA divides by the norm of whole rows or columns, so its tensors are not cut.
     step = rows if "magnitude" in lora or used else max(1, CHUNK // columns)
     with open(source.file, "rb") as file:
@@ -105,7 +110,30 @@ def merge_tensor(
                 merged = add_lora(weight, lora, here, change) if lora else weight
                 rounded = numbers(written, output).view(-1, columns).copy_(merged)
                 refuse_infinite(rounded, output)
+            if change.rows:
+                put_rows(written, output, first, new_rows, change)
             yield written
+    if change.rows:
+        yield from further_rows(rows, output, new_rows, change, buffers)
+
+
+def further_rows(held: int, output: Stored, new_rows, change: Change, buffers: deque):
+    """Yields the rows of tokens for which the base, with its `held` rows, has none."""
+    columns = output.shape[1]
+    step = max(1, CHUNK // columns)
+    for first in range(held, output.shape[0], step):
+        count = min(step, output.shape[0] - first) * columns
+        written = take(buffers, output.size * count // output.count)
+        put_rows(written, output, first, new_rows, change)
+        yield written
+
+
+def put_rows(written: memoryview, output: Stored, first: int, new_rows, change: Change) -> None:
+    """Writes into a piece that begins at row `first` those of an adapter's new rows that it has."""
+    piece = numbers(written, output).view(-1, output.shape[1])
+    for place, row in enumerate(change.rows):
+        if first <= row < first + len(piece):
+            refuse_infinite(piece[row - first].copy_(new_rows[place]), output)
 
 
 def take(buffers: deque, size: int) -> memoryview:

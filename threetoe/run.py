@@ -31,6 +31,7 @@ class Run:
     marks: dict  # bos, eos and special tokens: Marks
     stop_ids: list
     template_hash: str
+    vocab_size: int = 0  # rows that new tokens make of the base's; 0: as many as it has
     data: dict = field(default_factory=dict)  # the ledger, and token statistics
     metrics: dict = field(default_factory=dict)
     packages: dict = field(default_factory=dict)

@@ -96,22 +96,31 @@ def list_checkpoint(folder: Path) -> list[Stored]:
 
 
 def lay_out(
-    sources: Iterable[Stored], dtype: str | None, folder: Path, max_shard_size: int
+    sources: Iterable[Stored],
+    dtype: str | None,
+    folder: Path,
+    max_shard_size: int,
+    heights: dict[str, int],
 ) -> list[list[tuple[Stored, Stored]]]:
     """Shards of pairs (source, output), split as transformers splits: in order, greedily.
 
     `dtype` is a safetensors name for every float tensor, or None for each one's own. A tensor
-    larger than `max_shard_size` (bytes) gets a shard of its own.
+    larger than `max_shard_size` (bytes) gets a shard of its own. `heights` names the tensors that
+    become larger, with their rows.
     """
     shards, room = [[]], max_shard_size
     for source in sources:
         to = dtype if dtype and source.dtype in FLOATS else source.dtype
-        size = source.size if to == source.dtype else source.count * BITS[to] // 8
+        shape = (
+            (heights[source.name], *source.shape[1:]) if source.name in heights else source.shape
+        )
+        output = replace(source, dtype=to, shape=shape)
+        size = output.count * BITS[to] // 8 if to in BITS else source.size
         if size > room and shards[-1]:
             shards.append([])
             room = max_shard_size
         room -= size
-        shards[-1].append((source, replace(source, dtype=to, size=size)))
+        shards[-1].append((source, replace(output, size=size)))
     return [place(pairs, folder, n, len(shards)) for n, pairs in enumerate(shards, 1)]
 
 

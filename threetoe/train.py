@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import backend, preview
+from threetoe import backend, preview, token_rows, tokens
 from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.config import TrainConfig, options_of
@@ -64,9 +64,11 @@ def train(config: TrainConfig) -> None:
     job = resolve_model(job)
     tokenizer = backend.load_tokenizer(job.config.model)
     backend.check_length(job.config)
-    marks = marks_of(tokenizer)
     if job.template is None:
-        job = job._replace(template=from_tokenizer(tokenizer, marks, job.config.model))
+        own = from_tokenizer(tokenizer, marks_of(tokenizer), job.config.model)
+        job = job._replace(template=own)
+    job = with_tokens(job, tokenizer)
+    marks = marks_of(tokenizer)
     rows = encode_conversations(job, tokenizer, marks)
     figures = statistics_of([encoded for _, _, encoded in rows])
     check_ends(rows, stop_ids(job.template.end(marks), tokenizer), job.config)
@@ -89,6 +91,15 @@ def resolve_model(job: Plan) -> Plan:
     if model == backend.TINY:
         say("no CUDA GPU: training the embedded tiny model on the CPU (choose with --model)")
     return job._replace(config=replace(job.config, model=model))
+
+
+def with_tokens(job: Plan, tokenizer) -> Plan:
+    """The plan with what --new-tokens makes of the template's special tokens, which is said."""
+    held = backend.rows_held(job.config.model)
+    template, rows, line = tokens.prepare(job.template, tokenizer, job.config, held)
+    if line:
+        say(line)
+    return job._replace(template=template, config=replace(job.config, token_rows=rows))
 
 
 def encode_conversations(job: Plan, tokenizer, marks) -> list:
@@ -144,6 +155,8 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     if config.model != backend.TINY and not Path(config.model).expanduser().is_dir():
         say(f"loading {config.model}; the first time it is downloaded")
     model = hooks.first("load_model", adapter=None)
+    if config.token_rows:
+        token_rows.check_trained(model)
     model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
     arguments = backend.training_arguments(config, folder)
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
@@ -175,7 +188,7 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
 
 def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> None:
     """Adapter and tokenizer first, run.json last: only then is the folder a run."""
-    template, folder = job.template, job.folder
+    template, folder, rows = job.template, job.folder, job.config.token_rows
     tokenizer.chat_template = jinja_of(template, tokenizer, marks)
     stops = stop_ids(template.end(marks), tokenizer)
     backend.save_adapter(model, tokenizer, folder, stops)
@@ -186,6 +199,7 @@ def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> No
         stop_ids=stops,
         template_hash=template.hash(),
         data={**job.ledger.as_dict(), **figures},
+        vocab_size=rows.total if rows and rows.total > rows.held else 0,
         metrics=metrics,
         packages=runs.package_versions(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
