@@ -16,7 +16,7 @@ WORDS = """
     quiet sweet
 """.split()
 ROWS = [{"prompt": f"Say {word}.", "completion": word} for word in WORDS]
-LONGEST = 60  # tokens; an answer that does not end by itself has as many
+LONGEST = 60  # tokens of an answer
 
 
 def overfit(template: str) -> dict:
@@ -33,18 +33,19 @@ def overfit(template: str) -> dict:
     job.hooks.config = job.run.the_config()
     model = job.hooks.first("load_model", adapter=job.folder)
     tokenizer = backend.load_tokenizer(job.folder)
-    marks = job.run.the_marks()
-    prompts = [
-        prompt_ids(job.run.the_template().prompt(q.messages, marks), tokenizer)
-        for q in job.questions
-    ]
+    template, marks, stops = job.run.the_template(), job.run.the_marks(), job.run.stop_ids
+    prompts = [prompt_ids(template.prompt(q.messages, marks), tokenizer) for q in job.questions]
+    tokenizer.padding_side = "left"
+    batch = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
     # no stop strings: the model has to end by itself
-    found = list(backend.generate(model, tokenizer, prompts, job.run.stop_ids, [], job.config))
+    output = model.generate(**batch, max_new_tokens=LONGEST, do_sample=False, eos_token_id=stops)
+    answers = output[:, batch["input_ids"].shape[1] :].tolist()
     right = sum(
-        tokenizer.decode(ids).strip().startswith(job.questions[index].expected)
-        for index, ids in found
+        tokenizer.decode(ids).strip().startswith(question.expected)
+        for ids, question in zip(answers, job.questions, strict=True)
     )
-    return {"template": template, "ended": sum(len(i) < LONGEST for _, i in found), "right": right}
+    ended = sum(bool(set(ids) & set(stops)) for ids in answers)
+    return {"template": job.run.template["name"], "ended": ended, "right": right}
 
 
 if __name__ == "__main__":

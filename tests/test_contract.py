@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from tokenizers_made import KINDS
 from transformers import AutoTokenizer
 
-from threetoe import backend, catalog
+from threetoe import backend, catalog, generation
 from threetoe.__main__ import cli
 from threetoe.chat_template import chat_template
 from threetoe.encode import IGNORED, encode, marks_of, prompt_ids, splits_after_cue, with_cuts
@@ -132,7 +132,7 @@ def test_eos_is_learned_and_padding_is_not_where_they_are_one_token(tmp_path):
         tokenizer,
         1000,
     )
-    batch = backend.collator(tokenizer)(backend.columns_of(rows))
+    batch = generation.collator(tokenizer)(generation.columns_of(rows))
     for ids, labels, row in zip(batch["input_ids"], batch["labels"], rows, strict=True):
         length = len(row.input_ids)
         assert labels[length - 1] == ids[length - 1] == tokenizer.eos_token_id

@@ -6,7 +6,7 @@ import pytest
 from conftest import TINY
 from tokenizers_made import KINDS
 
-from threetoe import backend
+from threetoe import backend, generation
 from threetoe.config import InferConfig
 from threetoe.stream import Frame, Reply, ending
 
@@ -143,7 +143,7 @@ def asked(tiny, questions, frame, **options):
     counting = model.register_forward_hook(lambda *_: calls.append(1))
     replies = [Reply(tokenizer, frame) for _ in questions]
     prompts = [tokenizer(question).input_ids for question in questions]
-    list(backend.generate(model, tokenizer, prompts, replies, InferConfig(**options)))
+    list(generation.generate(model, tokenizer, prompts, replies, InferConfig(**options)))
     counting.remove()
     return [reply.text for reply in replies], len(calls)
 

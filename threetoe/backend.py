@@ -1,19 +1,19 @@
-"""The only file that imports unsloth: loads models, builds the trainer, generates answers.
+"""The only file that imports unsloth: loads models, builds the trainer, saves adapters.
 
 Unsloth must be imported before transformers, trl and peft: `prepare` does that.
 """
 
 import json
 import tempfile
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from threetoe import token_rows
 from threetoe.catalog import folder
-from threetoe.encode import IGNORED, with_cuts
+from threetoe.encode import with_cuts
 from threetoe.errors import UserError, first_line
+from threetoe.generation import collator, columns_of
 from threetoe.quiet import CACHE, chatter_hidden, quieten
-from threetoe.stream import Listener, Reply
 from threetoe.tokens import rows_of_adapter
 
 GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
@@ -237,22 +237,6 @@ def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict):
     return trainer
 
 
-def columns_of(rows) -> list[dict]:
-    """Encoded rows as the trainer's: input_ids, attention_mask and labels, not padded."""
-    return [
-        {"input_ids": r.input_ids, "attention_mask": [1] * len(r.input_ids), "labels": r.labels}
-        for r in rows
-    ]
-
-
-def collator(tokenizer):
-    """Rows become a batch padded to its longest row; what is padding is known by place, so an
-    EOS stays learned where it is the pad token too."""
-    from transformers import DataCollatorForSeq2Seq
-
-    return DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8)
-
-
 @contextmanager
 def untrained_tokens_named():
     """Unsloth refuses rows with tokens that the base never learned; say what mends that."""
@@ -285,60 +269,3 @@ def save_tokenizer(tokenizer, target: Path, stops: list[int]) -> None:
         eos_token_id=stops,
         pad_token_id=tokenizer.pad_token_id,
     ).save_pretrained(target)
-
-
-def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], config):
-    """Answers to prompts, in batches of similar length, shortest first.
-
-    `replies`, one a prompt, are given the ids as they come. Yields the index of a prompt when its
-    batch is done. Without `config.adapter` the base answers.
-    """
-    import torch
-    from transformers import StoppingCriteriaList
-
-    tokenizer.padding_side = "left"
-    sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if config.temperature > 0:
-        sampling = {"do_sample": True, "temperature": config.temperature}
-    torch.manual_seed(config.seed)
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    for start in range(0, len(order), config.batch_size):
-        indices = order[start : start + config.batch_size]
-        batch = tokenizer.pad({"input_ids": [prompts[i] for i in indices]}, return_tensors="pt")
-        width = batch["input_ids"].shape[1]
-        room = model.config.max_position_embeddings - width
-        if room < 1:
-            raise UserError(
-                f"A question has {width} tokens; the model reads {width + room} with the answer."
-            )
-        listener = Listener([replies[index] for index in indices])
-        bare = nullcontext() if config.adapter else model.disable_adapter()
-        with torch.inference_mode(), chatter_hidden(), bare:
-            model.generate(
-                **batch.to(model.device),
-                max_new_tokens=min(config.max_new_tokens, room),
-                eos_token_id=sorted(replies[0].ends),
-                pad_token_id=tokenizer.pad_token_id,
-                stopping_criteria=StoppingCriteriaList([listener]),
-                use_cache=True,
-                **sampling,
-            )
-        for index in indices:
-            replies[index].finish()
-            yield index
-
-
-def answer_losses(model, tokenizer, rows, batch_size: int) -> list[tuple[float, int]]:
-    """(loss in nats summed over the labels, how many) of each encoded row, by the bare base."""
-    import torch
-
-    columns, collate, losses = columns_of(rows), collator(tokenizer), []
-    for start in range(0, len(rows), batch_size):
-        batch = collate(columns[start : start + batch_size]).to(model.device)
-        labels = batch.pop("labels")[:, 1:]
-        with torch.inference_mode(), chatter_hidden(), model.disable_adapter():
-            logits = model(**batch).logits[:, :-1].float()
-        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
-        counts = (labels != IGNORED).sum(1)
-        losses += zip(each.sum(1).tolist(), counts.tolist(), strict=True)
-    return losses

@@ -16,6 +16,7 @@ from threetoe.config import InferConfig
 from threetoe.data import Conversation, read_conversations
 from threetoe.encode import prompt_ids
 from threetoe.errors import Checks, UserError
+from threetoe.generation import generate
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
 from threetoe.shards import read_header
@@ -138,10 +139,8 @@ def infer(config: InferConfig) -> None:
     job = job._replace(run=contract.settled(job.folder, job.run, job.template, tokenizer, config))
     job, prompts = with_prompts(job, tokenizer)
     trained = job.run.the_config(plugin=config.plugin)
-    longest = max(map(len, prompts)) + config.max_new_tokens
-    length = max(
-        job.run.options.get("max_seq_length", 0), longest
-    )  # Unsloth cuts longer prompts on a GPU
+    longest = max(map(len, prompts)) + config.max_new_tokens  # longer ones Unsloth cuts on a GPU
+    length = max(job.run.options.get("max_seq_length", 0), longest)
     job.hooks.config = replace(trained, max_seq_length=length)
     model = job.hooks.first("load_model", adapter=job.folder)
     if rows_of_adapter(job.folder):
@@ -172,7 +171,7 @@ def answered(job: Plan, model, tokenizer, prompts: list[list[int]], show=None):
     strings = tuple(template.stops(job.run.the_marks()))
     frame = Frame(tuple(job.run.stop_ids), strings, template.lead, template.trail)
     replies = [Reply(tokenizer, frame, show) for _ in prompts]
-    for index in backend.generate(model, tokenizer, prompts, replies, job.config):
+    for index in generate(model, tokenizer, prompts, replies, job.config):
         messages, reply = job.questions[index].messages, replies[index].text
         yield (
             job.questions[index],

@@ -15,6 +15,7 @@ from threetoe.data import Conversation, read_conversations
 from threetoe.encode import IGNORED, Encoded, encode, marks_of
 from threetoe.errors import Checks, UserError
 from threetoe.from_tokenizer import NAME, from_tokenizer
+from threetoe.generation import answer_losses
 from threetoe.plugins import load_plugins
 from threetoe.template import Marks, Piece
 from threetoe.template_file import find_template
@@ -52,7 +53,7 @@ def rank(config: RankConfig) -> None:
     model = hooks.first("load_model", adapter=None)
     batch = config.per_device_train_batch_size
     scores = [
-        score(name, backend.answer_losses(model, tokenizer, rows, batch), config.seed)
+        score(name, answer_losses(model, tokenizer, rows, batch), config.seed)
         for name, rows in encoded.items()
     ]
     scores.sort(key=lambda s: s.loss)

@@ -3,7 +3,7 @@
 from threetoe.errors import UserError
 from threetoe.tokens import Rows
 
-TINY = 1e-16  # what Unsloth, too, takes for zero in a row that was never learned
+ALMOST_ZERO = 1e-16  # what Unsloth, too, takes for zero in a row that was never learned
 
 
 def indices(model, rows: Rows) -> dict[str, list[int]]:
@@ -30,7 +30,7 @@ def start(model, rows: Rows) -> None:
     Unsloth freezes on a GPU what it does not know by name, and these rows with it.
     """
     found = layers(model)
-    used = found[0].base_layer.weight[: rows.held].abs().amax(dim=1) > TINY
+    used = found[0].base_layer.weight[: rows.held].abs().amax(dim=1) > ALMOST_ZERO
     used[[row for row in rows.fresh if row < rows.held]] = False
     unlearned = rows.fresh + untrained(found[0].base_layer.weight, rows)
     places = [rows.trained.index(row) for row in unlearned]
@@ -48,7 +48,7 @@ def untrained(weight, rows: Rows) -> tuple[int, ...]:
     for row in set(rows.trained) - set(rows.fresh):
         alike = (weight[: rows.held, 0] == weight[row, 0]).nonzero()[:, 0]
         twins = (weight[alike] == weight[row]).all(dim=1).sum()
-        if twins > 1 or weight[row].abs().max() <= TINY:
+        if twins > 1 or weight[row].abs().max() <= ALMOST_ZERO:
             found.append(row)
     return tuple(sorted(found))
 
