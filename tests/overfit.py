@@ -20,17 +20,16 @@ LONGEST = 60  # tokens of an answer
 
 def overfit(template: str, new_tokens: str) -> dict:
     """How many of the 20 answers end by themselves, and how many are right."""
+    run = Path(f"{template}-{new_tokens}")
     train.train(
         TrainConfig(
-            model="tiny", dataset="rows.jsonl", template=template, output_dir=Path(f"{template}-{new_tokens}"),
+            model="tiny", dataset="rows.jsonl", template=template, output_dir=run,
             max_steps=30, learning_rate=5e-3, per_device_train_batch_size=20,
             gradient_accumulation_steps=1, warmup_steps=2, lr_scheduler_type="constant",
             load_in_4bit=False, new_tokens=new_tokens,
         )
     )  # fmt: skip
-    job = infer.plan(
-        InferConfig(run=Path(f"{template}-{new_tokens}"), file="rows.jsonl", max_new_tokens=LONGEST)
-    )
+    job = infer.plan(InferConfig(run=run, file="rows.jsonl", max_new_tokens=LONGEST))
     job.hooks.config = job.run.the_config()
     model = job.hooks.first("load_model", adapter=job.folder)
     tokenizer = backend.load_tokenizer(job.folder)
