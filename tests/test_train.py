@@ -49,6 +49,13 @@ def test_a_run_folder_holds_everything_and_nothing_else(demo):
     ]  # fmt: skip
 
 
+def test_a_folder_that_another_training_writes_to_is_refused(here):
+    with runs.start(here / "run", {}):
+        (line,) = refused(train, "--model", "tiny", "--output-dir", "run")
+    assert line == "--output-dir run: another training is writing there; name another folder."
+    runs.check_folder(here / "run")  # that training was killed: its folder can be taken over
+
+
 def test_training_writes_nothing_beside_the_run_folder(here):
     run_script("train.py", "--max-steps", 1, "--output-dir", "run", cwd=here)
     assert [path.name for path in here.iterdir()] == ["run"]

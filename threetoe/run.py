@@ -4,10 +4,13 @@ run.json is written last and in one step, so a folder that has it is whole. Whil
 under way the folder holds run.partial.json instead.
 """
 
+import errno
 import hashlib
 import json
 import os
+import sys
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -87,6 +90,31 @@ def check_folder(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / PARTIAL).exists():
         raise UserError(f"--output-dir {folder} holds other files; name a new or empty folder.")
     check_writable(folder, "--output-dir")
+    if folder.is_dir():
+        lock(folder).close()
+
+
+def lock(folder: Path) -> ExitStack:
+    """Holds a folder until it is closed, or the process ends however it ends; UserError when
+    another training holds it. Nothing is written. Where the system has no flock, nothing is held.
+    """
+    held = ExitStack()
+    if sys.platform != "win32":
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+        held.callback(os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.close()
+            raise UserError(
+                f"--output-dir {folder}: another training is writing there; name another folder."
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS):
+                raise  # those three: a mounted drive that knows no locks
+    return held
 
 
 def check_writable(path: Path, flag: str) -> None:
@@ -100,11 +128,13 @@ def check_writable(path: Path, flag: str) -> None:
         raise UserError(f"{flag} {path} cannot be written: {above}: {error.strerror}.") from error
 
 
-def start(folder: Path, options: dict) -> None:
-    """Make the folder, or take over the one of a run that was interrupted."""
+def start(folder: Path, options: dict) -> ExitStack:
+    """Make the folder, or take over the one of a run that was interrupted; the lock on it."""
     folder.mkdir(parents=True, exist_ok=True)
+    held = lock(folder)
     write_json(folder / PARTIAL, {"options": options})
     (folder / METRICS).unlink(missing_ok=True)
+    return held
 
 
 def finish(folder: Path, run: Run) -> None:

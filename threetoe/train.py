@@ -160,7 +160,7 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
     arguments = backend.training_arguments(config, folder)
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
-    runs.start(folder, options_of(config))
+    held = runs.start(folder, options_of(config))
     callbacks = hooks.merge("register_callbacks")
     trainer = hooks.first(
         "build_trainer", model=model, tokenizer=tokenizer, rows=rows, arguments=arguments,
@@ -183,6 +183,7 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
         f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
         f"{metrics['train_loss']:.4f}, saved in {folder}"
     )
+    held.close()
     hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder)
 
 
