@@ -20,6 +20,7 @@ from threetoe.from_tokenizer import NAME, from_tokenizer, jinja_of
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
 from threetoe.quiet import chatter_hidden, clear_line
+from threetoe.run_plugins import as_record, note_used
 from threetoe.template import Piece, Template
 from threetoe.template_file import find_template
 
@@ -76,7 +77,7 @@ def train(config: TrainConfig) -> None:
     if looking:
         if config.preview:
             click.echo(preview.show_rows(rows[: config.preview], preview.in_colour()))
-        return
+        return job.hooks.say_seconds()
     fit(job, tokenizer, marks, [encoded for _, _, encoded in rows], figures)
 
 
@@ -150,6 +151,8 @@ def check_ends(rows: list, stops: list[int], config: TrainConfig) -> None:
 
 def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     """Load the model, train it on encoded rows, and save the run."""
+    from threetoe.callbacks import guarded_callbacks  # unsloth is imported by now
+
     config, hooks, folder = job.config, job.hooks, job.folder
     hooks.config = config
     if config.model != backend.TINY and not Path(config.model).expanduser().is_dir():
@@ -161,23 +164,18 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     arguments = backend.training_arguments(config, folder)
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
     held = runs.start(folder, options_of(config))
-    callbacks = hooks.merge("register_callbacks")
+    callbacks = guarded_callbacks(hooks)
     trainer = hooks.first(
         "build_trainer", model=model, tokenizer=tokenizer, rows=rows, arguments=arguments,
         callbacks=callbacks,
     )  # fmt: skip
     began = time.monotonic()
     try:
-        with chatter_hidden():
+        with chatter_hidden(), hooks.named_failures("training"):
             result = trainer.train()
     finally:
         clear_line()  # Ctrl-C leaves the progress where it was
-    if not math.isfinite(result.training_loss):
-        raise Failure(
-            f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
-        )
-    metrics = {"seconds": round(time.monotonic() - began, 1), "steps": result.global_step}
-    metrics["train_loss"] = round(result.training_loss, 4)
+    metrics = metrics_of(result, time.monotonic() - began, hooks)
     save(job, model, tokenizer, marks, metrics, figures)
     say(
         f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
@@ -185,6 +183,18 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     )
     held.close()
     hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder)
+    hooks.say_seconds()
+
+
+def metrics_of(result, seconds: float, hooks: Hooks) -> dict:
+    """What run.json says of the training; Failure when it went astray."""
+    if not math.isfinite(result.training_loss):
+        raise Failure(
+            f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
+        )
+    metrics = {"seconds": round(seconds, 1), "steps": result.global_step}
+    metrics["train_loss"] = round(result.training_loss, 4)
+    return metrics | ({"plugin_seconds": hooks.seconds()} if hooks.theirs() else {})
 
 
 def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> None:
@@ -203,9 +213,11 @@ def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> No
         vocab_size=rows.total if rows and rows.total > rows.held else 0,
         metrics=metrics,
         packages=runs.package_versions(),
+        plugins=[as_record(plugin) for plugin in job.hooks.theirs()],
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     runs.finish(folder, record)
+    note_used(job.hooks.theirs())
 
 
 def steps_and_epochs(config: TrainConfig, rows: int) -> tuple[int, float]:
