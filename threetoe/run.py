@@ -22,6 +22,7 @@ from threetoe.from_tokenizer import TokenizerTemplate
 from threetoe.template import Marks, Template
 
 RECORD, PARTIAL, METRICS = "run.json", "run.partial.json", "metrics.jsonl"
+PRIVATE = ("file", "module", "settings")  # of a plugin
 PACKAGES = "torch transformers trl peft accelerate bitsandbytes datasets unsloth".split()
 
 
@@ -38,6 +39,7 @@ class Run:
     data: dict = field(default_factory=dict)  # the ledger, and token statistics
     metrics: dict = field(default_factory=dict)
     packages: dict = field(default_factory=dict)
+    plugins: list = field(default_factory=list)  # dicts: run_plugins.as_record
     threetoe: str = __version__
     finished: str = ""  # UTC, ISO 8601
 
@@ -150,7 +152,7 @@ def load(folder: Path | None) -> tuple[Path, Run]:
         raise UserError(f"--run {folder} did not finish; train again with --output-dir {folder}.")
     try:
         run = Run(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
-        run.the_template(), run.the_marks()
+        run.the_template(), run.the_marks(), list(map(dict, run.plugins))
     except FileNotFoundError:
         raise UserError(f"--run {folder} is not a run folder: it has no {RECORD}.") from None
     except (ValueError, TypeError, KeyError, OSError) as error:
@@ -187,8 +189,15 @@ def without_paths(run: Run) -> dict:
         return vars(run)  # trained elsewhere
     options = {**run.options, "dataset": Path(run.options["dataset"]).name, "output_dir": None}
     options["plugin"] = [Path(plugin).name for plugin in options["plugin"]]
+    options["settings"] = []  # may be places, or nobody's business
+    policies = options.get("plugin_errors", ())
+    options["plugin_errors"] = [(Path(plugin).name, policy) for plugin, policy in policies]
+    plugins = [
+        {k: v for k, v in plugin.items() if k not in PRIVATE} | {"name": Path(plugin["name"]).name}
+        for plugin in run.plugins
+    ]
     data = {**run.data, "source": options["dataset"], "dropped": [], "truncated": []}
-    return {**vars(run), "options": options, "data": data}
+    return {**vars(run), "options": options, "data": data, "plugins": plugins}
 
 
 def latest() -> Path:

@@ -20,6 +20,7 @@ from threetoe.from_tokenizer import NAME, from_tokenizer, jinja_of
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
 from threetoe.quiet import chatter_hidden, clear_line
+from threetoe.run_plugins import as_record
 from threetoe.template import Piece, Template
 from threetoe.template_file import find_template
 
@@ -212,6 +213,7 @@ def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> No
         vocab_size=rows.total if rows and rows.total > rows.held else 0,
         metrics=metrics,
         packages=runs.package_versions(),
+        plugins=[as_record(plugin) for plugin in job.hooks.theirs()],
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     runs.finish(folder, record)
