@@ -10,12 +10,15 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import export, hookspecs, infer, train
+from threetoe import card as cards
+from threetoe import export, infer, train
 from threetoe.config import ExportConfig, InferConfig, TrainConfig
 from threetoe.errors import UserError, did_you_mean
 from threetoe.from_tokenizer import NAME as FROM_TOKENIZER
 from threetoe.hooks import Hooks
+from threetoe.hookspecs import PREFIXES
 from threetoe.options import command
+from threetoe.plugin import HOOKS
 
 RULES = {  # by a hook's prefix: what becomes of the answers, and what stands between plugins
     "register_": ("answers merge", " + "),
@@ -61,9 +64,10 @@ def calls_of_export(job: export.Plan):
     if job.template:
         yield "register_templates", "once"
     yield "register_exporters", "once"
-    for name in job.outputs or ["adapter"]:  # --push alone writes an adapter to push
+    for name in job.outputs or [cards.ADAPTER]:  # --push alone writes an adapter to push
         yield "register_exporters", name
-        yield "map_card", name  # or not, when the exporter of a plugin writes no README.md
+        ours = name in (cards.ADAPTER, cards.MERGED)
+        yield "map_card", name if ours else f"{name}, if it writes README.md"
         yield "after_export", name
 
 
@@ -122,22 +126,20 @@ def lines_of(calls: list, hooks: Hooks) -> list[str]:
 def rest(script: str, calls: list, hooks: Hooks) -> list[str]:
     """The hooks that plugins have and the command does not call."""
     called = {hook for hook, _ in calls}
-    left = [hook for hook in known_hooks() if hook not in called]
+    left = [hook for hook in HOOKS if hook not in called]
     rows = [("  ", hook, ", ".join(names_of(hooks, hook)) or "nobody") for hook in left]
     return ["", "not called:", *aligned(rows)] if rows else []
 
 
-def known_hooks() -> list[str]:
-    return [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)]
-
-
 def prefix_of(hook: str) -> str:
-    return next(prefix for prefix in hookspecs.PREFIXES if hook.startswith(prefix))
+    return next(prefix for prefix in PREFIXES if hook.startswith(prefix))
 
 
 def names_of(hooks: Hooks, hook: str) -> list[str]:
     """The plugins that have a hook, in the order in which they are called."""
-    return [impl.plugin_name for impl in reversed(getattr(hooks.hook, hook).get_hookimpls())]
+    given = {plugin.name: plugin.given for plugin in hooks.plugins}
+    called = reversed(getattr(hooks.hook, hook).get_hookimpls())
+    return [given[implementation.plugin_name] for implementation in called]
 
 
 def aligned(rows: list[tuple]) -> list[str]:

@@ -1,11 +1,17 @@
 """python -m threetoe plugins: what is loaded, what a command calls, and a new plugin."""
 
+import textwrap
+from dataclasses import MISSING, fields, is_dataclass
+
 import click
 
 from threetoe.config import Common
 from threetoe.errors import Checks, UserError
+from threetoe.explain import aligned
 from threetoe.explain import explain as explain_command
+from threetoe.plugin import Plugin
 from threetoe.plugins import load_plugins
+from threetoe.skeleton import write
 
 PLUGIN_HELP = "A plugin: file.py or package.module; may be repeated."
 
@@ -35,8 +41,40 @@ def show_plugins(named: tuple) -> None:
     """List what can be loaded; then UserError with what cannot."""
     checks = Checks()
     hooks = load_plugins(Common(plugin=named), checks)
-    click.echo("\n\n".join(map(shown, hooks.plugins)))
+    click.echo("\n".join(listed(hooks.plugins)))
     checks.done()
+
+
+def listed(plugins: list[Plugin]) -> list[str]:
+    """Of each plugin a line, numbered in the order of calling, and below it hooks and settings."""
+    heads = [(f"{n:2}", p.given, p.origin, place_of(p)) for n, p in enumerate(plugins, 1)]
+    lines = []
+    for head, plugin in zip(aligned(heads), plugins, strict=True):
+        lines += [head, *indented("hooks", ", ".join(plugin.hooks))]
+        for setting in settings_of(plugin):
+            lines += indented("setting", setting)
+    return lines
+
+
+def place_of(plugin: Plugin) -> str:
+    """The package that brings a plugin, with its version, or else its file."""
+    return " ".join(plugin.package) if plugin.package else str(plugin.file)
+
+
+def indented(title: str, text: str) -> list[str]:
+    first = f"      {title:9}"
+    return textwrap.wrap(text, 96, initial_indent=first, subsequent_indent=" " * len(first))
+
+
+def settings_of(plugin: Plugin) -> list[str]:
+    """'name: type = default' of each setting that a plugin declares."""
+    declared = getattr(plugin.module, "Settings", None)
+    lines = []
+    for f in fields(declared) if is_dataclass(declared) else ():
+        kind = f.type.__name__ if isinstance(f.type, type) else f.type
+        default = f.default if f.default_factory is MISSING else f.default_factory()
+        lines.append(f"{f.name}: {kind}" + ("" if default is MISSING else f" = {default!r}"))
+    return lines
 
 
 @plugins.command(
@@ -66,8 +104,6 @@ def new(name, hooks):
       python -m threetoe plugins new hello
       python -m threetoe plugins new glossary --hook map_request --hook map_reply
     """
-    from threetoe.skeleton import write
-
     files = write(name, hooks)
     for path in files:
         click.echo(path)

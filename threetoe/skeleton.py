@@ -8,9 +8,9 @@ from string import Template
 
 from threetoe import hookspecs
 from threetoe.errors import UserError, unknown
+from threetoe.plugin import HOOKS
 
 DEFAULT = "map_messages"
-HOOKS = [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)]
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 60  # characters; a folder, a module and a test file are named after it
 
