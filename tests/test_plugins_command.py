@@ -22,7 +22,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Settings:
     limit: int = 20
-    words: tuple[str, ...] = ("a", "b")
+    loud: bool = False
 
 def map_reply(reply):
     return reply
@@ -150,19 +150,29 @@ def test_plugins_are_listed_in_order_with_origin_hooks_and_settings(here, capsys
     monkeypatch.setattr(
         sys, "argv", "threetoe --plugin longer_name.py plugins --plugin limits.py".split()
     )
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         main()
+    assert not ended.value.code
     lines = capsys.readouterr().out.splitlines()
     assert lines[:7] == [
         f" 1  longer_name.py    named     {here}/longer_name.py",
         "      hooks    map_card",
         f" 2  limits.py         named     {here}/limits.py",
         "      hooks    map_reply",
-        "      setting  limit: int = 20",
-        "      setting  words: tuple[str, ...] = ('a', 'b')",
+        "      setting  limits.limit: int = 20",
+        "      setting  limits.loud: bool = False",
         f" 3  threetoe.builtin  built-in  {Path(explain.__file__).with_name('builtin.py')}",
     ]
     assert lines[7].startswith("      hooks    register_templates, register_datasets, ")
+
+
+def test_a_plugin_that_was_disabled_while_checking_is_marked(here, plugins):
+    (here / "rows.jsonl").write_text('{"prompt": "q", "completion": "a"}\n')
+    (here / "bad.py").write_text("def map_messages(messages):\n    return messages[7]\n")
+    words = "explain train.py --dataset rows.jsonl --plugin bad.py --plugin-errors disable"
+    printed = plugins(*words.split())
+    assert "passed through     bad.py (disabled)" in printed.out
+    assert "Plugin bad.py raised in map_messages" in printed.err
 
 
 def test_what_cannot_be_loaded_is_told_below_the_list(here, plugins):

@@ -137,7 +137,7 @@ def prefix_of(hook: str) -> str:
 
 def names_of(hooks: Hooks, hook: str) -> list[str]:
     """The plugins that have a hook, in the order in which they are called."""
-    given = {plugin.name: plugin.given for plugin in hooks.plugins}
+    given = {p.name: p.given + " (disabled)" * p.disabled for p in hooks.plugins}
     called = reversed(getattr(hooks.hook, hook).get_hookimpls())
     return [given[implementation.plugin_name] for implementation in called]
 

@@ -1,7 +1,6 @@
 """python -m threetoe plugins: what is loaded, what a command calls, and a new plugin."""
 
 import textwrap
-from dataclasses import MISSING, fields, is_dataclass
 
 import click
 
@@ -11,6 +10,7 @@ from threetoe.explain import aligned
 from threetoe.explain import explain as explain_command
 from threetoe.plugin import Plugin
 from threetoe.plugins import load_plugins
+from threetoe.settings import declared
 from threetoe.skeleton import write
 
 PLUGIN_HELP = "A plugin: file.py or package.module; may be repeated."
@@ -41,18 +41,19 @@ def show_plugins(named: tuple) -> None:
     """List what can be loaded; then UserError with what cannot."""
     checks = Checks()
     hooks = load_plugins(Common(plugin=named), checks)
-    click.echo("\n".join(listed(hooks.plugins)))
+    click.echo("\n".join(listed(hooks.plugins, checks)))
     checks.done()
 
 
-def listed(plugins: list[Plugin]) -> list[str]:
+def listed(plugins: list[Plugin], checks: Checks) -> list[str]:
     """Of each plugin a line, numbered in the order of calling, and below it hooks and settings."""
     heads = [(f"{n:2}", p.given, p.origin, place_of(p)) for n, p in enumerate(plugins, 1)]
     lines = []
     for head, plugin in zip(aligned(heads), plugins, strict=True):
         lines += [head, *indented("hooks", ", ".join(plugin.hooks))]
-        for setting in settings_of(plugin):
-            lines += indented("setting", setting)
+        for setting in checks(declared, plugin) or ():
+            text = f"{setting.full_name}: {setting.type} = {setting.default!r}"
+            lines += indented("setting", text)
     return lines
 
 
@@ -64,17 +65,6 @@ def place_of(plugin: Plugin) -> str:
 def indented(title: str, text: str) -> list[str]:
     first = f"      {title:9}"
     return textwrap.wrap(text, 96, initial_indent=first, subsequent_indent=" " * len(first))
-
-
-def settings_of(plugin: Plugin) -> list[str]:
-    """'name: type = default' of each setting that a plugin declares."""
-    declared = getattr(plugin.module, "Settings", None)
-    lines = []
-    for f in fields(declared) if is_dataclass(declared) else ():
-        kind = f.type.__name__ if isinstance(f.type, type) else f.type
-        default = f.default if f.default_factory is MISSING else f.default_factory()
-        lines.append(f"{f.name}: {kind}" + ("" if default is MISSING else f" = {default!r}"))
-    return lines
 
 
 @plugins.command(

@@ -65,6 +65,9 @@ python train.py --dataset my.json --preview 3
 `python -m threetoe plugins` shows that it is found; from then on `train.py`, `infer.py` and
 `export.py` load it. With `THREETOE_LOAD_PLUGINS=` (empty) in the environment they do not.
 
+`docs/plugins.md` in Threetoe's repository describes every hook, and how a plugin declares settings
+for `--set`.
+
 ## Test
 
 ```sh
