@@ -51,9 +51,9 @@ def user(tmp_path_factory):
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "venv", with_pip=False, symlinks=True)
     python = folder / "venv" / "bin" / "python"
-    own = sysconfig.get_path("purelib", vars={"base": str(folder / "venv")})
-    seen = dict.fromkeys([str(ROOT), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
-    Path(own, "tests_see.pth").write_text("\n".join(seen) + "\n", encoding="utf-8")
+    own = sysconfig.get_path("purelib", scheme="venv", vars={"base": str(folder / "venv")})
+    seen = [place for place in sys.path if Path(place).name in ("site-packages", "dist-packages")]
+    Path(own, "tests_see.pth").write_text("\n".join([str(ROOT), *seen]), encoding="utf-8")
     done(*pip, "--python", python, "install", *quiet, wheel, cwd=folder)
     (folder / "rows.jsonl").write_text(ROWS, encoding="utf-8")
     return python, folder

@@ -89,12 +89,17 @@ def run(script: str, args: list, folder: Path) -> subprocess.CompletedProcess:
     words = [str(word) for word in args]
     settings = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "utf-8"}
     settings |= {"THREETOE_LOAD_PLUGINS": ""} if "--plugin" in words else {}
-    done = subprocess.run(
-        [sys.executable, path_of(script), *words], cwd=folder, timeout=LIMIT, encoding="utf-8",
-        stdin=subprocess.DEVNULL, capture_output=True, env=one_thread() | settings,
-    )  # fmt: skip
+    command = " ".join(["python", f"{script}.py", *words])
+    try:
+        done = subprocess.run(
+            [sys.executable, path_of(script), *words], cwd=folder, timeout=LIMIT,
+            encoding="utf-8", stdin=subprocess.DEVNULL, capture_output=True,
+            env=one_thread() | settings,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as slow:
+        said = (slow.stderr or b"").decode(errors="replace")
+        pytest.fail(f"{command}\nhad not ended after {LIMIT} seconds:\n{said}")
     if done.returncode:
-        command = " ".join(["python", f"{script}.py", *words])
         pytest.fail(f"{command}\nended with exit code {done.returncode}:\n{done.stderr}")
     return done
 
