@@ -1,5 +1,6 @@
 """Plugins: how they are found, ordered, checked and called, and that a faulty one is named."""
 
+import re
 import sys
 
 import pytest
@@ -9,7 +10,8 @@ import train
 from threetoe import hookspecs
 from threetoe.config import TrainConfig
 from threetoe.errors import Checks, PluginError, UserError
-from threetoe.plugins import BUILTIN, load_plugins
+from threetoe.plugin import BUILTIN
+from threetoe.plugins import load_plugins
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)]
 MARK = "def map_reply(reply):\n    return reply + '{}'\n"
@@ -68,6 +70,26 @@ def test_naming_an_installed_plugin_brings_it_forward(install, here):
     write(here, a=MARK.format("a"))
     install("tail_x", MARK.format("x"))
     assert hooks_of("tail_x", "a.py").chain("map_reply", "reply", "", messages=[])[0] == "xa"
+
+
+def test_plugins_are_listed_in_their_order_with_where_they_are_from(install, here):
+    install("tail_l", MARK.format("l"))
+    install("tail_m", MARK.format("m"))
+    write(here, a=MARK.format("a") + "def after_train():\n    pass\n")
+    listed = [
+        (p.name, p.stem, p.origin, p.package, p.hooks) for p in hooks_of("tail_m", "a.py").plugins
+    ]
+    assert listed[:-1] == [
+        ("tail_m", "tail_m", "named", ("tail_m", "1.0"), ("map_reply",)),
+        ("a.py", "a", "named", None, ("map_reply", "after_train")),
+        ("tail_l (of tail_l 1.0)", "tail_l", "installed", ("tail_l", "1.0"), ("map_reply",)),
+    ]
+    assert listed[-1][:3] == (BUILTIN, "builtin", "built-in")
+
+
+def test_every_hook_says_since_which_version_it_is_there():
+    for hook in HOOKS:
+        assert re.search(r"\bSince \d+\.\d+\.\s*$", getattr(hookspecs, hook).__doc__), hook
 
 
 def test_a_plugin_can_be_a_package_s_module(here, monkeypatch):

@@ -2,14 +2,12 @@
 
 import inspect
 import traceback
-from types import ModuleType
 
 import pluggy
 
 from threetoe import hookspecs
 from threetoe.errors import PluginError, UserError, first_line
-
-BUILTIN = "threetoe.builtin"
+from threetoe.plugin import BUILTIN, Plugin, is_hook, place_of
 
 
 class Hooks(pluggy.PluginManager):
@@ -18,7 +16,14 @@ class Hooks(pluggy.PluginManager):
     def __init__(self, config):
         super().__init__("threetoe")
         self.config = config
+        self.plugins: list[Plugin] = []  # in the order in which they are called
         self.add_hookspecs(hookspecs)
+
+    def add(self, plugins: list[Plugin]) -> None:
+        """Take these plugins, whose hooks are then called in this order."""
+        self.plugins = plugins
+        for plugin in reversed(plugins):  # pluggy calls first what came last
+            self.register(plugin.module, plugin.name)
 
     def parse_hookimpl_opts(self, plugin, name):
         """A module's own functions named as hooks; pluggy asks this for every name in it."""
@@ -76,13 +81,6 @@ class Hooks(pluggy.PluginManager):
             pass
 
 
-def is_hook(module: ModuleType, name: str) -> bool:
-    """Whether the module itself defines a function of this name, which has a hook's prefix."""
-    function = getattr(module, name)
-    own = inspect.isfunction(function) and function.__module__ == module.__name__
-    return own and name.startswith(hookspecs.PREFIXES)
-
-
 def guarded(impl, hook: str, arguments: dict):
     """What a plugin's hook returns; an exception in it names the plugin, file and line."""
     try:
@@ -113,7 +111,3 @@ def described(error: BaseException) -> str:
 
 def kind(value) -> str:
     return type(value).__name__
-
-
-def place_of(function) -> str:
-    return f"{inspect.getsourcefile(function)}:{function.__code__.co_firstlineno}"
