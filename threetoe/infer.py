@@ -152,6 +152,7 @@ def infer(config: InferConfig) -> None:
     if right is not None:
         asked = sum(q.expected is not None for q in job.questions)
         click.echo(f"{right} of {asked} exactly right ({100 * right / asked:.1f} %)", err=True)
+    job.hooks.say_seconds()
 
 
 def with_prompts(job: Plan, tokenizer) -> tuple[Plan, list[list[int]]]:

@@ -25,15 +25,24 @@ class Plugin:
     given: str  # what --plugin takes
     installed: metadata.Distribution | None = None  # whose entry point it is
     settings: object = None  # an instance of the module's Settings
+    of_run: dict = field(default_factory=dict)  # the settings that the asked run had for it
     on_error: str = "stop"  # or warn, or disable
     disabled: bool = False
     seconds: float = 0.0  # spent in its hooks and in what it registered
     calls: int = 0
     failed: Counter = field(default_factory=Counter)  # what raised -> how often
     sha256: str | None = None  # of the module's file as it was loaded
+    label: str = ""  # in reports: the stem, or `given` where two plugins have the same stem
 
     def __post_init__(self):
         self.sha256 = hash_of(self.file) if self.file else None
+
+    def __str__(self):
+        return f"Plugin {self.name}"
+
+    @property
+    def is_builtin(self) -> bool:
+        return self.name == BUILTIN
 
     @property
     def stem(self) -> str:
@@ -75,8 +84,14 @@ def is_hook(module: ModuleType, name: str) -> bool:
     return own and name.startswith(hookspecs.PREFIXES)
 
 
+def own_settings(module: ModuleType):
+    """The Settings that a module itself defines; None without."""
+    found = getattr(module, "Settings", None)
+    return found if getattr(found, "__module__", None) == module.__name__ else None
+
+
 def place_of(function) -> str:
     """file:line where a function of a plugin is written."""
-    function = inspect.unwrap(function)
+    function = inspect.unwrap(getattr(function, "func", function))  # partial's function
     code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)

@@ -9,9 +9,10 @@ from pathlib import Path
 from types import ModuleType
 
 from threetoe import hookspecs
+from threetoe.answers import kind
+from threetoe.blame import described
 from threetoe.errors import UserError, did_you_mean, no_such_file
-from threetoe.hooks import described, kind
-from threetoe.plugin import HOOKS, is_hook, place_of
+from threetoe.plugin import HOOKS, is_hook, own_settings, place_of
 
 
 def checked(name: str, load) -> ModuleType:
@@ -20,6 +21,7 @@ def checked(name: str, load) -> ModuleType:
     if not isinstance(module, ModuleType):
         raise UserError(f"Plugin {name} is {kind(module)}, not a module with hooks.")
     found = [n for n in vars(module) if is_hook(module, n)]
+    has_settings = own_settings(module) is not None
     for hook in found:
         where = place_of(getattr(module, hook))
         if hook not in HOOKS:
@@ -27,7 +29,7 @@ def checked(name: str, load) -> ModuleType:
                 f"Plugin {name}: there is no hook '{hook}'.{did_you_mean(hook, HOOKS)} "
                 f"A helper's name may start with an underscore. ({where})"
             )
-        check_arguments(name, hook, getattr(module, hook), where)
+        check_arguments(name, hook, getattr(module, hook), where, has_settings)
     if not found:
         raise UserError(
             f"Plugin {name} has no hooks of its own (imported ones do not count). "
@@ -36,10 +38,17 @@ def checked(name: str, load) -> ModuleType:
     return module
 
 
-def check_arguments(name: str, hook: str, function, where: str) -> None:
+def check_arguments(name: str, hook: str, function, where: str, has_settings: bool) -> None:
     """A hook declares only arguments that its specification has, and no defaults."""
     allowed = list(inspect.signature(getattr(hookspecs, hook)).parameters)
+    if has_settings:
+        allowed.append("settings")
     for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "settings" and not has_settings:
+            raise UserError(
+                f"Plugin {name}: {hook} takes 'settings', but the plugin declares none: write a "
+                f"frozen dataclass Settings. ({where})"
+            )
         if parameter.name not in allowed:
             raise UserError(
                 f"Plugin {name}: {hook} has no argument '{parameter}'."

@@ -9,7 +9,8 @@ from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from threetoe.errors import Checks
+from threetoe import settings
+from threetoe.errors import Checks, UserError, unknown
 from threetoe.hooks import Hooks
 from threetoe.plugin import BUILTIN, Plugin
 from threetoe.plugin_module import checked, import_plugin
@@ -25,6 +26,9 @@ def load_plugins(config, checks: Checks | None = None) -> Hooks:
     plugins = [gathered(load, *each) for each in asked]
     hooks = Hooks(config)
     hooks.add([plugin for plugin in plugins if plugin] + [builtin()])
+    if all(plugins):  # else what is asked of the missing ones would be reported, too
+        settings.settle(hooks.plugins, config.settings, gathered)
+        gathered(settle_policies, hooks.theirs(), config.plugin_errors)
     if checks is None:
         gathered.done()
     return hooks
@@ -37,6 +41,18 @@ def load(name: str, get_module, origin: str, given: str, distribution=None) -> P
 
 def builtin() -> Plugin:
     return Plugin(BUILTIN, importlib.import_module(BUILTIN), "built-in", BUILTIN)
+
+
+def settle_policies(plugins: list[Plugin], policies: tuple) -> None:
+    """Give every plugin what --plugin-errors says of it, or else of all."""
+    known = {name for plugin in plugins for name in (plugin.stem, plugin.given)}
+    for name, policy in sorted(policies, key=lambda pair: pair[0] != ""):  # those for all first
+        if name and name not in known:
+            labels = [plugin.label for plugin in plugins]
+            raise UserError(f"--plugin-errors {name}={policy}: {unknown('plugin', name, labels)}")
+        for plugin in plugins:
+            if name in ("", plugin.stem, plugin.given):
+                plugin.on_error = policy
 
 
 def named(plugins: tuple, checks: Checks):
