@@ -19,8 +19,7 @@ class Settings:
 
 
 def map_messages(messages, settings):
-    pattern, words = _read(settings.words)
-    swapped = partial(pattern.sub, lambda found: words[found[0].lower()])
+    swapped = _swap(settings.words)
     return [{k: v if k == "role" else swapped(v) for k, v in m.items()} for m in messages]
 
 
@@ -29,13 +28,13 @@ def map_request(messages, settings):
 
 
 @cache
-def _read(path):
+def _swap(path):
     with reading(Path(path)):
-        text = Path(path).read_text(encoding="utf-8-sig")
-    rows = [row for row in csv.reader(text.splitlines()) if row]
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    rows = [row for row in csv.reader(lines) if row]
     if not rows or any(len(row) != 2 for row in rows):
         raise UserError(f"{path}: a line of a dictionary is a word, a comma, and another word.")
     words = {word.lower(): other for word, other in rows}
-    longest_first = sorted(map(re.escape, words), key=len, reverse=True)
-    forms = (rf"\b{word}\b" if word.isascii() else word for word in longest_first)
-    return re.compile("|".join(forms), re.IGNORECASE), words
+    forms = [rf"\b{re.escape(w)}\b" if w.isascii() else re.escape(w) for w in words]
+    pattern = re.compile("|".join(sorted(forms, key=len, reverse=True)), re.IGNORECASE)
+    return partial(pattern.sub, lambda found: words[found[0].lower()])

@@ -1,30 +1,20 @@
 """Plugins: how they are found, ordered, checked and called, and that a faulty one is named."""
 
-import sys
+import re
 
 import pytest
 from conftest import refused, run_script
+from plugins_made import hooks_of, install_fixture, write  # noqa: F401  the fixture `install`
 
 import train
 from threetoe import hookspecs
 from threetoe.config import TrainConfig
 from threetoe.errors import Checks, PluginError, UserError
-from threetoe.plugins import BUILTIN, load_plugins
+from threetoe.plugin import BUILTIN
+from threetoe.plugins import load_plugins
 
 HOOKS = [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)]
 MARK = "def map_reply(reply):\n    return reply + '{}'\n"
-
-
-def hooks_of(*plugins, **options):
-    """The hooks with these plugins named."""
-    return load_plugins(TrainConfig(plugin=plugins, **options))
-
-
-def write(folder, **sources):
-    """Plugin files, one for each name; the last one's name."""
-    for name, source in sources.items():
-        (folder / f"{name}.py").write_text(source, encoding="utf-8")
-    return f"{name}.py"
 
 
 def problems_of(*plugins):
@@ -33,41 +23,40 @@ def problems_of(*plugins):
     return raised.value.problems
 
 
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Installs a package with one module and an entry point, as pip would, for one test."""
-    site = tmp_path / "site-packages"
-    site.mkdir()
-    monkeypatch.syspath_prepend(site)
-
-    def installed(name, source, point=None):
-        (site / f"{name}.py").write_text(source)
-        info = site / f"{name}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[threetoe]\n{name} = {point or name}\n")
-        return name
-
-    before = set(sys.modules)
-    yield installed
-    for name in set(sys.modules) - before:
-        monkeypatch.delitem(sys.modules, name)
-
-
 def test_named_plugins_come_first_then_installed_ones_then_the_builtin(install, here):
     write(here, b=MARK.format("b"), a=MARK.format("a"))
-    install("tail_z", MARK.format("z") + "def load_model():\n    return 'installed'\n")
+    install("tail_z", MARK.format("z") + "def load_rows():\n    return [('z:1', {})]\n")
     install("tail_y", MARK.format("y"))
     hooks = hooks_of("b.py", "a.py")
     assert hooks.chain("map_reply", "reply", "", messages=[]) == ("bayz", None)
-    assert hooks.first("load_model", adapter=None) == "installed"
-    assert [plugin for plugin, _ in hooks.calls("register_templates")] == [BUILTIN]
+    assert hooks.first("load_rows", source="x") == [("z:1", {})]
+    assert [call.plugin.name for call, _ in hooks.answers("register_templates")] == [BUILTIN]
 
 
 def test_naming_an_installed_plugin_brings_it_forward(install, here):
     write(here, a=MARK.format("a"))
     install("tail_x", MARK.format("x"))
     assert hooks_of("tail_x", "a.py").chain("map_reply", "reply", "", messages=[])[0] == "xa"
+
+
+def test_plugins_are_listed_in_their_order_with_where_they_are_from(install, here):
+    install("tail_l", MARK.format("l"))
+    install("tail_m", MARK.format("m"))
+    write(here, a=MARK.format("a") + "def after_train():\n    pass\n")
+    listed = [
+        (p.name, p.stem, p.origin, p.package, p.hooks) for p in hooks_of("tail_m", "a.py").plugins
+    ]
+    assert listed[:-1] == [
+        ("tail_m", "tail_m", "named", ("tail_m", "1.0"), ("map_reply",)),
+        ("a.py", "a", "named", None, ("map_reply", "after_train")),
+        ("tail_l (of tail_l 1.0)", "tail_l", "installed", ("tail_l", "1.0"), ("map_reply",)),
+    ]
+    assert listed[-1][:3] == (BUILTIN, "builtin", "built-in")
+
+
+def test_every_hook_says_since_which_version_it_is_there():
+    for hook in HOOKS:
+        assert re.search(r"\bSince \d+\.\d+\.\s*$", getattr(hookspecs, hook).__doc__), hook
 
 
 def test_a_plugin_can_be_a_package_s_module(here, monkeypatch):
@@ -106,14 +95,16 @@ def test_two_plugins_that_register_one_name_are_both_named(here):
     with pytest.raises(UserError) as raised:
         hooks_of("a.py", "b.py").merge("register_datasets")
     assert str(raised.value) == (
-        "register_datasets: 'mine' comes from both a.py and b.py; rename one."
+        f"register_datasets: 'mine' comes from both a.py ({here}/a.py:1) and b.py ({here}/b.py:1); "
+        "rename one."
     )
 
 
 def test_a_plugin_cannot_hide_what_is_built_in(here):
     write(here, a="def register_templates():\n    return {'alpaca': 'mine.yaml'}\n")
     assert refused(train, "--plugin", "a.py") == [
-        "register_templates: 'alpaca' comes from both a.py and threetoe.builtin; rename one."
+        f"register_templates: 'alpaca' comes from both a.py ({here}/a.py:1) and threetoe.builtin; "
+        "rename one."
     ]
 
 
@@ -268,7 +259,7 @@ def test_a_hook_that_raises_names_plugin_hook_file_and_line(body, said, here):
         ("def register_formats():\n"
          "    from threetoe.formats import Format\n"
          "    return {'mine': Format(('prompt',), lambda row: row['gone'])}\n",
-         "A format's messages(row) raised (HERE/bad.py:3): KeyError: 'gone'"),
+         "raised in the format 'mine' (HERE/bad.py:3): KeyError: 'gone'"),
     ],
     ids=["no-list", "no-dict", "rows-on-the-way", "format"],
 )  # fmt: skip

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from threetoe.errors import did_you_mean
+
 
 class Words(click.ParamType):
     """A list given as one value: words with commas between, or a YAML list."""
@@ -33,16 +35,40 @@ class Pair(click.ParamType):
     """NAME=VALUE, as a pair of texts."""
 
     name = "name=value"
+    may_be_empty = False
 
     def convert(self, value, param, ctx):
         if isinstance(value, str):
             name, equals, text = value.partition("=")
-            if not (name and equals and text):
+            if not (name and equals and (text or self.may_be_empty)):
                 self.fail(f"'{value}' is not of the form NAME=VALUE.", param, ctx)
             value = (name, text)
         if len(value) != 2:
             self.fail(f"{value} is not a pair NAME=VALUE.", param, ctx)
         return tuple(map(str, value))
+
+
+class Setting(Pair):
+    """NAME=VALUE, where the value may be empty."""
+
+    may_be_empty = True
+
+
+class Policy(Pair):
+    """What to do when a plugin fails, for all or as PLUGIN=POLICY; a pair, ('', 'warn') for all."""
+
+    name = "policy"
+    policies = ("stop", "warn", "disable")
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, str):
+            plugin, _, policy = value.rpartition("=")
+            value = (plugin, policy)
+        plugin, policy = map(str, value)
+        if policy not in self.policies:
+            near = did_you_mean(policy, self.policies)
+            self.fail(f"'{policy}' is not one of {', '.join(self.policies)}.{near}", param, ctx)
+        return plugin, policy
 
 
 class FiniteRange(click.FloatRange):
@@ -108,6 +134,17 @@ class Common:
     plugin: tuple = option(
         (), "A plugin: file.py or package.module; may be repeated.", multiple=True, group="Plugins"
     )
+    settings: tuple = option(
+        (), "A setting that a plugin declares, PLUGIN.NAME=VALUE where two have it; may be "
+        "repeated.",
+        Setting(), "Plugins", multiple=True, flag="--set", adds=True,
+    )  # fmt: skip
+    plugin_errors: tuple = option(
+        (), "When a plugin raises: stop, warn and go on without its answer, or disable it; for all "
+        "plugins or for one, as in scrub_emails=warn; may be repeated.",
+        Policy(), "Plugins", multiple=True, show_default="stop",
+        adds=True, metavar="[PLUGIN=]stop|warn|disable",
+    )  # fmt: skip
     problems: tuple = ()  # what the command line got wrong; reported with all other problems
 
 
@@ -211,6 +248,7 @@ class RankConfig(TrainConfig):
 
 RANKED = """
     dataset dataset_split map template rows max_seq_length model load_in_4bit seed plugin
+    settings plugin_errors
     per_device_train_batch_size
 """.split()
 

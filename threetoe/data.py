@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from threetoe.errors import UserError, did_you_mean, unknown
 from threetoe.formats import Format, Unusable, is_blank, order_problem
-from threetoe.hooks import failure
+from threetoe.hooks import PASSED_OVER
 
 SHOWN = 5  # reasons; the run's record has them all
 
@@ -74,9 +74,12 @@ def read_conversations(
     rows = hooks.first("load_rows", source=str(recipes.get(source, source)))
     if rows is None:
         raise unknown("dataset", source, recipes)
-    formats = checked_formats(hooks.merge("register_formats"))
-    rows = mapped(source, checked_rows(source, rows), config.map)
+    if not rows:
+        raise UserError(f"{source} is empty: it holds no rows.")
+    formats = guarded_formats(hooks)
+    rows = mapped(source, rows, config.map)
     check_columns(source, rows, formats, answered)
+    plugged = answered and hooks.has("map_messages")
     ledger, kept = Ledger(source, read=len(rows)), []
     for where, row in rows:
         try:
@@ -84,7 +87,7 @@ def read_conversations(
         except Unusable as error:
             ledger.drop(where, str(error))
             continue
-        if answered:
+        if plugged:
             messages, dropped_by = hooks.chain("map_messages", "messages", messages, may_drop=True)
             if dropped_by:
                 ledger.drop(where, f"dropped by plugin {dropped_by}")
@@ -100,23 +103,24 @@ def read_conversations(
     return kept, ledger
 
 
-def checked_rows(source: str, rows) -> list[tuple[str, dict]]:
-    """The rows as a list; UserError when a plugin's load_rows gave none, or something else."""
-    rows = list(rows)
-    if not rows:
-        raise UserError(f"{source} is empty: it holds no rows.")
-    for row in rows:
-        if not (isinstance(row, (tuple, list)) and len(row) == 2 and isinstance(row[1], dict)):
-            raise UserError(f"{source}: load_rows gave {type(row).__name__}, not (where, row).")
-    return rows
+def guarded_formats(hooks) -> dict[str, Format]:
+    """The formats by name; one of a plugin names it when it raises."""
+    return {
+        name: form if plugin.is_builtin else guarded_format(name, form, plugin, hooks)
+        for name, (form, plugin) in hooks.owned("register_formats").items()
+    }
 
 
-def checked_formats(formats: dict) -> dict[str, Format]:
-    for name, form in formats.items():
-        if not isinstance(form, Format):
-            kind = type(form).__name__
-            raise UserError(f"register_formats: '{name}' is {kind}, not a threetoe.formats.Format.")
-    return formats
+def guarded_format(name: str, form: Format, plugin, hooks) -> Format:
+    what = f"the format '{name}'"
+
+    def messages(row):
+        answer = hooks.guarded_call(plugin, what, form.messages, row, lets=(Unusable,))
+        if answer is PASSED_OVER:
+            raise Unusable(f"{what} of plugin {plugin.name} raised")
+        return answer
+
+    return form._replace(messages=messages)
 
 
 def mapped(source: str, rows: list, pairs: tuple) -> list[tuple[str, dict]]:
@@ -146,12 +150,7 @@ def messages_of(row: dict, formats: dict[str, Format], answered: bool) -> list[d
         raise Unusable(f"no known columns among {', '.join(map(str, row))}")
     if answered and form.answer in row and is_blank(row[form.answer]):
         raise Unusable(f"{form.answer} is empty")
-    try:
-        messages = form.messages(row)
-    except Unusable:
-        raise
-    except Exception as error:  # a plugin's format; ours raise nothing else
-        raise failure("A format's messages(row) raised", form.messages, error) from error
+    messages = form.messages(row)
     problem = order_problem(messages, answered)
     if problem:
         raise Unusable(problem)

@@ -14,8 +14,8 @@ from threetoe import base as bases
 from threetoe import card as cards
 from threetoe import run as runs
 from threetoe.config import ExportConfig
-from threetoe.errors import Checks, Failure, UserError, unknown
-from threetoe.hooks import Hooks, failure
+from threetoe.errors import Checks, UserError, unknown
+from threetoe.hooks import PASSED_OVER, Hooks
 from threetoe.merge import check_merge, merge
 from threetoe.nf4 import as_used_in_4bit
 from threetoe.plugins import load_plugins
@@ -99,6 +99,7 @@ def export(config: ExportConfig) -> None:
     job = plan(config)
     with TemporaryDirectory() as scratch:
         write_all(settled(job, Path(scratch)))
+    job.hooks.say_seconds()
 
 
 def settled(job: Plan, scratch: Path) -> Plan:
@@ -116,8 +117,8 @@ def settled(job: Plan, scratch: Path) -> Plan:
 def write_all(job: Plan) -> None:
     config = job.config
     for name, path in job.outputs.items():
-        write(job, name, path)
-        click.echo(f"{name} written to {path}", err=True)
+        if write(job, name, path):
+            click.echo(f"{name} written to {path}", err=True)
     if not config.push:
         return
     if config.merged:
@@ -130,14 +131,21 @@ def write_all(job: Plan) -> None:
             push(job, Path(scratch, "adapter"))
 
 
-def write(job: Plan, name: str, path: Path) -> None:
-    """Fill a folder beside `path`, then rename it; a failure leaves nothing that looks whole."""
+def write(job: Plan, name: str, path: Path) -> bool:
+    """Fill a folder beside `path`, then rename it; a failure leaves nothing that looks whole.
+
+    False when a plugin's exporter raised and --plugin-errors says to go on.
+    """
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    exporter = job.hooks.merge("register_exporters")[name]
+    exporter, plugin = job.hooks.owned("register_exporters")[name]
+    given = job.run, partial, replace(job.config, run=job.folder)
     try:
-        fill(exporter, name, job.run, partial, replace(job.config, run=job.folder))
+        done = job.hooks.guarded_call(plugin, f"the exporter '{name}'", exporter, *given)
+        if done is PASSED_OVER:
+            shutil.rmtree(partial)
+            return False
         write_card(job, name, partial)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -146,18 +154,7 @@ def write(job: Plan, name: str, path: Path) -> None:
         path.rmdir()  # empty, or check_target would have refused it
     partial.rename(path)
     job.hooks.tell("after_export", format=name, folder=path)
-
-
-def fill(exporter, name: str, run: runs.Run, folder: Path, config: ExportConfig) -> None:
-    """Call an exporter; an exception in a plugin's names its file and line."""
-    try:
-        exporter(run, folder, config)
-    except (UserError, Failure):
-        raise
-    except Exception as error:
-        if exporter.__module__ == __name__:
-            raise
-        raise failure(f"The exporter '{name}' raised", exporter, error) from error
+    return True
 
 
 def push(job: Plan, path: Path) -> None:

@@ -1,15 +1,38 @@
 """Calls the hooks of plugins by the rules of hookspecs.py; names the plugin that raised."""
 
 import inspect
-import traceback
-from types import ModuleType
+from collections.abc import Iterable
+from contextlib import contextmanager
+from functools import partial
+from time import perf_counter
+from typing import Any, NamedTuple
 
+import click
 import pluggy
 
 from threetoe import hookspecs
-from threetoe.errors import PluginError, UserError, first_line
+from threetoe.answers import problem_of
+from threetoe.blame import culprit, raised
+from threetoe.errors import Failure, PluginError, UserError
+from threetoe.plugin import HOOKS, Plugin, is_hook, place_of
+from threetoe.quiet import clear_line
 
-BUILTIN = "threetoe.builtin"
+PASSED_OVER = object()  # the answer of a call that raised, where --plugin-errors says to go on
+
+
+class Call(NamedTuple):
+    """One plugin's function of one hook."""
+
+    plugin: Plugin
+    function: Any
+    names: tuple[str, ...]  # of the arguments that it takes
+
+
+class Owned(NamedTuple):
+    """What a plugin registered under a name."""
+
+    value: Any
+    plugin: Plugin
 
 
 class Hooks(pluggy.PluginManager):
@@ -18,102 +41,181 @@ class Hooks(pluggy.PluginManager):
     def __init__(self, config):
         super().__init__("threetoe")
         self.config = config
+        self.plugins: list[Plugin] = []  # in the order in which they are called
+        self.resolved: dict[str, list[Call]] = {}
         self.add_hookspecs(hookspecs)
+        for hook in HOOKS:  # any hook may take its plugin's settings
+            getattr(self.hook, hook).spec.argnames += ("settings",)
+
+    def add(self, plugins: list[Plugin]) -> None:
+        """Take these plugins, whose hooks are then called in this order."""
+        self.plugins = plugins
+        stems = [plugin.stem for plugin in plugins]
+        for plugin in plugins:
+            plugin.label = plugin.stem if stems.count(plugin.stem) == 1 else plugin.given
+        for plugin in reversed(plugins):  # pluggy calls first what came last
+            self.register(plugin.module, plugin.name)
 
     def parse_hookimpl_opts(self, plugin, name):
         """A module's own functions named as hooks; pluggy asks this for every name in it."""
         return {} if is_hook(plugin, name) else None
 
-    def calls(self, hook: str, **arguments):
-        """(plugin name, its answer) for each plugin with this hook, in order, one by one."""
-        arguments["config"] = self.config
-        for impl in reversed(getattr(self.hook, hook).get_hookimpls()):
-            chosen = {name: arguments[name] for name in impl.argnames}
-            yield impl.plugin_name, guarded(impl, hook, chosen)
+    def calls_of(self, hook: str) -> list[Call]:
+        """The functions of a hook in order, found once: map_messages is asked for every row."""
+        if hook not in self.resolved:
+            plugins = {plugin.name: plugin for plugin in self.plugins}
+            found = reversed(getattr(self.hook, hook).get_hookimpls())
+            calls = [as_call(plugins[impl.plugin_name], impl) for impl in found]
+            self.resolved[hook] = [call for call in calls if not call.plugin.disabled]
+        return self.resolved[hook]
 
     def has(self, hook: str) -> bool:
         """Whether any plugin has this hook."""
-        return bool(getattr(self.hook, hook).get_hookimpls())
+        return bool(self.calls_of(hook))
+
+    def answers(self, hook: str, **arguments):
+        """(call, its answer) for each plugin with this hook, in order, one by one; answers that
+        are None or wrong are left out."""
+        known = {**arguments, "config": self.config}
+        for call in self.calls_of(hook):
+            answer = self.ask(call, hook, known)
+            if answer is PASSED_OVER or answer is None:
+                continue
+            if hook == "load_rows" and isinstance(answer, Iterable):  # reading may raise
+                answer = self.guarded_call(call.plugin, hook, list, answer)
+            if answer is not PASSED_OVER and self.is_right(call, hook, answer):
+                yield call, answer
+
+    def ask(self, call: Call, hook: str, known: dict):
+        """A plugin's answer, or PASSED_OVER."""
+        return self.guarded_call(
+            call.plugin, hook, call.function, **{name: known[name] for name in call.names}
+        )
+
+    def is_right(self, call: Call, hook: str, answer, value=None) -> bool:
+        """Whether an answer is of the kind that the hook asks for; a wrong one is reported."""
+        problem = None if call.plugin.is_builtin else problem_of(hook, answer, value)
+        if problem:
+            place = place_of(call.function)
+            self.report(call.plugin, hook, f"{call.plugin}: {hook} {problem}. ({place})")
+        return problem is None
+
+    def owned(self, hook: str) -> dict[str, Owned]:
+        """register_: the answers of all plugins in one dict, each with the plugin it is of."""
+        found: dict[str, Owned] = {}
+        where = {}
+        for call, answer in self.answers(hook):
+            plugin = call.plugin
+            place = "" if plugin.is_builtin else f" ({place_of(call.function)})"
+            for name, value in answer.items():
+                if name in found:
+                    raise UserError(
+                        f"{hook}: '{name}' comes from both {where[name]} and {plugin.name}{place}; "
+                        "rename one."
+                    )
+                found[name], where[name] = Owned(value, plugin), f"{plugin.name}{place}"
+        return found
 
     def merge(self, hook: str) -> dict:
         """register_: the answers of all plugins in one dict."""
-        merged, owner = {}, {}
-        for plugin, answer in self.calls(hook):
-            if not isinstance(answer, (dict, type(None))):
-                raise PluginError(f"Plugin {plugin}: {hook} returned {kind(answer)}, not a dict.")
-            for name, value in (answer or {}).items():
-                if name in merged:
-                    raise UserError(
-                        f"{hook}: '{name}' comes from both {owner[name]} and {plugin}; rename one."
-                    )
-                merged[name], owner[name] = value, plugin
-        return merged
+        return {name: owned.value for name, owned in self.owned(hook).items()}
 
     def first(self, hook: str, **arguments):
         """load_, build_: the first answer that is not None."""
-        answers = (answer for _, answer in self.calls(hook, **arguments) if answer is not None)
-        return next(answers, None)
+        return next((answer for _, answer in self.answers(hook, **arguments)), None)
 
     def chain(self, hook: str, name: str, value, may_drop: bool = False, **arguments):
         """map_: the value after each plugin in turn, and who dropped it (None if nobody did)."""
-        for impl in reversed(getattr(self.hook, hook).get_hookimpls()):
-            known = {**arguments, name: value, "config": self.config}
-            answer = guarded(impl, hook, {n: known[n] for n in impl.argnames})
-            if answer is None and may_drop:
-                return None, impl.plugin_name
-            plain = isinstance(value, (str, list, dict))  # a model may come back wrapped
-            if answer is None or (plain and not isinstance(answer, type(value))):
-                raise PluginError(
-                    f"Plugin {impl.plugin_name}: {hook} returned {kind(answer)}; return the {name}"
-                    f"{f', a {kind(value)}' if plain else ''}. ({place_of(impl.function)})"
-                )
-            value = answer
+        calls = self.calls_of(hook)
+        known = {**arguments, "config": self.config} if calls else {}
+        for call in calls:
+            known[name] = value
+            answer = self.ask(call, hook, known)
+            if may_drop and answer is None:
+                return None, call.plugin.name
+            if answer is PASSED_OVER or (may_drop and answer is value):
+                continue  # rows are many, and what is unchanged was checked
+            if self.is_right(call, hook, answer, value):
+                value = answer
         return value, None
 
     def tell(self, hook: str, **arguments) -> None:
         """after_: everyone is told; the answers are ignored."""
-        for _ in self.calls(hook, **arguments):
+        for _ in self.answers(hook, **arguments):
             pass
 
+    def guarded_call(self, plugin: Plugin, what: str, function, /, *args, at="", lets=(), **named):
+        """What a plugin's function returns, its time counted; a generator's values as a list.
 
-def is_hook(module: ModuleType, name: str) -> bool:
-    """Whether the module itself defines a function of this name, which has a hook's prefix."""
-    function = getattr(module, name)
-    own = inspect.isfunction(function) and function.__module__ == module.__name__
-    return own and name.startswith(hookspecs.PREFIXES)
-
-
-def guarded(impl, hook: str, arguments: dict):
-    """What a plugin's hook returns; an exception in it names the plugin, file and line."""
-    try:
-        answer = impl.function(**arguments)
-        return list(answer) if inspect.isgenerator(answer) else answer
-    except (UserError, PluginError):
-        raise
-    except Exception as error:
-        if impl.plugin_name == BUILTIN:
+        An exception becomes a PluginError that names the plugin, `what` with `at` behind it, and
+        the file and line; where --plugin-errors says to go on, it is told and PASSED_OVER comes
+        back. UserError, Failure and what `lets` names pass as they are, as all of the built-in's.
+        """
+        if plugin.disabled:
+            return PASSED_OVER
+        began = perf_counter()
+        try:
+            answer = function(*args, **named)
+            return list(answer) if inspect.isgenerator(answer) else answer
+        except (UserError, Failure, *lets):
             raise
-        what = f"Plugin {impl.plugin_name} raised in {hook}"
-        raise failure(what, impl.function, error) from error
+        except (Exception, SystemExit) as error:
+            if plugin.is_builtin:
+                raise
+            self.report(plugin, what, raised(plugin, what + at, function, error), error)
+            return PASSED_OVER
+        finally:
+            plugin.seconds += perf_counter() - began
+            plugin.calls += 1
+
+    def report(self, plugin: Plugin, what: str, said: str, cause=None) -> None:
+        """PluginError with what is `said`; or print it once and count it, by --plugin-errors."""
+        if plugin.on_error == "stop":
+            raise PluginError(said) from cause
+        then = "its answer is left out; more of these are counted"
+        if plugin.on_error == "disable":
+            plugin.disabled, then = True, "it is not called any more"
+            self.resolved.clear()
+        if not plugin.failed[what]:
+            clear_line()
+            click.echo(f"{said} (--plugin-errors {plugin.on_error}: {then})", err=True)
+        plugin.failed[what] += 1
+
+    @contextmanager
+    def named_failures(self, what: str):
+        """An exception that came through a plugin's file becomes a PluginError that names it."""
+        try:
+            yield
+        except (UserError, Failure):
+            raise
+        except Exception as error:
+            plugin = culprit(self.plugins, error)
+            if plugin is None:
+                raise
+            raise PluginError(raised(plugin, what, None, error)) from error
+
+    def seconds(self) -> dict[str, float]:
+        """The time spent in each plugin, the built-in apart."""
+        return {plugin.label: round(plugin.seconds, 3) for plugin in self.theirs()}
+
+    def theirs(self) -> list[Plugin]:
+        return [plugin for plugin in self.plugins if not plugin.is_builtin]
+
+    def say_seconds(self) -> None:
+        """One line on standard error: the time spent in each plugin; none without plugins."""
+        parts = []
+        for plugin in self.theirs():
+            calls = f"{plugin.calls}{'' if parts else ' call' if plugin.calls == 1 else ' calls'}"
+            bad = sum(plugin.failed.values())
+            parts.append(
+                f"{plugin.label} {plugin.seconds:.2f} s in {calls}{f' ({bad} failed)' * bool(bad)}"
+            )
+        if parts:
+            click.echo(f"plugins: {', '.join(parts)}", err=True)
 
 
-def failure(what: str, function, error: Exception) -> PluginError:
-    """`what` failed, with the last line of the function's own file that the error came through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = inspect.getsourcefile(function)
-    last = ([f for f in frames if f.filename == own] or frames)[-1]
-    return PluginError(f"{what} ({last.filename}:{last.lineno}): {described(error)}")
-
-
-def described(error: BaseException) -> str:
-    """An exception in one line: its type, and what it says."""
-    said = first_line(error)
-    return said if said == type(error).__name__ else f"{type(error).__name__}: {said}"
-
-
-def kind(value) -> str:
-    return type(value).__name__
-
-
-def place_of(function) -> str:
-    return f"{inspect.getsourcefile(function)}:{function.__code__.co_firstlineno}"
+def as_call(plugin: Plugin, impl) -> Call:
+    names = tuple(name for name in impl.argnames if name != "settings")
+    takes = len(names) < len(impl.argnames)
+    function = partial(impl.function, settings=plugin.settings) if takes else impl.function
+    return Call(plugin, function, names)

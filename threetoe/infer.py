@@ -17,7 +17,7 @@ from threetoe.data import Conversation, read_conversations
 from threetoe.encode import prompt_ids
 from threetoe.errors import Checks, UserError
 from threetoe.generation import generate
-from threetoe.hooks import Hooks
+from threetoe.hooks import Hooks, Owned
 from threetoe.plugins import load_plugins
 from threetoe.shards import read_header
 from threetoe.stream import Frame, Reply
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     run: runs.Run
     template: Template | None  # of --template
     questions: list[Question]
-    metrics: dict  # name -> function; none where no answer is expected
+    metrics: dict[str, Owned]  # none where no answer is expected
 
 
 def plan(config: InferConfig) -> Plan:
@@ -52,7 +52,7 @@ def plan(config: InferConfig) -> Plan:
     found = checks(contract.find_run, config, template, config.model, "--model")
     questions = checks(read_questions, config, hooks)
     expects = any(question.expected is not None for question in questions or ())
-    functions = checks(metrics.registered, hooks) if expects else {}
+    functions = checks(hooks.owned, "register_metrics") if expects else {}
     checks(check_output, config, expects)
     if found:
         checks(check_adapter, *found, config)
@@ -155,7 +155,8 @@ def infer(config: InferConfig) -> None:
         return show(job, model, tokenizer, prompts)
     answers = write(answered(job, model, tokenizer, prompts), job)
     if answers:
-        metrics.evaluate(job.metrics, answers, config, job.folder)
+        metrics.evaluate(job.metrics, answers, job.hooks, job.folder)
+    job.hooks.say_seconds()
 
 
 def with_prompts(job: Plan, tokenizer) -> tuple[Plan, list[list[int]]]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from threetoe.errors import PluginError, UserError
-from threetoe.hooks import Hooks, failure, kind, place_of
+from threetoe.answers import kind
+from threetoe.errors import PluginError
+from threetoe.hooks import PASSED_OVER, Hooks, Owned
+from threetoe.plugin import place_of
 from threetoe.run import write_json
 
 EXACT = "exact"
@@ -18,20 +20,18 @@ def exact(answers: list[str], expected: list[str]) -> float:
     return sum(a == e for a, e in zip(answers, expected, strict=True)) / len(answers)
 
 
-def registered(hooks: Hooks) -> dict:
-    """Every metric by name; UserError for one that cannot be called."""
-    found = hooks.merge("register_metrics")
-    for name, function in found.items():
-        if not callable(function):
-            raise UserError(f"register_metrics: '{name}' is {kind(function)}, not a function.")
-    return found
-
-
-def evaluate(functions: dict, pairs: list[tuple[str, str]], config, run: Path) -> None:
+def evaluate(functions: dict[str, Owned], pairs: list, hooks: Hooks, run: Path) -> None:
     """Say the figures of (answer, expected) pairs, and keep them beside --output. The answers are
     written by now, and so are the good figures when the first metric that failed is raised."""
+    config, figures, errors = hooks.config, {}, []
     answers, expected = map(list, zip(*pairs, strict=True))
-    figures, errors = figures_of(functions, answers, expected)
+    for name, metric in sorted(functions.items(), key=lambda item: item[0] != EXACT):
+        try:
+            value = figure(name, metric, answers, expected, hooks)
+        except PluginError as error:
+            errors.append(error)
+        else:
+            figures |= {} if value is None else {name: value}
     show(figures, len(answers))
     if config.output:
         about = {"run": str(run), "adapter": config.adapter, "file": config.file}
@@ -42,31 +42,19 @@ def evaluate(functions: dict, pairs: list[tuple[str, str]], config, run: Path) -
         raise errors[0]
 
 
-def figures_of(
-    functions: dict, answers: list[str], expected: list[str]
-) -> tuple[dict[str, float], list[PluginError]]:
-    """The number of each metric by name, and what those raised that gave none."""
-    figures, errors = {}, []
-    for name, function in functions.items():
-        try:
-            figures[name] = figure(name, function, answers, expected)
-        except PluginError as error:
-            errors.append(error)
-    return figures, errors
-
-
-def figure(name: str, function, answers: list[str], expected: list[str]) -> float:
-    """What a metric returns; PluginError, with its file and line, unless that is a number."""
-    try:
-        value = function(list(answers), list(expected))
-    except Exception as error:
-        raise failure(f"The metric '{name}' raised", function, error) from error
-    if not isinstance(value, Real) or not math.isfinite(value):
-        given = value if isinstance(value, float) else kind(value)
-        raise PluginError(
-            f"The metric '{name}' returned {given}, not a finite number. ({place_of(function)})"
-        )
-    return int(value) if isinstance(value, Integral) else float(value)
+def figure(name: str, metric: Owned, answers: list, expected: list, hooks: Hooks) -> float | None:
+    """What a metric returns; PluginError unless that is a number, or None where --plugin-errors
+    says to go on."""
+    function, plugin = metric
+    what = f"the metric '{name}'"
+    value = hooks.guarded_call(plugin, what, function, list(answers), list(expected))
+    if value is PASSED_OVER:
+        return None
+    if isinstance(value, Real) and math.isfinite(value):
+        return int(value) if isinstance(value, Integral) else float(value)
+    given = value if isinstance(value, float) else kind(value)
+    said = f"{plugin}: {what} returned {given}, not a finite number. ({place_of(function)})"
+    return hooks.report(plugin, what, said)
 
 
 def show(figures: dict[str, float], answers: int) -> None:

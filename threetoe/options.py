@@ -81,9 +81,10 @@ def as_param(f) -> click.Parameter:
     """The click parameter of a dataclass field."""
     metadata = dict(f.metadata)
     group, switch = metadata.pop("group"), metadata.pop("switch", False)
+    adds = metadata.pop("adds", False)
     if metadata.pop("argument", False):
         return click.Argument([f.name], required=False)
-    flag = "--" + f.name.replace("_", "-")
+    flag = metadata.pop("flag", "--" + f.name.replace("_", "-"))
     if isinstance(metadata.get("show_default"), str):
         metadata["help"] += f"  [default: {metadata.pop('show_default')}]"
     elif f.default is not None and f.default is not False and f.default != ():
@@ -95,8 +96,14 @@ def as_param(f) -> click.Parameter:
     if switch or metadata.get("is_flag"):
         metadata.pop("type")
     param = click.Option([flag, f.name], expose_value=True, **metadata)
-    param.group = group
+    param.group, param.adds = group, adds
     return param
+
+
+def add_to_file(context, param) -> None:
+    """Put the values of a --config file before those of the command line, which win as later."""
+    before = param.type_cast_value(context, context.lookup_default(param.name))
+    context.params[param.name] = (*before, *context.params[param.name])
 
 
 def config_option() -> click.Option:
@@ -129,6 +136,8 @@ class Command(click.Command):
         for param in iter_params_for_processing(order, self.get_params(ctx)):
             try:
                 _, rest = param.handle_parse_result(ctx, opts, rest)
+                if getattr(param, "adds", False) and param.name in opts:
+                    add_to_file(ctx, param)
             except click.BadParameter as error:
                 from_file = ctx.get_parameter_source(param.name) is ParameterSource.DEFAULT_MAP
                 place = f"{ctx.meta['config']}: " if from_file else ""

@@ -1,22 +1,19 @@
-"""Load plugins, check and order them.
+"""Load plugins and order them.
 
 Order: as named on the command line, then installed packages, then the built-in. A plugin is
 any module; its functions that bear a hook's name are its hooks, no decorator needed.
 """
 
 import importlib
-import importlib.util
-import inspect
-import sys
-import traceback
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 
-from threetoe import hookspecs
-from threetoe.errors import Checks, UserError, did_you_mean, no_such_file
-from threetoe.hooks import BUILTIN, Hooks, described, is_hook, kind, place_of
+from threetoe import settings
+from threetoe.errors import Checks, UserError, unknown
+from threetoe.hooks import Hooks
+from threetoe.plugin import BUILTIN, Plugin
+from threetoe.plugin_module import checked, import_plugin
 
 
 def load_plugins(config, checks: Checks | None = None) -> Hooks:
@@ -25,126 +22,55 @@ def load_plugins(config, checks: Checks | None = None) -> Hooks:
     With `checks`, what is wrong with a plugin goes there, and the hooks of the others come back.
     """
     gathered = checks or Checks()
-    hooks, ready = Hooks(config), {}
-    for name, load in [*named(config.plugin, gathered), *installed(config.plugin)]:
-        ready[name] = gathered(checked, name, load)
-    ready[BUILTIN] = importlib.import_module(BUILTIN)
-    for name, module in reversed(ready.items()):  # pluggy calls first what came last
-        if module:
-            hooks.register(module, name)
+    asked = [*named(config.plugin, gathered), *installed(config.plugin)]
+    plugins = [gathered(load, *each) for each in asked]
+    hooks = Hooks(config)
+    hooks.add([plugin for plugin in plugins if plugin] + [builtin()])
+    if all(plugins):  # else what is asked of the missing ones would be reported, too
+        settings.settle(hooks.plugins, config.settings, gathered)
+        gathered(settle_policies, hooks.theirs(), config.plugin_errors)
     if checks is None:
         gathered.done()
     return hooks
 
 
+def load(name: str, get_module, origin: str, given: str, distribution=None) -> Plugin:
+    """A plugin whose module has been imported and checked; else a UserError that names it."""
+    return Plugin(name, checked(name, get_module), origin, given, distribution)
+
+
+def builtin() -> Plugin:
+    return Plugin(BUILTIN, importlib.import_module(BUILTIN), "built-in", BUILTIN)
+
+
+def settle_policies(plugins: list[Plugin], policies: tuple) -> None:
+    """Give every plugin what --plugin-errors says of it, or else of all."""
+    known = {name for plugin in plugins for name in (plugin.stem, plugin.given)}
+    for name, policy in sorted(policies, key=lambda pair: pair[0] != ""):  # those for all first
+        if name and name not in known:
+            labels = [plugin.label for plugin in plugins]
+            raise UserError(f"--plugin-errors {name}={policy}: {unknown('plugin', name, labels)}")
+        for plugin in plugins:
+            if name in ("", plugin.stem, plugin.given):
+                plugin.on_error = policy
+
+
 def named(plugins: tuple, checks: Checks):
-    """(name, how to load it) of the plugins of the command line."""
+    """What `load` takes, for each plugin of the command line."""
     seen = set()
+    owners = {point.value: point.dist for point in entry_points(group="threetoe")}
     for name in plugins:
         same = Path(name).expanduser().resolve() if name.endswith(".py") else name
         if same in seen:
             checks.problems.append(f"Plugin {name} is named twice.")
         elif name != BUILTIN:
-            yield name, partial(import_plugin, name)
+            yield name, partial(import_plugin, name), "named", name, owners.get(name)
         seen.add(same)
 
 
 def installed(plugins: tuple):
-    """(name, how to load it) of installed packages' plugins; one that is named comes earlier."""
+    """What `load` takes, for each plugin of installed packages; one that is named comes earlier."""
     for point in sorted(entry_points(group="threetoe"), key=lambda point: point.name):
         if point.value not in plugins:
-            yield f"{point.value} (of {point.dist.name} {point.dist.version})", point.load
-
-
-def checked(name: str, load) -> ModuleType:
-    """A plugin's module, or a UserError that says in one line why it cannot be used."""
-    module = load_or_explain(name, load)
-    if not isinstance(module, ModuleType):
-        raise UserError(f"Plugin {name} is {kind(module)}, not a module with hooks.")
-    found = [n for n in vars(module) if is_hook(module, n)]
-    known = [n for n in vars(hookspecs) if n.startswith(hookspecs.PREFIXES)]
-    for hook in found:
-        where = place_of(getattr(module, hook))
-        if hook not in known:
-            raise UserError(
-                f"Plugin {name}: there is no hook '{hook}'.{did_you_mean(hook, known)} "
-                f"A helper's name may start with an underscore. ({where})"
-            )
-        check_arguments(name, hook, getattr(module, hook), where)
-    if not found:
-        raise UserError(
-            f"Plugin {name} has no hooks of its own (imported ones do not count). "
-            f"Known hooks: {', '.join(known)}."
-        )
-    return module
-
-
-def check_arguments(name: str, hook: str, function, where: str) -> None:
-    """A hook declares only arguments that its specification has, and no defaults."""
-    allowed = list(inspect.signature(getattr(hookspecs, hook)).parameters)
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.name not in allowed:
-            raise UserError(
-                f"Plugin {name}: {hook} has no argument '{parameter}'."
-                f"{did_you_mean(parameter.name, allowed)} It may take: {', '.join(allowed)}. "
-                f"({where})"
-            )
-        if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
-            raise UserError(
-                f"Plugin {name}: {hook} takes '{parameter.name}' in one way only; "
-                f"remove the * or / between its arguments. ({where})"
-            )
-        if parameter.default is not parameter.empty:
-            raise UserError(
-                f"Plugin {name}: {hook} gives '{parameter.name}' a default, so it would never be "
-                f"passed; remove the default. ({where})"
-            )
-
-
-def import_plugin(name: str) -> ModuleType:
-    """The module behind file.py or package.module."""
-    if not name.endswith(".py"):
-        if name.startswith(".") or not name:
-            raise no_module(name)
-        return importlib.import_module(name)
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise UserError(f"Plugin {name}: {no_such_file(path)}")
-    path = path.resolve()
-    spec = importlib.util.spec_from_file_location(f"threetoe_plugin_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    code = spec.loader.source_to_code(path.read_bytes(), str(path))
-    exec(code, vars(module))  # and not exec_module, which writes __pycache__ beside the file
-    return module
-
-
-def load_or_explain(name: str, load) -> ModuleType:
-    try:
-        return load()
-    except UserError:
-        raise
-    except SyntaxError as error:
-        place = f"{error.filename}:{error.lineno}" if error.lineno else name
-        raise UserError(f"Plugin {name} is not Python: {error.msg} ({place}).") from error
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != name.partition(".")[0]:
-            raise UserError(explained(name, error)) from error
-        raise no_module(name) from error
-    except (Exception, SystemExit) as error:  # an import runs anything, so anything can come out
-        raise UserError(explained(name, error)) from error
-
-
-def no_module(name: str) -> UserError:
-    hint = f" Did you mean '{name}.py'?" if Path(f"{name}.py").is_file() else ""
-    return UserError(
-        f"Plugin {name}: no module of that name is installed; a file's name ends in .py.{hint}"
-    )
-
-
-def explained(name: str, error: BaseException) -> str:
-    """What an import raised, and the plugin's line it came from."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
-    frames = [f for f in frames if "importlib" not in f.filename]
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"Plugin {name} cannot be loaded: {described(error)}{place}"
+            name = f"{point.value} (of {point.dist.name} {point.dist.version})"
+            yield name, point.load, "installed", point.value, point.dist

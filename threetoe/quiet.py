@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
-from threetoe.errors import UserError
+from threetoe.errors import Failure, UserError
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "threetoe")
 NOISY = (
@@ -47,7 +47,7 @@ def chatter_hidden():
     try:
         with redirect_stdout(said):
             yield
-    except UserError:
+    except (UserError, Failure):
         raise
     except Exception:
         sys.stderr.write(said.getvalue())

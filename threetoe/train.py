@@ -76,7 +76,7 @@ def train(config: TrainConfig) -> None:
     if looking:
         if config.preview:
             click.echo(preview.show_rows(rows[: config.preview], preview.in_colour()))
-        return
+        return job.hooks.say_seconds()
     fit(job, tokenizer, marks, [encoded for _, _, encoded in rows], figures)
 
 
@@ -150,6 +150,8 @@ def check_ends(rows: list, stops: list[int], config: TrainConfig) -> None:
 
 def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     """Load the model, train it on encoded rows, and save the run."""
+    from threetoe.callbacks import guarded_callbacks  # unsloth is imported by now
+
     config, hooks, folder = job.config, job.hooks, job.folder
     hooks.config = config
     if config.model != backend.TINY and not Path(config.model).expanduser().is_dir():
@@ -161,29 +163,36 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     arguments = backend.training_arguments(config, folder)
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
     runs.start(folder, options_of(config))
-    callbacks = hooks.merge("register_callbacks")
+    callbacks = guarded_callbacks(hooks)
     trainer = hooks.first(
         "build_trainer", model=model, tokenizer=tokenizer, rows=rows, arguments=arguments,
         callbacks=callbacks,
     )  # fmt: skip
     began = time.monotonic()
     try:
-        with chatter_hidden():
+        with chatter_hidden(), hooks.named_failures("training"):
             result = trainer.train()
     finally:
         clear_line()  # Ctrl-C leaves the progress where it was
-    if not math.isfinite(result.training_loss):
-        raise Failure(
-            f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
-        )
-    metrics = {"seconds": round(time.monotonic() - began, 1), "steps": result.global_step}
-    metrics["train_loss"] = round(result.training_loss, 4)
+    metrics = metrics_of(result, time.monotonic() - began, hooks)
     save(job, model, tokenizer, marks, metrics, figures)
     say(
         f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
         f"{metrics['train_loss']:.4f}, saved in {folder}"
     )
     hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder)
+    hooks.say_seconds()
+
+
+def metrics_of(result, seconds: float, hooks: Hooks) -> dict:
+    """What run.json says of the training; Failure when it went astray."""
+    if not math.isfinite(result.training_loss):
+        raise Failure(
+            f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
+        )
+    metrics = {"seconds": round(seconds, 1), "steps": result.global_step}
+    metrics["train_loss"] = round(result.training_loss, 4)
+    return metrics | ({"plugin_seconds": hooks.seconds()} if hooks.theirs() else {})
 
 
 def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> None:

@@ -1,0 +1,95 @@
+"""What a hook may answer; the problem with an answer of another kind, in words."""
+
+from pathlib import Path
+
+from threetoe.formats import Format, is_message
+
+
+def problem_of(hook: str, answer, value=None) -> str | None:
+    """What is wrong with a plugin's answer, and what is expected; None when it is right.
+
+    `value` is what a map_ hook was given: its answer is of the same kind.
+    """
+    if hook.startswith("register_"):
+        return problem_of_names(hook, answer)
+    if hook.startswith("map_"):
+        return problem_of_mapped(hook, answer, value)
+    checked = OTHERS.get(hook)
+    return checked(answer) if checked else None
+
+
+def problem_of_names(hook: str, answer) -> str | None:
+    if not isinstance(answer, dict):
+        return f"returned {kind(answer)}, not a dict"
+    is_right, expected = REGISTERED.get(hook, (callable, "a function"))
+    for name, value in answer.items():
+        if not isinstance(name, str):
+            return f"returned the name {name!r}, which is {kind(name)}, not a text"
+        if not is_right(value):
+            return f"returned {kind(value)} as '{name}'; return {expected}"
+    return None
+
+
+def problem_of_mapped(hook: str, answer, value) -> str | None:
+    name = {"map_messages": "messages", "map_request": "messages", "map_training_args": "arguments"}
+    name = name.get(hook, hook.removeprefix("map_"))
+    plain = isinstance(value, (str, list, dict))  # a model may come back wrapped
+    if answer is None or (plain and not isinstance(answer, type(value))):
+        return f"returned {kind(answer)}; return the {name}{f', a {kind(value)}' * plain}"
+    if name == "messages" and not all(map(is_message, answer)):
+        return "returned a list with other things than messages: {role, content} with texts"
+    if hook == "map_model" and is_module(value) and not is_module(answer):
+        return f"returned {kind(answer)}; return the model"
+    return None
+
+
+def problem_of_rows(answer) -> str | None:
+    if not isinstance(answer, list):
+        return f"returned {kind(answer)}; return a list of (where, row), a text and a dict each"
+    for row in answer:
+        if not (isinstance(row, (tuple, list)) and len(row) == 2 and isinstance(row[1], dict)):
+            return f"gave {kind(row)}, not (where, row): a text such as 'my.csv:3', and a dict"
+    return None
+
+
+def problem_of_trainer(answer) -> str | None:
+    if not callable(getattr(answer, "train", None)):
+        return f"returned {kind(answer)}; return an object that has train()"
+    return None
+
+
+def problem_of_model(answer) -> str | None:
+    return None if is_module(answer) else f"returned {kind(answer)}; return a torch.nn.Module"
+
+
+def is_module(value) -> bool:
+    from torch.nn import Module
+
+    return isinstance(value, Module)
+
+
+def is_callback(value) -> bool:
+    from transformers import TrainerCallback
+
+    return isinstance(value, TrainerCallback)
+
+
+def kind(value) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def is_path(value) -> bool:
+    return isinstance(value, (str, Path))
+
+
+OTHERS = {
+    "load_rows": problem_of_rows,
+    "load_model": problem_of_model,
+    "build_trainer": problem_of_trainer,
+}
+REGISTERED = {
+    "register_templates": (is_path, "the path of a YAML file"),
+    "register_datasets": (is_path, "the path of a YAML file"),
+    "register_formats": (lambda value: isinstance(value, Format), "a threetoe.formats.Format"),
+    "register_callbacks": (is_callback, "an instance of a transformers.TrainerCallback"),
+}
