@@ -44,18 +44,11 @@ def register_callbacks():
 """
 
 
-class NoLayer:
-    """Stands for the hooks where there are none: the built-in is called straight."""
-
-    def merge(self, hook):
-        return getattr(builtin, hook)(None)
-
-
 def read_without_layer(source, config):
     """read_conversations as it would stand without hooks: its own functions, no call of a hook."""
     rows = builtin.load_rows(source, config)
-    formats = data.checked_formats(builtin.register_formats(config))
-    rows = data.mapped(source, data.checked_rows(source, rows), config.map)
+    formats = builtin.register_formats(config)
+    rows = data.mapped(source, rows, config.map)
     data.check_columns(source, rows, formats, True)
     ledger, kept = Ledger(source, read=len(rows)), []
     for where, row in rows:
@@ -134,6 +127,8 @@ def measure_steps(folder: Path, plugged: tuple) -> dict[str, list]:
 
 def step_of(config, hooks, folder: Path) -> float:
     """The median seconds of a step of one short training, with these hooks or without a layer."""
+    from threetoe.callbacks import guarded_callbacks  # unsloth is imported by now
+
     tokenizer = backend.load_tokenizer("tiny")
     ids = tokenizer("a b c d " * 20).input_ids[:64]
     rows = [encode.Encoded(ids, ids, len(ids))] * 64
@@ -143,7 +138,7 @@ def step_of(config, hooks, folder: Path) -> float:
         hooks.config = config
         model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
         arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
-    callbacks = (hooks or NoLayer()).merge("register_callbacks")
+    callbacks = guarded_callbacks(hooks) if hooks else builtin.register_callbacks(config)
     given = {"model": model, "tokenizer": tokenizer, "rows": rows, "arguments": arguments}
     if hooks:
         trainer = hooks.first("build_trainer", **given, callbacks=callbacks)

@@ -4,20 +4,20 @@ python train.py --dataset my.json --plugin plugins/profiler.py
 """
 
 from resource import RUSAGE_SELF, getrusage
+from statistics import median
 from time import perf_counter
-
-_marks, _gpu = {"forward": [], "step": []}, []  # a mark where each begins, and where it ends
 
 
 def register_callbacks():
     from torch import cuda
     from transformers import TrainerCallback
 
+    marks = {"forward": [], "step": []}  # where each begins, and where it ends
+
     def mark(name):
         if cuda.is_available():
             cuda.synchronize()  # a GPU is done later than it is asked
-            _gpu.append(cuda.max_memory_allocated())
-        _marks[name].append(perf_counter())
+        marks[name].append(perf_counter())
 
     class Profiler(TrainerCallback):
         def on_train_begin(self, args, state, control, model, **kwargs):
@@ -29,15 +29,12 @@ def register_callbacks():
 
         on_step_end = on_step_begin
 
+        def on_train_end(self, args, state, control, train_dataloader, **kwargs):
+            for name, at in marks.items():
+                times = [end - begin for begin, end in zip(at[::2], at[1::2], strict=True)]
+                print(f"{name:8}{len(times):5} x {median(times):.4f} s, {max(times):.4f} s at most")
+            tokens = state.epoch * sum(map(len, train_dataloader.dataset["input_ids"]))
+            peak = cuda.max_memory_allocated() or getrusage(RUSAGE_SELF).ru_maxrss * 1024  # bytes
+            print(f"{tokens / sum(times):,.0f} tokens a second, {peak / 2**30:.2f} GiB at most")
+
     return {"profiler": Profiler()}
-
-
-def after_train(trainer):
-    for name, marks in _marks.items():
-        times = sorted(end - begin for begin, end in zip(marks[::2], marks[1::2], strict=True))
-        print(f"{name:8}{len(times):5} x {times[len(times) // 2]:.4f} s, {times[-1]:.4f} s at most")
-    tokens = trainer.state.epoch * sum(map(len, trainer.train_dataset["input_ids"]))
-    memory = max(_gpu, default=getrusage(RUSAGE_SELF).ru_maxrss * 1024) / 2**30  # Linux: in KiB
-    print(
-        f"{tokens / sum(times):,.0f} tokens a second, no padding counted; {memory:.2f} GiB at most"
-    )

@@ -1,23 +1,27 @@
 """Calls of the scripts, one after the other: run by tests, because importing Unsloth takes longer
 than a short training does.
 
-Standard input holds a JSON list of calls, each a script's name and its arguments; standard output
-gets a line of JSON a call: its exit code, and what it said.
+Standard input holds a JSON list of calls as a shell takes them, NAME=VALUE before them too;
+standard output gets a line of JSON a call: its exit code, and what it said.
 """
 
 import importlib
 import json
+import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 
 
-def call(script: str, *args: str) -> dict:
+def call(words: list[str]) -> dict:
+    """What came of `A=1 python train.py --preview 2`, given as its words."""
+    start = words.index("python")
+    os.environ.update(word.split("=", 1) for word in words[:start])
     said, warned, code = StringIO(), StringIO(), 0
-    main = importlib.import_module(script.removesuffix(".py")).main
+    main = importlib.import_module(words[start + 1].removesuffix(".py")).main
     with redirect_stdout(said), redirect_stderr(warned):
         try:
-            main(list(args), standalone_mode=True)
+            main(words[start + 2 :])
         except SystemExit as error:
             code = error.code or 0
     return {"code": code, "stdout": said.getvalue(), "stderr": warned.getvalue()}
@@ -25,4 +29,4 @@ def call(script: str, *args: str) -> dict:
 
 if __name__ == "__main__":
     for one in json.load(sys.stdin):
-        print(json.dumps(call(*one)), flush=True)
+        print(json.dumps(call(one)), flush=True)
