@@ -1,10 +1,10 @@
 """Calls the hooks of plugins by the rules of hookspecs.py; names the plugin that raised."""
 
-import inspect
 from collections.abc import Iterable
 from contextlib import contextmanager
-from functools import partial
+from functools import wraps
 from time import perf_counter
+from types import GeneratorType
 from typing import Any, NamedTuple
 
 import click
@@ -78,19 +78,14 @@ class Hooks(pluggy.PluginManager):
         are None or wrong are left out."""
         known = {**arguments, "config": self.config}
         for call in self.calls_of(hook):
-            answer = self.ask(call, hook, known)
+            given = [known[name] for name in call.names]
+            answer = self.guarded_call(call.plugin, hook, call.function, *given)
             if answer is PASSED_OVER or answer is None:
                 continue
             if hook == "load_rows" and isinstance(answer, Iterable):  # reading may raise
                 answer = self.guarded_call(call.plugin, hook, list, answer)
             if answer is not PASSED_OVER and self.is_right(call, hook, answer):
                 yield call, answer
-
-    def ask(self, call: Call, hook: str, known: dict):
-        """A plugin's answer, or PASSED_OVER."""
-        return self.guarded_call(
-            call.plugin, hook, call.function, **{name: known[name] for name in call.names}
-        )
 
     def is_right(self, call: Call, hook: str, answer, value=None) -> bool:
         """Whether an answer is of the kind that the hook asks for; a wrong one is reported."""
@@ -130,7 +125,8 @@ class Hooks(pluggy.PluginManager):
         known = {**arguments, "config": self.config} if calls else {}
         for call in calls:
             known[name] = value
-            answer = self.ask(call, hook, known)
+            given = [known[name] for name in call.names]
+            answer = self.guarded_call(call.plugin, hook, call.function, *given)
             if may_drop and answer is None:
                 return None, call.plugin.name
             if answer is PASSED_OVER or (may_drop and answer is value):
@@ -156,7 +152,7 @@ class Hooks(pluggy.PluginManager):
         began = perf_counter()
         try:
             answer = function(*args, **named)
-            return list(answer) if inspect.isgenerator(answer) else answer
+            return list(answer) if type(answer) is GeneratorType else answer
         except (UserError, Failure, *lets):
             raise
         except (Exception, SystemExit) as error:
@@ -215,7 +211,15 @@ class Hooks(pluggy.PluginManager):
 
 
 def as_call(plugin: Plugin, impl) -> Call:
-    names = tuple(name for name in impl.argnames if name != "settings")
-    takes = len(names) < len(impl.argnames)
-    function = partial(impl.function, settings=plugin.settings) if takes else impl.function
-    return Call(plugin, function, names)
+    """A plugin's implementation of a hook; one that takes its settings is given them here."""
+    names, function = list(impl.argnames), impl.function
+    if "settings" in names:
+        place = names.index("settings")
+        names.remove("settings")
+
+        @wraps(function)
+        def with_settings(*given):
+            return impl.function(*given[:place], plugin.settings, *given[place:])
+
+        function = with_settings
+    return Call(plugin, function, tuple(names))
