@@ -21,12 +21,15 @@ from threetoe.plugins import load_plugins
 PLUGINS = sorted((ROOT / "plugins").glob("*.py"))
 COMMAND = re.compile(r"^((?:[A-Z_]+=\S+ )*python .+)$", re.MULTILINE)
 SHORT = {
-    "train.py": "--max-steps 1 --gradient-accumulation-steps 1 --model tiny",
+    "train.py": "--max-steps 1 --gradient-accumulation-steps 1 --warmup-steps 0 --model tiny",
     "infer.py": "--max-new-tokens 4",
     "export.py": "",
 }
 ROWS = [
-    {"prompt": f"Write to ada@example.org{' about the colour' * n}.", "completion": f"{n}@x.org"}
+    {
+        "prompt": f"Write to ada@example.org{' about the colour' * n * 4}.",
+        "completion": f"{n}@x.org",
+    }
     for n in (4, 1, 6, 2)
 ]
 TRIAL = "python train.py --dataset my.json"
@@ -44,9 +47,9 @@ EXTRA = {
     "four shown": f"{TRIAL} --preview 2 {flags(*FOUR)}",
     "card": f"python export.py --run runs/four --adapter runs/adapter {flags(*FOUR)}",
     "short first": f"{TRIAL} {flags('short_first')} --plugin widths.py "
-    "--per-device-train-batch-size 1 --max-steps 8",
+    "--per-device-train-batch-size 1 --max-steps 10",
     "long first": f"{TRIAL} {flags('short_first')} --plugin widths.py --set longest_first=true "
-    "--per-device-train-batch-size 1 --max-steps 4",
+    "--per-device-train-batch-size 1 --max-steps 5",
     "nothing said": f"python infer.py Hi --run runs/plain --plugin said.py {flags('reply_filter')} "
     "--set blocked=secret",
     "webhook fails": f"THREETOE_WEBHOOK=http://127.0.0.1:9/key {TRIAL} {flags('webhook')} "
@@ -229,14 +232,14 @@ def test_noise_reaches_the_trainer(ran):
 @pytest.mark.parametrize("way", ["short first", "long first"])
 def test_rows_come_by_length(way, ran):
     widths = list(map(int, (ran[0] / "widths.txt").read_text().split()))
-    one = {"short first": widths[:4], "long first": widths[8:12]}[way]
+    one = {"short first": widths[:5], "long first": widths[10:]}[way]
     assert one == sorted(one, reverse=way == "long first")
     assert len(set(one)) > 2
 
 
 def test_rows_come_by_length_in_every_epoch(ran):
     widths = (ran[0] / "widths.txt").read_text().split()
-    assert widths[:4] == widths[4:8] and len(widths) == 12
+    assert widths[:5] == widths[5:10] and len(widths) == 15
 
 
 def test_a_profile_counts_passes_and_steps(ran):
@@ -344,7 +347,7 @@ def test_an_answer_with_a_blocked_word_is_withheld(ran):
 
 
 def test_chrf_is_printed_and_is_that_of_its_paper(ran):
-    assert re.search(r"^chrf  0\.\d+$", ran[1]["chrf"]["stderr"], re.MULTILINE)
+    assert re.search(r"^chrf  [\d.]+$", ran[1]["chrf"]["stderr"], re.MULTILINE)
     chrf = hooks_of("chrf").merge("register_metrics")["chrf"]
     assert chrf(["same", "文本"], ["same", "文本"]) == pytest.approx(1)
     assert chrf(["ab"], ["cd"]) == chrf([""], [""]) == 0
