@@ -4,7 +4,6 @@ One process, because importing Unsloth takes longer than a run. Prints a line of
 """
 
 import json
-import sys
 from pathlib import Path
 
 from threetoe import backend, catalog, infer, train
@@ -19,17 +18,18 @@ ROWS = [{"prompt": f"Say {word}.", "completion": word} for word in WORDS]
 LONGEST = 60  # tokens of an answer
 
 
-def overfit(template: str) -> dict:
+def overfit(template: str, new_tokens: str) -> dict:
     """How many of the 20 answers end by themselves, and how many are right."""
+    run = Path(f"{template}-{new_tokens}")
     train.train(
         TrainConfig(
-            model="tiny", dataset="rows.jsonl", template=template, output_dir=Path(template),
-            max_steps=40, learning_rate=5e-3, per_device_train_batch_size=20,
+            model="tiny", dataset="rows.jsonl", template=template, output_dir=run,
+            max_steps=30, learning_rate=5e-3, per_device_train_batch_size=20,
             gradient_accumulation_steps=1, warmup_steps=2, lr_scheduler_type="constant",
-            load_in_4bit=False,
+            load_in_4bit=False, new_tokens=new_tokens,
         )
     )  # fmt: skip
-    job = infer.plan(InferConfig(run=Path(template), file="rows.jsonl", max_new_tokens=LONGEST))
+    job = infer.plan(InferConfig(run=run, file="rows.jsonl", max_new_tokens=LONGEST))
     job.hooks.config = job.run.the_config()
     model = job.hooks.first("load_model", adapter=job.folder)
     tokenizer = backend.load_tokenizer(job.folder)
@@ -50,5 +50,6 @@ def overfit(template: str) -> dict:
 
 if __name__ == "__main__":
     Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
-    for name in sys.argv[1:] or catalog.named_files("templates"):
-        print(json.dumps(overfit(name)), flush=True)
+    for name in catalog.named_files("templates"):
+        print(json.dumps(overfit(name, "add")), flush=True)
+    print(json.dumps({**overfit("chatml", "text"), "template": "chatml as text"}), flush=True)

@@ -40,14 +40,25 @@ def test_an_answer_without_its_end_token_is_refused():
         check_ends([("a.jsonl:1", [], row)], [8], TrainConfig())
 
 
-def test_a_run_folder_holds_everything_and_nothing_else_appears(demo, workplace):
+def test_a_run_folder_holds_everything_and_nothing_else(demo):
     folder, _ = demo
     assert sorted(path.name for path in folder.iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
         "generation_config.json", "metrics.jsonl", "run.json", "tokenizer.json",
         "tokenizer_config.json",
     ]  # fmt: skip
-    assert {path.name for path in workplace.iterdir()} <= {"demo", "three", "again"}
+
+
+def test_a_folder_that_another_training_writes_to_is_refused(here):
+    with runs.start(here / "run", {}):
+        (line,) = refused(train, "--model", "tiny", "--output-dir", "run")
+    assert line == "--output-dir run: another training is writing there; name another folder."
+    runs.check_folder(here / "run")  # that training was killed: its folder can be taken over
+
+
+def test_training_writes_nothing_beside_the_run_folder(here):
+    run_script("train.py", "--max-steps", 1, "--output-dir", "run", cwd=here)
+    assert [path.name for path in here.iterdir()] == ["run"]
 
 
 def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):

@@ -121,6 +121,11 @@ def force_option(group):
     return option(False, help, click.BOOL, group, is_flag=True)
 
 
+def run_plugins_option():
+    help = "Use the run's plugins again where they are as they were, after those of --plugin."
+    return option(True, help, click.BOOL, "Plugins", switch=True)
+
+
 def options_of(config) -> dict:
     """The options of a configuration as plain JSON values, problems left out."""
     values = {f.name: getattr(config, f.name) for f in fields(config) if "help" in f.metadata}
@@ -286,6 +291,7 @@ class InferConfig(Common):
     dataset_split: str = split_option("test", "Batch")
     map: tuple = columns_option("Batch")
     batch_size: int = option(8, "Rows answered at once.", POSITIVE, "Batch")
+    run_plugins: bool = run_plugins_option()
     output: Path = option(
         None, "Write the answers as jsonl instead of to standard output.",
         FilePath(path_type=Path, dir_okay=False), "Batch",
@@ -334,4 +340,5 @@ class ExportConfig(Common):
         None, "Type of the merged weights.", click.Choice(["bfloat16", "float16", "float32"]),
         "Merge", show_default="the base's own",
     )  # fmt: skip
+    run_plugins: bool = run_plugins_option()
     max_shard_size: int = option(5, "Largest shard in GB.", POSITIVE, "Merge")

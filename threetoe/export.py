@@ -20,6 +20,7 @@ from threetoe.merge import check_merge, merge
 from threetoe.nf4 import as_used_in_4bit
 from threetoe.plugins import load_plugins
 from threetoe.quiet import quieten
+from threetoe.run_plugins import recorded
 from threetoe.shards import read_header
 from threetoe.template import Template
 
@@ -45,7 +46,7 @@ class Plan(NamedTuple):
 def plan(config: ExportConfig) -> Plan:
     """Check all that can be checked before work starts; one UserError with all problems."""
     checks = Checks(config.problems)
-    hooks = load_plugins(config, checks)
+    hooks = load_plugins(config, checks, recorded(config))
     template = checks(contract.asked_template, config, hooks)
     checks(bases.check_model, config.base, "--base")
     found = checks(find_adapter, config, template)
@@ -61,6 +62,7 @@ def plan(config: ExportConfig) -> Plan:
     if config.push:
         checks(hub.check_push, config.push)
     checks.done()
+    hooks.say_notes()
     return Plan(config, hooks, *found, template, outputs)
 
 

@@ -42,6 +42,7 @@ class Hooks(pluggy.PluginManager):
         super().__init__("threetoe")
         self.config = config
         self.plugins: list[Plugin] = []  # in the order in which they are called
+        self.notes: list[str] = []  # on the run's plugins
         self.resolved: dict[str, list[Call]] = {}
         self.add_hookspecs(hookspecs)
         for hook in HOOKS:  # any hook may take its plugin's settings
@@ -189,6 +190,11 @@ class Hooks(pluggy.PluginManager):
             if plugin is None:
                 raise
             raise PluginError(raised(plugin, what, None, error)) from error
+
+    def say_notes(self) -> None:
+        """Print why plugins of the run are not used, a line each."""
+        for note in self.notes:
+            click.echo(note, err=True)
 
     def seconds(self) -> dict[str, float]:
         """The time spent in each plugin, the built-in apart."""

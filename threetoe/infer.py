@@ -19,6 +19,7 @@ from threetoe.errors import Checks, UserError
 from threetoe.generation import generate
 from threetoe.hooks import Hooks, Owned
 from threetoe.plugins import load_plugins
+from threetoe.run_plugins import recorded
 from threetoe.shards import read_header
 from threetoe.stream import Frame, Reply
 from threetoe.template import Template
@@ -46,7 +47,7 @@ class Plan(NamedTuple):
 def plan(config: InferConfig) -> Plan:
     """Check all that can be checked without torch; one UserError with all problems."""
     checks = Checks(config.problems)
-    hooks = load_plugins(config, checks)
+    hooks = load_plugins(config, checks, recorded(config))
     template = checks(contract.asked_template, config, hooks)
     checks(bases.check_model, config.model)
     found = checks(contract.find_run, config, template, config.model, "--model")
@@ -57,6 +58,7 @@ def plan(config: InferConfig) -> Plan:
     if found:
         checks(check_adapter, *found, config)
     checks.done()
+    hooks.say_notes()
     return Plan(config, hooks, *found, template, questions, functions)
 
 

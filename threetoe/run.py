@@ -4,10 +4,13 @@ run.json is written last and in one step, so a folder that has it is whole. Whil
 under way the folder holds run.partial.json instead.
 """
 
+import errno
 import hashlib
 import json
 import os
+import sys
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +22,7 @@ from threetoe.from_tokenizer import TokenizerTemplate
 from threetoe.template import Marks, Template
 
 RECORD, PARTIAL, METRICS = "run.json", "run.partial.json", "metrics.jsonl"
+PRIVATE = ("file", "module", "settings")  # of a plugin
 PACKAGES = "torch transformers trl peft accelerate bitsandbytes datasets unsloth".split()
 
 
@@ -35,6 +39,7 @@ class Run:
     data: dict = field(default_factory=dict)  # the ledger, and token statistics
     metrics: dict = field(default_factory=dict)
     packages: dict = field(default_factory=dict)
+    plugins: list = field(default_factory=list)  # dicts: run_plugins.as_record
     threetoe: str = __version__
     finished: str = ""  # UTC, ISO 8601
 
@@ -87,6 +92,31 @@ def check_folder(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / PARTIAL).exists():
         raise UserError(f"--output-dir {folder} holds other files; name a new or empty folder.")
     check_writable(folder, "--output-dir")
+    if folder.is_dir():
+        lock(folder).close()
+
+
+def lock(folder: Path) -> ExitStack:
+    """Holds a folder until it is closed, or the process ends however it ends; UserError when
+    another training holds it. Nothing is written. Where the system has no flock, nothing is held.
+    """
+    held = ExitStack()
+    if sys.platform != "win32":
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+        held.callback(os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.close()
+            raise UserError(
+                f"--output-dir {folder}: another training is writing there; name another folder."
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS):
+                raise  # those three: a mounted drive that knows no locks
+    return held
 
 
 def check_writable(path: Path, flag: str) -> None:
@@ -100,11 +130,13 @@ def check_writable(path: Path, flag: str) -> None:
         raise UserError(f"{flag} {path} cannot be written: {above}: {error.strerror}.") from error
 
 
-def start(folder: Path, options: dict) -> None:
-    """Make the folder, or take over the one of a run that was interrupted."""
+def start(folder: Path, options: dict) -> ExitStack:
+    """Make the folder, or take over the one of a run that was interrupted; the lock on it."""
     folder.mkdir(parents=True, exist_ok=True)
+    held = lock(folder)
     write_json(folder / PARTIAL, {"options": options})
     (folder / METRICS).unlink(missing_ok=True)
+    return held
 
 
 def finish(folder: Path, run: Run) -> None:
@@ -120,7 +152,7 @@ def load(folder: Path | None) -> tuple[Path, Run]:
         raise UserError(f"--run {folder} did not finish; train again with --output-dir {folder}.")
     try:
         run = Run(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
-        run.the_template(), run.the_marks()
+        run.the_template(), run.the_marks(), list(map(dict, run.plugins))
     except FileNotFoundError:
         raise UserError(f"--run {folder} is not a run folder: it has no {RECORD}.") from None
     except (ValueError, TypeError, KeyError, OSError) as error:
@@ -157,8 +189,15 @@ def without_paths(run: Run) -> dict:
         return vars(run)  # trained elsewhere
     options = {**run.options, "dataset": Path(run.options["dataset"]).name, "output_dir": None}
     options["plugin"] = [Path(plugin).name for plugin in options["plugin"]]
+    options["settings"] = []  # may be places, or nobody's business
+    policies = options.get("plugin_errors", ())
+    options["plugin_errors"] = [(Path(plugin).name, policy) for plugin, policy in policies]
+    plugins = [
+        {k: v for k, v in plugin.items() if k not in PRIVATE} | {"name": Path(plugin["name"]).name}
+        for plugin in run.plugins
+    ]
     data = {**run.data, "source": options["dataset"], "dropped": [], "truncated": []}
-    return {**vars(run), "options": options, "data": data}
+    return {**vars(run), "options": options, "data": data, "plugins": plugins}
 
 
 def latest() -> Path:

@@ -20,6 +20,7 @@ from threetoe.from_tokenizer import NAME, from_tokenizer, jinja_of
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
 from threetoe.quiet import chatter_hidden, clear_line
+from threetoe.run_plugins import as_record
 from threetoe.template import Piece, Template
 from threetoe.template_file import find_template
 
@@ -162,7 +163,7 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
     arguments = backend.training_arguments(config, folder)
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
-    runs.start(folder, options_of(config))
+    held = runs.start(folder, options_of(config))
     callbacks = guarded_callbacks(hooks)
     trainer = hooks.first(
         "build_trainer", model=model, tokenizer=tokenizer, rows=rows, arguments=arguments,
@@ -180,6 +181,7 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
         f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
         f"{metrics['train_loss']:.4f}, saved in {folder}"
     )
+    held.close()
     hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder)
     hooks.say_seconds()
 
@@ -211,6 +213,7 @@ def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> No
         vocab_size=rows.total if rows and rows.total > rows.held else 0,
         metrics=metrics,
         packages=runs.package_versions(),
+        plugins=[as_record(plugin) for plugin in job.hooks.theirs()],
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     runs.finish(folder, record)

@@ -1,0 +1,205 @@
+"""What a plugin does wrong is named with hook, file and line; --plugin-errors says what follows."""
+
+import pytest
+from conftest import refused, run_script
+from plugins_made import hooks_of, write
+
+import train
+from threetoe import hookspecs
+from threetoe.answers import problem_of
+from threetoe.config import ExportConfig, TrainConfig
+from threetoe.errors import PluginError
+from threetoe.export import Plan, write_all
+from threetoe.hooks import PASSED_OVER
+from threetoe.plugins import load_plugins
+from threetoe.run import Run
+
+RAISES = "def map_reply(reply):\n    raise ValueError('no')\n"
+ADDS = "def map_reply(reply):\n    return reply + '{}'\n"
+
+
+def reply(hooks, text="-"):
+    return hooks.chain("map_reply", "reply", text, messages=[])[0]
+
+
+def test_warn_says_it_once_and_goes_on_without_the_answer(here, capsys):
+    write(here, a=ADDS.format("a"), bad=RAISES, c=ADDS.format("c"))
+    hooks = hooks_of("a.py", "bad.py", "c.py", plugin_errors=(("", "warn"),))
+    assert [reply(hooks), reply(hooks)] == ["-ac", "-ac"]
+    assert capsys.readouterr().err == (
+        f"Plugin bad.py raised in map_reply ({here}/bad.py:2): ValueError: no "
+        "(--plugin-errors warn: its answer is left out; more of these are counted)\n"
+    )
+    hooks.say_seconds()
+    assert capsys.readouterr().err == (
+        "plugins: a 0.00 s in 2 calls, bad 0.00 s in 2 (2 failed), c 0.00 s in 2\n"
+    )
+
+
+def test_disable_calls_none_of_the_plugin_s_hooks_any_more(here, capsys):
+    write(here, bad=RAISES + "def load_rows():\n    return [('a:1', {})]\n")
+    hooks = hooks_of("bad.py", plugin_errors=(("bad", "disable"),))
+    assert [reply(hooks), reply(hooks)] == ["-", "-"]
+    assert not hooks.has("map_reply")
+    assert hooks.first("load_rows", source="nothing") is None
+    assert capsys.readouterr().err.count("\n") == 1
+    assert hooks.plugins[0].calls == 1
+
+
+def test_a_policy_can_be_one_plugin_s(here):
+    write(here, a=RAISES, b=RAISES)
+    hooks = hooks_of("a.py", "b.py", plugin_errors=(("a", "warn"), ("", "stop")))
+    with pytest.raises(PluginError, match=r"^Plugin b\.py raised"):
+        reply(hooks)
+
+
+def test_a_policy_for_a_plugin_that_is_not_there_is_one_line(here):
+    write(here, scrub=ADDS.format(""))
+    assert refused(train, "--plugin", "scrub.py", "--plugin-errors", "scrup=warn") == [
+        "--plugin-errors scrup=warn: No plugin named 'scrup'. Did you mean 'scrub'? "
+        "Available: scrub."
+    ]
+    (line,) = refused(train, "--plugin-errors", "scrub=wran")
+    assert line == (
+        "Invalid value for '--plugin-errors': 'wran' is not one of stop, warn, disable. "
+        "Did you mean 'warn'?"
+    )
+
+
+def test_warn_covers_wrong_answers_too(here, capsys):
+    write(here, bad="def map_reply():\n    return 3\n")
+    assert reply(hooks_of("bad.py", plugin_errors=(("", "warn"),))) == "-"
+    assert "map_reply returned int; return the reply, a str." in capsys.readouterr().err
+
+
+def test_the_rows_whose_format_raises_are_counted_when_plugins_may_fail(here):
+    (here / "a.jsonl").write_text('{"prompt": "q", "completion": "a"}\n{"mine": 1, "prompt": "q"}')
+    write(
+        here,
+        bad="from threetoe.formats import Format\n"
+        "def register_formats():\n"
+        "    return {'mine': Format(('mine',), lambda row: 1 / 0)}\n",
+    )
+    flags = ["--plugin", "bad.py", "--plugin-errors", "warn", "--preview", 1]
+    done = run_script("train.py", "--dataset", "a.jsonl", *flags, cwd=here)
+    assert "raised in the format 'mine' (" in done.stderr
+    assert "1 dropped: the format 'mine' of plugin bad.py raised (first: a.jsonl:2)" in done.stderr
+    assert "plugins: bad 0.00 s in 2 calls (1 failed)\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("hook", "answer", "problem"),
+    [
+        ("register_templates", {"mine": 3}, "returned int as 'mine'; return the path of a YAML"),
+        ("register_datasets", {1: "a"}, "returned the name 1, which is int, not a text"),
+        ("register_formats", {"mine": str}, "returned the class str as 'mine'; return a threetoe"),
+        ("register_callbacks", {"a": object}, "returned the class object as 'a'; return an inst"),
+        ("register_exporters", {"a": "zip"}, "returned str as 'a'; return a function"),
+        ("load_rows", [{}], "gave dict, not (where, row)"),
+        ("load_model", "model", "returned str; return a torch.nn.Module"),
+        ("build_trainer", {}, "returned dict; return an object that has train()"),
+        ("map_messages", ["Hi"], "returned a list with other things than messages"),
+        ("map_request", None, "returned NoneType; return the messages, a list"),
+        ("map_training_args", [], "returned list; return the arguments, a dict"),
+    ],
+)
+def test_an_answer_of_another_kind_is_a_problem(hook, answer, problem):
+    value = {"map_messages": [], "map_request": [], "map_training_args": {}}.get(hook)
+    assert problem_of(hook, answer, value).startswith(problem)
+
+
+def test_every_plugin_s_wrong_answer_names_hook_file_and_line(here):
+    hooks = [h for h in vars(hookspecs) if h.startswith(("register_", "load_", "build_"))]
+    write(here, bad="\n".join(f"def {hook}():\n    return object\n" for hook in hooks))
+    loaded = hooks_of("bad.py")
+    for number, hook in enumerate(hooks):
+        with pytest.raises(PluginError) as raised:
+            loaded.first(hook, **dict.fromkeys(["source", "adapter"]))
+        assert str(raised.value).startswith(f"Plugin bad.py: {hook} returned the class object")
+        assert str(raised.value).endswith(f"({here}/bad.py:{3 * number + 1})")
+
+
+def test_a_hook_that_ends_the_program_is_named(here):
+    write(here, bad="import sys\ndef map_reply():\n    sys.exit(0)\n")
+    with pytest.raises(PluginError) as raised:
+        reply(hooks_of("bad.py"))
+    assert (
+        str(raised.value) == f"Plugin bad.py raised in map_reply ({here}/bad.py:3): SystemExit: 0"
+    )
+
+
+def test_rows_are_read_where_their_plugin_is_named(here):
+    write(here, bad="def load_rows():\n    return map(lambda n: 1 / n, [0])\n")
+    with pytest.raises(PluginError, match=r"^Plugin bad\.py raised in load_rows .*bad\.py:2"):
+        hooks_of("bad.py").first("load_rows", source="x")
+
+
+@pytest.mark.parametrize("policy", ["stop", "warn"])
+def test_an_exporter_that_raises_is_named_and_leaves_no_folder(policy, here, capsys):
+    write(
+        here,
+        bad="def register_exporters():\n    return {'zip': _zip, 'txt': _txt}\n"
+        "def _zip(run, folder, config):\n    (folder / 'a').mkdir()\n    raise KeyError('x')\n"
+        "def _txt(run, folder, config):\n    (folder / 'a.txt').write_text('a')\n",
+    )
+    config = ExportConfig(plugin=("bad.py",), plugin_errors=(("", policy),))
+    run = Run(options={}, template={}, marks={}, stop_ids=[], template_hash="")
+    outputs = {"zip": here / "zip", "txt": here / "txt"}
+    said = f"Plugin bad.py raised in the exporter 'zip' ({here}/bad.py:5): KeyError: 'x'"
+    job = Plan(config, load_plugins(config), here, run, None, outputs)
+    if policy == "stop":
+        with pytest.raises(PluginError) as raised:
+            write_all(job)
+        assert str(raised.value) == said
+    else:
+        write_all(job)
+        assert capsys.readouterr().err.startswith(said)
+        assert (here / "txt" / "a.txt").read_text() == "a"
+    assert not list(here.glob("zip*"))
+
+
+def test_whatever_a_plugin_registers_can_be_called_under_guard(here, capsys):
+    write(
+        here, a="def register_exporters():\n    return {'zip': _zip}\ndef _zip():\n    return 1\n"
+    )
+    hooks = hooks_of("a.py", plugin_errors=(("", "warn"),))
+    function, plugin = hooks.owned("register_exporters")["zip"]
+    assert hooks.guarded_call(plugin, "the zip", function) == 1
+    assert hooks.guarded_call(plugin, "the zip", function, "too many") is PASSED_OVER
+    assert f"raised in the zip ({here}/a.py:3): TypeError" in capsys.readouterr().err
+
+
+def test_the_time_spent_in_hooks_is_counted(here):
+    write(
+        here,
+        slow="import time\ndef load_rows(source):\n"
+        "    for n in range(2):\n        time.sleep(0.03)\n        yield source, {}\n",
+    )
+    hooks = load_plugins(TrainConfig(plugin=("slow.py",)))
+    hooks.first("load_rows", source="x")
+    assert 0.06 <= hooks.seconds()["slow"] < 1
+
+
+HALT = """def register_callbacks():
+    from transformers import TrainerCallback
+
+    class Halt(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            print("step", state.global_step)
+            if state.global_step >= 2:
+                raise ValueError("boom")
+
+    return {"halt": Halt()}
+"""
+
+
+def test_a_callback_that_raises_names_the_step_and_the_folder_stays_partial(here):
+    write(here, halt=HALT)
+    flags = ["--max-steps", 3, "--output-dir", "run", "--plugin", "halt.py"]
+    done = run_script("train.py", *flags, cwd=here, code=1)
+    assert done.stdout == "step 1\nstep 2\n"
+    assert done.stderr.splitlines()[4:] == [
+        "Error: Plugin halt.py raised in the callback 'halt', on_step_end at step 2 "
+        f"({here}/halt.py:8): ValueError: boom"
+    ]
+    assert {file.name for file in (here / "run").iterdir()} == {"metrics.jsonl", "run.partial.json"}
