@@ -1,16 +1,13 @@
 """The example plugins: the command in each one's docstring is run, and what it did is looked at."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run_in_one_process
 from safetensors import safe_open
 
 from threetoe import hookspecs
@@ -55,6 +52,7 @@ EXTRA = {
     "webhook fails": f"THREETOE_WEBHOOK=http://127.0.0.1:9/key {TRIAL} {flags('webhook')} "
     "--output-dir runs/unheard",
     "words": f"{TRIAL} --preview 1 {flags('dictionary')}",
+    "model": "python infer.py Hi --run runs/plain --plugin model.py",
     "every hook trains": f"{TRIAL} --output-dir runs/every --plugin every.py",
     "every hook asks": "python infer.py --run runs/every --file my.json --plugin every.py",
     "every hook exports": "python export.py --run runs/every --adapter every --plugin every.py",
@@ -108,6 +106,15 @@ def inbox():
     server.shutdown()
 
 
+MODEL = """
+from threetoe import backend
+
+def load_model(config, adapter):
+    print("loaded from", adapter)
+    return backend.load_model(config, adapter)
+"""
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, inbox):
     """The folder where everything was run, and what each call came to, by its name."""
@@ -116,6 +123,7 @@ def ran(tmp_path_factory, inbox):
     (here / "my.json").write_text(json.dumps([*ROWS, ROWS[0]]))
     (here / "words.csv").write_text("colour,color\n")
     (here / "widths.py").write_text(WIDTHS)
+    (here / "model.py").write_text(MODEL)
     (here / "said.py").write_text("def map_reply(reply):\n    return 'The Secret is out.'\n")
     (here / "every.py").write_text("\n".join(every_hook()))
     calls = {"plain": EXTRA["plain"], **dict(documented()), **EXTRA}
@@ -125,13 +133,7 @@ def ran(tmp_path_factory, inbox):
         script = one[one.index("python") + 1]
         short = shlex.split(SHORT[script])
         one[:] = [*one, *(short if "--max-steps" not in one else short[2:])]
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "in_one_process.py"], input=json.dumps(words), cwd=here,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"},
-        capture_output=True, text=True, encoding="utf-8", timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    results = map(json.loads, done.stdout.splitlines())
+    results = run_in_one_process(words, here, NO_PROXY="127.0.0.1")
     return here, dict(zip(calls, results, strict=True))
 
 
@@ -206,6 +208,7 @@ def test_addresses_are_not_in_what_the_model_sees(ran):
 
 
 def test_the_card_says_that_addresses_were_replaced(ran):
+    """scrub_emails adds a line to it."""
     card = (ran[0] / "runs" / "adapter" / "README.md").read_text()
     assert card.endswith("E-mail addresses were replaced by [email] before training.\n")
 
@@ -237,7 +240,15 @@ def test_rows_come_by_length(way, ran):
     assert len(set(one)) > 2
 
 
+def test_a_plugin_loads_the_model(ran):
+    """load_model is given the run's folder; the run is asked as if it were the built-in's."""
+    first, answer, _ = ran[1]["model"]["stdout"].split("\n")
+    assert first == "loaded from runs/plain"
+    assert answer
+
+
 def test_rows_come_by_length_in_every_epoch(ran):
+    """short_first sorts what the trainer is built with."""
     widths = (ran[0] / "widths.txt").read_text().split()
     assert widths[:5] == widths[5:10] and len(widths) == 15
 
@@ -329,6 +340,7 @@ def test_a_dictionary_that_is_none_is_refused(text, tmp_path):
 
 
 def test_an_ollama_folder_has_weights_a_modelfile_and_its_commands(ran):
+    """What the command of ollama_folder writes."""
     folder = ran[0] / "my-ollama"
     modelfile = (folder / "Modelfile").read_text()
     assert "\nFROM ./weights\n" in modelfile
