@@ -1,5 +1,6 @@
 """Plugin files and installed plugins for tests."""
 
+import re
 import sys
 
 import pytest
@@ -11,6 +12,11 @@ from threetoe.plugins import load_plugins
 def hooks_of(*plugins, **options):
     """The hooks with these plugins named."""
     return load_plugins(TrainConfig(plugin=plugins, **options))
+
+
+def timeless(text):
+    """Text without the seconds that it tells."""
+    return re.sub(r"\d+\.\d\d s", "N s", text)
 
 
 def write(folder, **sources):

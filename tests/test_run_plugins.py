@@ -5,15 +5,16 @@ import shutil
 
 import pytest
 from conftest import refused, run_script
-from plugins_made import install_fixture, write  # noqa: F401  the fixture `install`
+from plugins_made import install_fixture, timeless, write  # noqa: F401  the fixture `install`
 from test_plugin_errors import HALT
 
 import infer
 from threetoe import run as runs
+from threetoe import run_plugins
 from threetoe.config import ExportConfig, InferConfig
 from threetoe.plugin import hash_of
 from threetoe.plugins import load_plugins
-from threetoe.run_plugins import as_record, recorded
+from threetoe.run_plugins import as_record, note_used, recorded
 
 POLITE = """from dataclasses import dataclass
 
@@ -43,14 +44,17 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def run(trained, here):
-    """The record of that run, in a folder `run` of its own, with its plugins beside it."""
+def run(trained, here, monkeypatch):
+    """The record of that run, in a folder `run` of its own, with its plugins beside it, as if they
+    had been there when it was trained."""
+    monkeypatch.setattr(run_plugins, "USED", here / "plugins.txt")
     (here / "run").mkdir()
     for name in ("polite.py", "halt.py"):
         shutil.copyfile(trained[0] / name, here / name)
     record = (trained[0] / "run" / "run.json").read_text(encoding="utf-8")
     record = record.replace(json.dumps(str(trained[0]))[1:-1], json.dumps(str(here))[1:-1])
     (here / "run" / "run.json").write_text(record, encoding="utf-8")
+    note_used(load_plugins(InferConfig(plugin=("polite.py", "halt.py"))).theirs())
     return here / "run"
 
 
@@ -72,7 +76,7 @@ def test_training_goes_on_past_a_callback_that_may_fail_and_tells_the_time(train
     folder, printed = trained
     assert printed.stdout == "step 1\nstep 2\nstep 3\n"
     assert printed.stderr.count("boom") == 1
-    assert printed.stderr.endswith("halt 0.00 s in 4 (2 failed)\n")
+    assert timeless(printed.stderr).endswith("halt N s in 4 (2 failed)\n")
     metrics = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))["metrics"]
     assert set(metrics["plugin_seconds"]) == {"polite", "halt"}
 
@@ -95,7 +99,7 @@ def test_infer_uses_the_run_s_plugins_and_settings_again(trained):
         "infer.py", "--run", "run", "--file", "questions.jsonl", "--max-new-tokens", 2, cwd=folder
     )
     assert json.loads(done.stdout)["answer"].endswith("??")
-    assert done.stderr == "plugins: polite 0.00 s in 1 call, halt 0.00 s in 0\n"
+    assert timeless(done.stderr) == "plugins: polite N s in 1 call, halt N s in 0\n"
 
 
 def test_settings_of_a_run_are_kept_until_they_are_set(run):
@@ -146,6 +150,17 @@ def test_code_is_never_taken_from_a_run_folder(run):
     assert not (run.parent / "ran").exists()
 
 
+def test_code_that_only_a_record_names_is_not_run(run):
+    """A folder that someone sends, with code beside the run and a record that fits it."""
+    (run.parent / "sent.py").write_text("open('ran', 'w').close()\n" + POLITE)
+    changed(run, file=str(run.parent / "sent.py"), sha256=hash_of(run.parent / "sent.py"))
+    assert asked(run) == ("a", [
+        "plugin polite.py of this run is not used: no training on this machine has used "
+        f"{run.parent}/sent.py; name it with --plugin to use it as it is"
+    ])  # fmt: skip
+    assert not (run.parent / "ran").exists()
+
+
 def test_modules_in_a_run_folder_are_not_imported_either(run, monkeypatch):
     monkeypatch.syspath_prepend(run.parent)
     for name in ("__init__.py", "mine.py"):
@@ -190,7 +205,9 @@ def test_an_installed_plugin_of_a_run_is_used_as_it_is_installed(run, install, m
 
 def test_a_plugin_of_the_run_that_cannot_be_loaded_says_how_to_do_without(run):
     (run.parent / "polite.py").write_text("import nowhere\n" + POLITE)
-    changed(run, sha256=hash_of(run.parent / "polite.py"))
+    file = run.parent / "polite.py"
+    changed(run, sha256=hash_of(file))
+    run_plugins.USED.write_text(f"{hash_of(file)} {file.resolve()}\n")
     assert refused(infer, "Hi", "--run", "run")[0] == (
         "Plugin polite.py (of the run) cannot be loaded: ModuleNotFoundError: No module named "
         f"'nowhere' ({run.parent}/polite.py:1) --no-run-plugins leaves it out."

@@ -152,8 +152,12 @@ class Hooks(pluggy.PluginManager):
             return PASSED_OVER
         began = perf_counter()
         try:
-            answer = function(*args, **named)
-            return list(answer) if type(answer) is GeneratorType else answer
+            try:
+                answer = function(*args, **named)
+                return list(answer) if type(answer) is GeneratorType else answer
+            finally:
+                plugin.seconds += perf_counter() - began
+                plugin.calls += 1
         except (UserError, Failure, *lets):
             raise
         except (Exception, SystemExit) as error:
@@ -161,9 +165,6 @@ class Hooks(pluggy.PluginManager):
                 raise
             self.report(plugin, what, raised(plugin, what + at, function, error), error)
             return PASSED_OVER
-        finally:
-            plugin.seconds += perf_counter() - began
-            plugin.calls += 1
 
     def report(self, plugin: Plugin, what: str, said: str, cause=None) -> None:
         """PluginError with what is `said`; or print it once and count it, by --plugin-errors."""

@@ -59,7 +59,7 @@ class Plugin:
     def file(self) -> Path | None:
         """The module's source file, absolute; None for a module that has none."""
         path = getattr(self.module, "__file__", None)
-        return Path(path).resolve() if path else None
+        return Path(path).resolve() if path and Path(path).is_file() else None
 
     @cached_property
     def package(self) -> tuple[str, str] | None:

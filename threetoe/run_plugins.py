@@ -2,6 +2,8 @@
 
 What is loaded is the file or module that the record names, and only if it is what it was: its
 hash is the same. Code never comes from a run folder, nor from the Hub, whose records name no files.
+As anyone can write a record, and a file beside it, a training notes on this machine which files it
+has used, and only those are loaded again.
 """
 
 import sys
@@ -10,12 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import click
+
 from threetoe import run as runs
 from threetoe.errors import UserError
 from threetoe.plugin import Plugin, hash_of
 from threetoe.plugin_module import import_plugin
+from threetoe.quiet import CACHE
 
 AS_IT_IS = "name it with --plugin to use it as it is"
+
+
+USED = CACHE / "plugins.txt"  # a line for each plugin that was trained with: hash and file
 
 
 class Recorded(NamedTuple):
@@ -40,6 +48,28 @@ def as_record(plugin: Plugin) -> dict:
         "sha256": plugin.sha256,
         "settings": asdict(plugin.settings) if plugin.settings else {},
     }
+
+
+def note_used(plugins: list[Plugin]) -> None:
+    """Note on this machine that a training has used these plugins' files; where that cannot be
+    written, it is said."""
+    lines = {f"{plugin.sha256} {plugin.file}\n" for plugin in plugins if plugin.file}
+    new = sorted(lines - used())
+    try:
+        if new:
+            USED.parent.mkdir(parents=True, exist_ok=True)
+            with USED.open("a", encoding="utf-8") as file:
+                file.writelines(new)
+    except OSError as error:
+        click.echo(
+            f"{USED} cannot be written ({error.strerror}), so infer.py and export.py will not use "
+            "this run's plugins by themselves",
+            err=True,
+        )
+
+
+def used() -> set[str]:
+    return set(USED.read_text(encoding="utf-8").splitlines(True)) if USED.is_file() else set()
 
 
 def recorded(config) -> Recorded | None:
@@ -113,6 +143,8 @@ def found(entry: dict, folder: Path) -> tuple[str, str]:
         return "", f"{files[-1]} {place}; {AS_IT_IS}"
     if hash_of(files[-1]) != entry.get("sha256"):
         return "", f"{files[-1]} has changed since; {AS_IT_IS}"
+    if f"{entry['sha256']} {files[-1].resolve()}\n" not in used():
+        return "", f"no training on this machine has used {files[-1]}; {AS_IT_IS}"
     return file or module, ""
 
 

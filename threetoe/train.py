@@ -20,7 +20,7 @@ from threetoe.from_tokenizer import NAME, from_tokenizer, jinja_of
 from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
 from threetoe.quiet import chatter_hidden, clear_line
-from threetoe.run_plugins import as_record
+from threetoe.run_plugins import as_record, note_used
 from threetoe.template import Piece, Template
 from threetoe.template_file import find_template
 
@@ -217,6 +217,7 @@ def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> No
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     runs.finish(folder, record)
+    note_used(job.hooks.theirs())
 
 
 def steps_and_epochs(config: TrainConfig, rows: int) -> tuple[int, float]:
