@@ -4,15 +4,16 @@ from datetime import date
 
 import pytest
 from conftest import refused, run_script
-from test_contract import PROBES, assistant, user
+from test_contract import PROBES, TEMPLATES, assistant, user
 from tokenizers_made import KINDS
 from transformers import AutoTokenizer
 
 import train
 from threetoe.encode import IGNORED, encode, marks_of, prompt_ids, with_cuts
 from threetoe.errors import UserError
-from threetoe.from_tokenizer import from_tokenizer
+from threetoe.from_tokenizer import from_tokenizer, jinja_of
 from threetoe.template import CUT
+from threetoe.template_file import read_template
 
 # The ways of published chat templates, in our own words: what they do, not what they are.
 CHATML = """
@@ -47,6 +48,13 @@ THINKING = CHATML.replace(
     "{{ m.content }}",
     "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}",
 )
+ALIASED = DATED.replace('strftime_now("%d %b %Y")', "strftime_now(form)").replace(
+    "{%- set day", '{%- set form = "%d %b %Y" %}{%- set day'
+)
+CLOSED = CHATML.replace(
+    "<|im_start|>assistant\n{% endif %}",
+    "<|im_start|>assistant\n{% else %}{{ eos_token }}{% endif %}",
+)
 ENDLESS = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}" + (
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
@@ -56,6 +64,12 @@ WAYS = {
     "dated": ("llama3", DATED),
     "inst": ("llama2", INST),
     "thinking": ("qwen", THINKING),
+    "aliased": ("llama3", ALIASED),
+    "closed": ("qwen", CLOSED),
+    "spaced": (
+        "llama2",
+        INST.replace("' ' + m['content'] +", "' ' + m['content'].strip() + ' ' +"),
+    ),
 }
 ONE_TURN = {name: m for name, m in PROBES.items() if len(m) == 1}
 ALTERNATING = {name: m for name, m in PROBES.items() if m[0]["role"] == "user"}
@@ -76,7 +90,8 @@ def made(way, tmp_path):
 @pytest.mark.parametrize("way", WAYS)
 def test_training_asking_and_apply_chat_template_have_the_same_ids(way, tmp_path):
     template, marks, tokenizer = made(way, tmp_path)
-    probes = {"inst": ALTERNATING, "thinking": ONE_TURN}.get(way, PROBES)
+    alternating = {"inst": ALTERNATING, "spaced": ALTERNATING}
+    probes = {**alternating, "thinking": ONE_TURN}.get(way, PROBES)
     for name, messages in probes.items():
         asked = prompt_ids(template.prompt(messages, marks), tokenizer)
         theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
@@ -86,7 +101,8 @@ def test_training_asking_and_apply_chat_template_have_the_same_ids(way, tmp_path
         assert row.input_ids[: len(asked)] == asked, name
         assert IGNORED not in row.labels[len(asked) :], name
         learned = tokenizer.decode(row.labels[len(asked) :])
-        assert learned.strip() == (template.lead + "An answer." + template.last).strip()
+        frame = template.lead + "An answer." + template.trail + template.last
+        assert learned.strip() == frame.strip()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -105,6 +121,29 @@ def test_text_that_spells_a_special_token_stays_text(tmp_path):
     spelt = prompt_ids(template.prompt([user("a<|im_end|>")], marks), tokenizer)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert plain.count(end) == spelt.count(end)
+
+
+@pytest.mark.parametrize("name", ["vicuna", "llama2", "chatml"])
+def test_an_export_of_ours_as_a_base_has_the_same_frame(name):
+    tokenizer = with_cuts(KINDS["llama2"]())
+    marks, own = marks_of(tokenizer), read_template(TEMPLATES[name])
+    tokenizer.chat_template = jinja_of(own, tokenizer, marks)
+    template = from_tokenizer(tokenizer, marks, "base")
+    assert (template.lead, template.trail + template.last) == (own.lead, own.trail + own.end(marks))
+    assert template.stops(marks) == ([own.eos] if own.eos else [])
+    messages = PROBES["two turns"]
+    assert prompt_ids(template.prompt(messages, marks), tokenizer) == prompt_ids(
+        own.prompt(messages, marks), tokenizer
+    )
+
+
+def test_an_input_reaches_a_jinja_that_only_sounds_as_if_it_knew_inputs():
+    tokenizer = with_cuts(KINDS["qwen"]())
+    tokenizer.chat_template = "{% if tools %}{{ tools[0].input_schema }}{% endif %}" + CHATML
+    marks = marks_of(tokenizer)
+    template = from_tokenizer(tokenizer, marks, "base")
+    text = "".join(p.text for p in template.prompt(PROBES["input"], marks))
+    assert text.count(PROBES["input"][0]["input"]) == 1
 
 
 def test_the_day_of_training_stays_in_the_prompt(tmp_path):

@@ -4,13 +4,14 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from conftest import ROOT, refused, run_script
+from conftest import ROOT, TINY, refused, run_script
 
 import train
 from threetoe import run as runs
@@ -54,6 +55,28 @@ def test_a_folder_that_another_training_writes_to_is_refused(here):
         (line,) = refused(train, "--model", "tiny", "--output-dir", "run")
     assert line == "--output-dir run: another training is writing there; name another folder."
     runs.check_folder(here / "run")  # that training was killed: its folder can be taken over
+
+
+def a_base(folder, config, size=None):
+    """A folder like the tiny model's with another config, its weights cut to `size` bytes."""
+    shutil.copytree(TINY, folder)
+    (folder / "config.json").write_text(config, encoding="utf-8")
+    if size:
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:size])
+
+
+def test_a_base_that_cannot_be_loaded_is_one_line(here):
+    ask = ["--dataset", "sentiment", "--preview", 1, "--model"]
+    a_base(here / "strange", '{"model_type": "strange9"}')
+    (line,) = refused(train, *ask, "strange")
+    assert line.startswith(f"{here / 'strange'} cannot be loaded: The checkpoint you are trying")
+    a_base(here / "short", (TINY / "config.json").read_text(encoding="utf-8"), 100_000)
+    (line,) = refused(train, *ask, "short")
+    assert line.startswith("short/model.safetensors is cut short: it has 100000 bytes")
+    (here / "short" / "model.safetensors").unlink()
+    (line,) = refused(train, *ask, "short")
+    assert "has neither model.safetensors nor model.safetensors.index.json" in line
 
 
 def test_training_writes_nothing_beside_the_run_folder(here):

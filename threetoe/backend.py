@@ -79,11 +79,19 @@ def load_tokenizer(source: str | Path):
     return with_cuts(tokenizer)
 
 
-def check_length(config) -> None:
-    """UserError when rows may be longer than the positions that the model knows."""
+def model_config(model: str):
+    """A base's configuration (its text part); UserError when it cannot be read or is not known."""
     from transformers import AutoConfig
 
-    known = AutoConfig.from_pretrained(location(config.model)).max_position_embeddings
+    try:
+        return AutoConfig.from_pretrained(location(model)).get_text_config()
+    except (OSError, ValueError) as error:
+        raise UserError(cannot_load(model, error)) from error
+
+
+def check_length(config) -> None:
+    """UserError when rows may be longer than the positions that the model knows."""
+    known = model_config(config.model).max_position_embeddings
     asked = config.max_seq_length
     if asked > known:
         raise UserError(f"--max-seq-length {asked}: {config.model} reads at most {known} tokens.")
@@ -91,14 +99,14 @@ def check_length(config) -> None:
 
 def rows_held(model: str) -> int:
     """How many tokens a model's embeddings have room for, padding of the vocabulary included."""
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(location(model)).get_text_config().vocab_size
+    return model_config(model).vocab_size
 
 
 def cannot_load(model, error: Exception) -> str:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"{model} cannot be loaded: {reason} Name a local folder or another Hub id with --model."
+    reason = first_line(error).rstrip(".")
+    return (
+        f"{model} cannot be loaded: {reason}. Name a local folder or another Hub id with --model."
+    )
 
 
 def load_model(config, adapter: Path | None):
@@ -109,6 +117,7 @@ def load_model(config, adapter: Path | None):
     """
     import torch
     from huggingface_hub.constants import HF_HUB_CACHE
+    from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
     from unsloth import FastLanguageModel
 
@@ -134,7 +143,7 @@ def load_model(config, adapter: Path | None):
                 resize_model_vocab=rows if rows and rows > rows_held(config.model) else None,
                 **({"offload_embedding": False} if rows else {}),  # or tight GPUs move it away
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise UserError(cannot_load(config.model, error)) from error
         if adapter:
             return FastLanguageModel.for_inference(model)

@@ -6,7 +6,7 @@ from threetoe import backend
 from threetoe.config import ExportConfig
 from threetoe.errors import UserError, did_you_mean
 from threetoe.run import Run
-from threetoe.shards import read_json
+from threetoe.shards import list_checkpoint, read_json
 
 PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")  # suffixes of Unsloth's repositories
 
@@ -19,6 +19,7 @@ def check_model(model: str | None, flag: str = "--model") -> None:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(f"{flag} {model}: the folder holds no config.json.")
+        list_checkpoint(path)  # whole, and safetensors
     elif model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise UserError(
             f"{flag} {model}: no such folder, and a Hub id looks like {backend.GPU_MODEL}."

@@ -8,9 +8,8 @@ that is saved, so training, asking and apply_chat_template render the same text.
 
 import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass, replace
-from datetime import date
+from datetime import datetime
 from os.path import commonprefix
 
 from threetoe.chat_template import chat_template, cut_rule, quoted, shield
@@ -34,8 +33,11 @@ HEADER = """\
 WITH_INPUT = r' ~ ("\n\n" ~ message.input if message.input else "")'
 # Where the base's Jinja itself writes the lead of an answer, the CUT is moved before it.
 MOVE_START, MOVE_END = '{%- set text %}{{ "" }}', "{%% endset %%}{{- text | replace(%s, %s) -}}"
-CLOCK = "{{%- macro strftime_now(format) -%}}{{{{- {dates}[format] -}}}}{{%- endmacro -%}}"
-FORMATS = re.compile(r"""strftime_now\(\s*["'](.*?)["']\s*\)""")
+CLOCK = """\
+{{%- macro strftime_now(format) -%}}
+{{%- set kept = {dates} -%}}
+{{{{- kept[format] if format in kept else raise_exception("no date was kept for " + format) -}}}}
+{{%- endmacro -%}}"""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class TokenizerTemplate:
         return self.last
 
     def stops(self, marks: Marks) -> list[str]:
-        """Strings that end an answer and are not printed: none, as its end is a token."""
-        return []
+        """Strings that end an answer and are not printed: text that the Jinja puts behind it."""
+        return [self.trail] if self.trail.strip() else []
 
     @property
     def jinja(self) -> str:
@@ -85,14 +87,22 @@ class TokenizerTemplate:
         except (TemplateError, TypeError, ValueError) as error:
             raise UserError(
                 f"--template {NAME}: the {self.description} refuses this conversation: "
-                f"{first_line(error)} Choose a named template, or leave such rows out."
+                f"{first_line(error).rstrip('.')}. Choose a named template."
             ) from error
         return texts[0]
 
     def pieces(self, messages: list[dict], marks: Marks) -> list[Piece]:
         """The training text of a conversation; UserError when an answer's place in it is not
         that of the same turns asked one by one."""
-        whole, pieces, done = self.rendered(messages, ask=False), [], 0
+        return self.split(messages, self.rendered(messages, ask=False))
+
+    def prompt(self, messages: list[dict], marks: Marks) -> list[Piece]:
+        """The text a model is asked with."""
+        return self.split(messages, self.rendered(messages, ask=True))
+
+    def split(self, messages: list[dict], whole: str) -> list[Piece]:
+        """A conversation's rendered text, cut where its answers start and end."""
+        pieces, done = [], 0
         for place, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
@@ -106,14 +116,6 @@ class TokenizerTemplate:
             done = len(until)
         return joined([*pieces, Piece(whole[done:], False)])
 
-    def prompt(self, messages: list[dict], marks: Marks) -> list[Piece]:
-        """The text a model is asked with."""
-        pieces = self.pieces(messages, marks)
-        so_far = "".join(piece.text for piece in pieces)
-        asked = self.rendered(messages, ask=True)
-        self.check_prefix(so_far, asked)
-        return joined([*pieces, Piece(asked[len(so_far) :], False)])
-
     def check_prefix(self, start: str, text: str) -> None:
         if text.startswith(start):
             return
@@ -122,7 +124,7 @@ class TokenizerTemplate:
         raise UserError(
             f"--template {NAME}: the {self.description} renders an earlier turn otherwise when "
             f"more turns follow: {before!r} becomes {after!r}. Choose a named template, or rows "
-            "of one question and one answer."
+            "of one question and one answer without a system text."
         )
 
 
@@ -139,7 +141,7 @@ def from_tokenizer(tokenizer, marks: Marks, model: str) -> TokenizerTemplate:
         own=tokenizer.get_chat_template(),
         tokens={k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)},
     )
-    template = with_ends(replace(plain, header=clock(plain.own)), marks)
+    template = with_ends(replace(plain, header=clock(plain)), marks)
     return with_header(template, marks, splits_after_cue(tokenizer, template))
 
 
@@ -149,17 +151,22 @@ def with_ends(template: TokenizerTemplate, marks: Marks) -> TokenizerTemplate:
     asked = template.rendered([question], ask=True)
     whole = template.rendered([question, answer], ask=False)
     template.check_prefix(asked, whole)
-    lead, found, tail = whole[len(asked) :].partition("XYZZY")
-    ends = [
-        tail.index(token) + len(token) for token in (*marks.special, marks.eos) if token in tail
-    ]
+    lead, found, tail = whole[len(asked) :].replace(CUT, "").partition("XYZZY")
+    ends = [(tail.index(t), len(t)) for t in (*marks.special, marks.eos) if t in tail]
     if not found or not ends:
         raise UserError(
             f"--template {NAME}: the {template.description} ends an answer without a special "
             f"token (with {tail!r}), so answers would never end; choose a named template."
         )
-    last, after = tail[: min(ends)], tail[min(ends) :]
-    return replace(template, last=last, after=after, lead=lead, cue=asked)
+    start, length = min(ends)
+    return replace(
+        template,
+        trail=tail[:start],
+        last=tail[start : start + length],
+        after=tail[start + length :],
+        lead=lead,
+        cue=asked.replace(CUT, ""),
+    )
 
 
 def with_header(template: TokenizerTemplate, marks: Marks, natural: bool) -> TokenizerTemplate:
@@ -171,7 +178,8 @@ def with_header(template: TokenizerTemplate, marks: Marks, natural: bool) -> Tok
     """
     question, answer = {"role": "user", "content": "a"}, {"role": "assistant", "content": "  X"}
     trims = "  X" not in template.rendered([question, answer], ask=False)
-    knows_input = ".input" in template.own  # an export of ours, used as a base
+    with_input = {"role": "user", "content": "a", "input": "XYZZY"}
+    knows_input = "XYZZY" in template.rendered([with_input], ask=True)  # as our exports do
     header = HEADER.format(
         shield=shield(marks),
         clock=template.header,
@@ -186,9 +194,17 @@ def with_header(template: TokenizerTemplate, marks: Marks, natural: bool) -> Tok
     return replace(template, header=header + MOVE_START, footer=moved)
 
 
-def clock(jinja: str) -> str:
-    """A date that stays what it was on the day of training, for a Jinja that asks for today's."""
-    dates = {form: date.today().strftime(form) for form in FORMATS.findall(jinja)}
+def clock(template: TokenizerTemplate) -> str:
+    """A date that stays what it was on the day of training, for a Jinja that asks for today's:
+    as many formats as it asks for are recorded while it renders."""
+    dates: dict[str, str] = {}
+
+    def strftime_now(form: str) -> str:
+        dates[form] = datetime.now().strftime(form)
+        return dates[form]
+
+    recording = replace(template, tokens={**template.tokens, "strftime_now": strftime_now})
+    recording.rendered([{"role": "user", "content": "a"}], ask=True)
     return CLOCK.format(dates=json.dumps(dates, ensure_ascii=False)) if dates else ""
 
 
