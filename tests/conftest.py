@@ -1,5 +1,6 @@
 """One run of the real scripts, made as `make demo` makes it, for all tests that need one."""
 
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,18 @@ def run_script(name, *args, cwd, code=0, **settings):
     )  # fmt: skip
     assert done.returncode == code, done.stdout + done.stderr
     return done
+
+
+def run_in_one_process(calls, cwd, **variables):
+    """The exit code, stdout and stderr of calls of the scripts, each given as its words, run one
+    after the other: importing Unsloth takes longer than a short training does."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **variables}
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "in_one_process.py"], input=json.dumps(calls), cwd=cwd,
+        env=variables, capture_output=True, text=True, encoding="utf-8", timeout=500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
 """The documentation is held to the code: hooks, options, templates, examples, messages, links."""
 
 import inspect
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from conftest import run_in_one_process
 
 from threetoe import hookspecs
 from threetoe.__main__ import cli
@@ -90,6 +93,16 @@ def test_a_hook_has_a_section_with_its_signature(hook):
     assert f"\n### `{hook}{signature}`\n" in page("plugins")
 
 
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_stands_in_the_table_with_its_signature_and_since_when_it_is_there(hook):
+    function = getattr(hookspecs, hook)
+    since = re.search(r"Since (\d+\.\d+)\.", function.__doc__)[1]
+    (row,) = [
+        row for table in tables(page("plugins")) for row in table if row[0].startswith(f"`{hook}(")
+    ]
+    assert (row[0], row[3]) == (f"`{hook}{inspect.signature(function)}`", since)
+
+
 @pytest.mark.parametrize("path", [README, README_ZH], ids=["en", "zh"])
 def test_every_hook_script_and_template_stands_in_a_table_of_the_readme(path):
     templates = {file.stem for file in (ROOT / "templates").glob("*.yaml")}
@@ -155,9 +168,14 @@ def saved(path, code):
     return str(path)
 
 
-@pytest.mark.parametrize("number", range(len(blocks(page("plugins"), "python"))))
+def plugins_of(text):
+    """The blocks of a page that are plugins: all but a test."""
+    return [code for code in blocks(text, "python") if not code.startswith("# test_")]
+
+
+@pytest.mark.parametrize("number", range(len(plugins_of(page("plugins")))))
 def test_an_example_in_the_page_on_plugins_loads(number, tmp_path):
-    code = blocks(page("plugins"), "python")[number]
+    code = plugins_of(page("plugins"))[number]
     path = saved(tmp_path / "example.py", code)
     assert load_plugins(Common(plugin=(path,))).has_plugin(path)
 
@@ -199,6 +217,27 @@ def test_a_mistake_in_a_template_gets_the_message_of_the_docs(right, wrong, tmp_
     rows = [row for table in tables(page("templates")) for row in table]
     messages = {row[0].strip("`").replace("\\|", "|") for row in rows}
     assert set(raised.value.problems) & messages
+
+
+def test_the_page_on_plugins_leads_from_an_empty_file_to_an_export(tmp_path):
+    """Its code and its commands as they stand there, run in an empty folder."""
+    text = page("plugins").split("## From an empty file to an export\n")[1].partition("\n## ")[0]
+    (code,), commands = blocks(text, "python"), "".join(blocks(text, "sh")).splitlines()
+    saved(tmp_path / "quiz.py", code)
+    look, train, evaluate, ask, export = run_in_one_process(
+        [shlex.split(c) for c in commands], tmp_path
+    )
+    shown, figures = blocks(text, "text")
+    assert look["stdout"].strip() == shown.strip()
+    assert "18 rows read from quiz, 18 to train on" in train["stderr"]
+    said = [re.sub(r"\d[\d.]*", "N", text) for text in (evaluate["stderr"], figures)]
+    assert said[0].startswith(said[1])
+    assert ask["stdout"].strip()
+    assert export["code"] == 0
+    assert (tmp_path / "quiz-sheet" / "run.csv").read_text().startswith("figure,value\nsteps,60\n")
+    assert set(json.loads((tmp_path / "answers.metrics.json").read_text())["metrics"]) == {
+        "exact", "alike"
+    }  # fmt: skip
 
 
 BAD_PLUGINS = {

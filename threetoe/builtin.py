@@ -1,6 +1,6 @@
 """What the project ships, registered through the same hooks that plugins use."""
 
-from threetoe import backend, catalog, rows
+from threetoe import backend, catalog, metrics, rows
 from threetoe.formats import FORMATS
 
 
@@ -30,6 +30,10 @@ def register_exporters(config):
     from threetoe.export import write_adapter, write_merged
 
     return {"adapter": write_adapter, "merged": write_merged}
+
+
+def register_metrics(config):
+    return {metrics.EXACT: metrics.exact}
 
 
 def load_model(config, adapter):

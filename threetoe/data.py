@@ -79,6 +79,7 @@ def read_conversations(
     formats = guarded_formats(hooks)
     rows = mapped(source, rows, config.map)
     check_columns(source, rows, formats, answered)
+    plugged = answered and hooks.has("map_messages")
     ledger, kept = Ledger(source, read=len(rows)), []
     for where, row in rows:
         try:
@@ -86,7 +87,7 @@ def read_conversations(
         except Unusable as error:
             ledger.drop(where, str(error))
             continue
-        if answered:
+        if plugged:
             messages, dropped_by = hooks.chain("map_messages", "messages", messages, may_drop=True)
             if dropped_by:
                 ledger.drop(where, f"dropped by plugin {dropped_by}")

@@ -55,6 +55,8 @@ def calls_of_infer(job: infer.Plan):
         yield "register_templates", "once"
     if job.config.file:
         yield from DATA
+    if job.metrics:
+        yield "register_metrics", "once"
     yield "map_request", "every question"
     yield "load_model", "once"
     yield "map_reply", "every answer"

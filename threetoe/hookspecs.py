@@ -53,6 +53,15 @@ def register_exporters(config):
 
 
 @hookspec
+def register_metrics(config):
+    """Before evaluation. Return {name: function(answers, expected)} that returns a number.
+
+    Evaluation is infer.py --file with expected answers; both are lists of texts, equally long.
+    Since 0.1.
+    """
+
+
+@hookspec
 def load_rows(source, config):
     """Once a data source. Return an iterable of (where, row): 'my.csv:3' and a dict. Since 0.1."""
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import backend, contract, token_rows
+from threetoe import backend, contract, metrics, token_rows
 from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.config import InferConfig
@@ -17,7 +17,7 @@ from threetoe.data import Conversation, read_conversations
 from threetoe.encode import prompt_ids
 from threetoe.errors import Checks, UserError
 from threetoe.generation import generate
-from threetoe.hooks import Hooks
+from threetoe.hooks import Hooks, Owned
 from threetoe.plugins import load_plugins
 from threetoe.run_plugins import recorded
 from threetoe.shards import read_header
@@ -41,6 +41,7 @@ class Plan(NamedTuple):
     run: runs.Run
     template: Template | None  # of --template
     questions: list[Question]
+    metrics: dict[str, Owned]  # none where no answer is expected
 
 
 def plan(config: InferConfig) -> Plan:
@@ -51,12 +52,14 @@ def plan(config: InferConfig) -> Plan:
     checks(bases.check_model, config.model)
     found = checks(contract.find_run, config, template, config.model, "--model")
     questions = checks(read_questions, config, hooks)
-    checks(check_output, config)
+    expects = any(question.expected is not None for question in questions or ())
+    functions = checks(hooks.owned, "register_metrics") if expects else {}
+    checks(check_output, config, expects)
     if found:
         checks(check_adapter, *found, config)
     checks.done()
     hooks.say_notes()
-    return Plan(config, hooks, *found, template, questions)
+    return Plan(config, hooks, *found, template, questions, functions)
 
 
 def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
@@ -123,11 +126,13 @@ def check_adapter(folder: Path, run: runs.Run, config: InferConfig) -> None:
             raise UserError(f"{flag}: {folder} holds a merged model, whose base is not apart.")
 
 
-def check_output(config: InferConfig) -> None:
+def check_output(config: InferConfig, expects: bool) -> None:
     if config.output is None:
         return
-    if config.output.exists():
-        raise UserError(f"--output {config.output} exists already; name another file.")
+    figures = [metrics.place_beside(config.output)] if expects else []
+    for path in (config.output, *figures):
+        if path.exists():
+            raise UserError(f"--output {config.output}: {path} exists already; name another file.")
     if not config.output.parent.is_dir():
         raise UserError(f"--output {config.output}: there is no folder {config.output.parent}.")
     runs.check_writable(config.output, "--output")
@@ -150,10 +155,9 @@ def infer(config: InferConfig) -> None:
     job.hooks.config = config
     if not (config.file or config.output):
         return show(job, model, tokenizer, prompts)
-    right = write(answered(job, model, tokenizer, prompts), job)
-    if right is not None:
-        asked = sum(q.expected is not None for q in job.questions)
-        click.echo(f"{right} of {asked} exactly right ({100 * right / asked:.1f} %)", err=True)
+    answers = write(answered(job, model, tokenizer, prompts), job)
+    if answers:
+        metrics.evaluate(job.metrics, answers, job.hooks, job.folder)
     job.hooks.say_seconds()
 
 
@@ -199,11 +203,10 @@ def show(job: Plan, model, tokenizer, prompts: list[list[int]]) -> None:
     say(reply + "\n" if whole else "\n")
 
 
-def write(answers, job: Plan) -> int | None:
-    """Write a line of JSON an answer, as each batch is done; how many equal the expected one,
-    or None when nothing is expected."""
-    expected = any(question.expected is not None for question in job.questions)
-    path, right = job.config.output, 0
+def write(answers, job: Plan) -> list[tuple[str, str]]:
+    """Write a line of JSON an answer, as each batch is done; (answer, expected) of those that
+    have an expected one."""
+    path, pairs = job.config.output, []
     file = path.open("x", encoding="utf-8") if path else None  # None: standard output
     written, encoding = 0, "utf-8" if path else sys.stdout.encoding
     escaped = encoding.lower() != "utf-8"
@@ -212,7 +215,7 @@ def write(answers, job: Plan) -> int | None:
             row = {"where": question.where, "messages": question.messages, "answer": reply}
             if question.expected is not None:
                 row["expected"] = question.expected
-                right += reply == question.expected
+                pairs.append((reply, question.expected))
             print(json.dumps(row, ensure_ascii=escaped), file=file, flush=True)
             written += 1
     except KeyboardInterrupt:
@@ -220,4 +223,4 @@ def write(answers, job: Plan) -> int | None:
         raise
     if path:
         file.close()
-    return right if expected else None
+    return pairs

@@ -1,0 +1,200 @@
+"""What the hook layer costs: data preparation and a training step, without it, bare, and full.
+
+python benchmarks/hooks.py
+"""
+
+import gc
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as make test sets it
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from threetoe import backend, builtin, data, encode  # noqa: E402
+from threetoe.config import TrainConfig  # noqa: E402
+from threetoe.data import Conversation, Ledger  # noqa: E402
+from threetoe.plugins import load_plugins  # noqa: E402
+from threetoe.template_file import find_template  # noqa: E402
+from threetoe.train import pieces_of  # noqa: E402
+
+ROWS, ROUNDS, ENCODINGS = 50_000, 15, 3
+STEPS, STEP_ROUNDS = 12, 8  # a training's first step is not counted
+PLUGINS = 10
+NOTHING = """
+def map_messages(messages):
+    return messages
+
+def map_model(model):
+    return model
+
+def map_training_args(arguments):
+    return arguments
+
+def register_callbacks():
+    from transformers import TrainerCallback
+    return {__name__: TrainerCallback()}
+"""
+
+
+def read_without_layer(source, config):
+    """read_conversations as it would stand without hooks: its own functions, no call of a hook."""
+    rows = builtin.load_rows(source, config)
+    formats = builtin.register_formats(config)
+    rows = data.mapped(source, rows, config.map)
+    data.check_columns(source, rows, formats, True)
+    ledger, kept = Ledger(source, read=len(rows)), []
+    for where, row in rows:
+        try:
+            messages = data.messages_of(row, formats, True)
+        except data.Unusable as error:
+            ledger.drop(where, str(error))
+            continue
+        kept.append(Conversation(where, messages))
+    ledger.kept, ledger.fingerprint = len(kept), data.fingerprint(kept)
+    return kept, ledger
+
+
+def measure_data(source: Path, plugged: tuple) -> tuple[dict[str, list], list[float]]:
+    """CPU seconds of each way to read the rows, and of encoding them, round by round.
+
+    Encoding calls no hook, so it is measured once a round and counted to each way.
+    """
+    tokenizer = backend.load_tokenizer("tiny")
+    marks = encode.marks_of(tokenizer)
+    config = TrainConfig(dataset=str(source))
+    bare, full = load_plugins(config), load_plugins(TrainConfig(plugin=plugged))
+    template = find_template("alpaca", bare.merge("register_templates"))
+
+    def encoded(conversations):
+        pieces = [pieces_of(conversation, template, marks) for conversation in conversations]
+        return encode.encode(pieces, tokenizer, 2048)
+
+    ways = {
+        "no layer": lambda: read_without_layer(str(source), config),
+        "no plugin": lambda: data.read_conversations(str(source), config, bare),
+        f"{PLUGINS} plugins": lambda: data.read_conversations(str(source), config, full),
+    }
+    times, encoding, prints = {name: [] for name in ways}, [], set()
+    for number in range(ROUNDS):
+        for name in turned(ways, number):
+            (conversations, ledger), seconds = spent(ways[name])
+            times[name].append(seconds)
+            prints.add(ledger.fingerprint)
+        if number < ENCODINGS:
+            encoding.append(spent(lambda rows=conversations: encoded(rows))[1])
+    assert len(prints) == 1, "the ways prepared different data"
+    return times, encoding
+
+
+def spent(work) -> tuple:
+    """What the work returns, and the CPU seconds it took: other programs do not count."""
+    gc.collect()
+    began = time.process_time()
+    done = work()
+    return done, time.process_time() - began
+
+
+def turned(ways: dict, number: int) -> list[str]:
+    """The names, each round beginning with the next one, so that none is always first."""
+    names = list(ways)
+    return names[number % len(names) :] + names[: number % len(names)]
+
+
+def measure_steps(folder: Path, plugged: tuple) -> dict[str, list]:
+    """The median seconds of a step of every round, by how many plugins there are."""
+    backend.prepare()
+    config = TrainConfig(model="tiny", max_steps=STEPS, load_in_4bit=False)
+    hooks = {"no plugin": load_plugins(config)}
+    hooks[f"{PLUGINS} plugins"] = load_plugins(TrainConfig(plugin=plugged))
+    times = {name: [] for name in ("no layer", *hooks)}
+    for number in range(STEP_ROUNDS + 1):
+        for name in turned(times, number):
+            run = folder / f"{name} {number}"
+            run.mkdir()
+            seconds = step_of(config, hooks.get(name), run)
+            if number:  # the first round warms up
+                times[name].append(seconds)
+    return times
+
+
+def step_of(config, hooks, folder: Path) -> float:
+    """The median seconds of a step of one short training, with these hooks or without a layer."""
+    from threetoe.callbacks import guarded_callbacks  # unsloth is imported by now
+
+    tokenizer = backend.load_tokenizer("tiny")
+    ids = tokenizer("a b c d " * 20).input_ids[:64]
+    rows = [encode.Encoded(ids, ids, len(ids))] * 64
+    arguments = backend.training_arguments(config, folder)
+    model = backend.load_model(config, None)
+    if hooks:
+        hooks.config = config
+        model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
+        arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
+    callbacks = guarded_callbacks(hooks) if hooks else builtin.register_callbacks(config)
+    given = {"model": model, "tokenizer": tokenizer, "rows": rows, "arguments": arguments}
+    if hooks:
+        trainer = hooks.first("build_trainer", **given, callbacks=callbacks)
+    else:
+        trainer = backend.build_trainer(**given, callbacks=callbacks)
+    return timed(trainer)
+
+
+def timed(trainer) -> float:
+    """The median seconds between two optimizer steps, taken where the trainer itself steps."""
+    ends, step = [], trainer.create_optimizer()
+
+    def note(*_):
+        ends.append(time.perf_counter())
+
+    step.register_step_post_hook(note)
+    trainer.train()
+    gaps = [later - earlier for earlier, later in zip(ends[1:], ends[2:], strict=False)]
+    return statistics.median(gaps)
+
+
+def ratios(times: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Each way beside "no layer", round by round: what slows a round slows both."""
+    base = times["no layer"]
+    return {name: [t / b for t, b in zip(ts, base, strict=True)] for name, ts in times.items()}
+
+
+def show(title: str, times: dict[str, list[float]], unit: str, factor: float) -> None:
+    print(f"\n| {title} | {unit} | beside no layer | lowest and highest round |\n|---|---|---|---|")
+    for name, found in ratios(times).items():
+        took = statistics.median(times[name]) * factor
+        middle = 100 * (statistics.median(found) - 1)
+        spread = f"{100 * (min(found) - 1):+.1f} to {100 * (max(found) - 1):+.1f} %"
+        print(f"| {name} | {took:.4g} | {middle:+.2f} % | {spread} |")
+
+
+def main():
+    names = ("threetoe", "pluggy", "transformers", "torch", "tokenizers")
+    versions = ", ".join(f"{name} {version(name)}" for name in names if name != "threetoe")
+    print(f"Python {platform.python_version()}, {versions}; {os.cpu_count()} CPU cores")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        plugged = tuple(str(folder / f"nothing_{number}.py") for number in range(PLUGINS))
+        for path in plugged:
+            Path(path).write_text(NOTHING, encoding="utf-8")
+        source = folder / "rows.jsonl"
+        lines = (ROOT / "datasets" / "sentiment" / "train.jsonl").read_text("utf-8").splitlines()
+        rows = [json.loads(lines[n % len(lines)]) for n in range(ROWS)]
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        read, encoding = measure_data(source, plugged)
+        middle = statistics.median(encoding)
+        whole = {name: [each + middle for each in found] for name, found in read.items()}
+        show(f"data preparation, {ROWS:,} rows", whole, "s", 1)
+        show("of that, before encoding", read, "s", 1)
+        show("one training step", measure_steps(folder, plugged), "ms", 1000)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The export format `ollama`: a folder that `ollama create` takes, with its commands in README.md.
+
+python export.py --format ollama=my-ollama --plugin plugins/ollama_folder.py --set context=4096
+"""
+
+from dataclasses import dataclass
+
+from threetoe import ollama
+from threetoe.errors import UserError
+from threetoe.export import write_merged
+from threetoe.template import Template
+
+
+@dataclass(frozen=True)
+class Settings:
+    context: int = 2048  # tokens that Ollama keeps of a conversation
+    temperature: float = 0.0
+
+
+def register_exporters(settings):
+    return {"ollama": lambda run, folder, config: _write(run, folder, config, settings)}
+
+
+def _write(run, folder, config, settings):
+    template = run.the_template()
+    if not isinstance(template, Template):
+        raise UserError(f"ollama: {template.name} is Jinja alone, which a Modelfile cannot hold.")
+    weights = folder / "weights"
+    weights.mkdir()
+    write_merged(run, weights, config)
+    (weights / "Modelfile").unlink()
+    text = ollama.modelfile(template, run.the_marks(), source="./weights")
+    text += f"PARAMETER num_ctx {settings.context}\nPARAMETER temperature {settings.temperature}\n"
+    (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
+    (folder / "README.md").write_text(
+        "In this folder:\n\n```sh\nollama create my-model -f Modelfile\nollama run my-model\n```\n",
+        encoding="utf-8",
+    )
