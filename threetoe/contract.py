@@ -19,7 +19,7 @@ from threetoe.from_tokenizer import from_tokenizer, jinja_of
 from threetoe.hooks import Hooks
 from threetoe.run import Run
 from threetoe.template import Marks, Template
-from threetoe.template_file import find_template
+from threetoe.template_file import find_template, known_templates
 from threetoe.tokens import renamed
 
 ASK, ANSWER = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Yes."}
@@ -38,7 +38,7 @@ SHOWN = 6  # tokens of each side where prompts differ
 def asked_template(config, hooks: Hooks) -> Template | None:
     """The template of --template; None when the folder's own, or its tokenizer's, is meant."""
     if config.template and config.template != FROM_TOKENIZER:
-        return find_template(config.template, hooks.merge("register_templates"))
+        return find_template(config.template, known_templates(hooks))
     if config.force_template and not config.template:
         raise UserError("--force-template goes with --template NAME, which is not given.")
     return None

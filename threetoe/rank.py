@@ -18,7 +18,7 @@ from threetoe.from_tokenizer import NAME, from_tokenizer
 from threetoe.generation import answer_losses
 from threetoe.plugins import load_plugins
 from threetoe.template import Marks, Piece
-from threetoe.template_file import find_template
+from threetoe.template_file import find_template, known_templates
 
 RESAMPLES = 2000
 FEW = 8  # rows below which an interval says nothing
@@ -38,7 +38,7 @@ def rank(config: RankConfig) -> None:
     """Print the templates, the best first; warn when the chosen one is clearly worse."""
     checks = Checks(config.problems)
     hooks = load_plugins(config, checks)
-    known = hooks.merge("register_templates")
+    known = known_templates(hooks)
     if config.template != NAME:
         checks(find_template, config.template, known)
     data = checks(read_conversations, config.dataset, config, hooks)

@@ -22,6 +22,14 @@ OPENS = re.compile(r"<s>|<bos>|<\|(?:begin|start)_?of_?text\|>")
 CLOSES = re.compile(r"</s>|<eos>|<\|end_?of_?text\|>")
 
 
+def known_templates(hooks) -> dict[str, Path]:
+    """The files of all named templates; UserError when a plugin takes a name that is a command."""
+    known = hooks.merge("register_templates")
+    if taken := known.keys() & {FROM_TOKENIZER, "rank"}:
+        raise UserError(f"register_templates: '{min(taken)}' is no template's name; rename it.")
+    return known
+
+
 def find_template(name: str, known: dict[str, Path]) -> Template:
     """The template of a name, of ###Name, or of a YAML file of one's own."""
     if name.endswith((".yaml", ".yml")):

@@ -22,7 +22,7 @@ from threetoe.plugins import load_plugins
 from threetoe.quiet import chatter_hidden, clear_line
 from threetoe.run_plugins import as_record, note_used
 from threetoe.template import Piece, Template
-from threetoe.template_file import find_template
+from threetoe.template_file import find_template, known_templates
 
 MANY_EPOCHS = 20
 
@@ -44,7 +44,7 @@ def plan(config: TrainConfig) -> Plan:
     hooks = load_plugins(config, checks)
     template = None
     if config.template != NAME:
-        known = hooks.merge("register_templates")
+        known = known_templates(hooks)
         template = checks(find_template, config.template, known)
     data = checks(read_conversations, config.dataset, config, hooks)
     folder = config.output_dir or runs.default_folder(config)
