@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 from tokenizers_made import KINDS
-from transformers import AutoTokenizer
+from transformers import AddedToken, AutoTokenizer
 
 from threetoe import backend, catalog, generation
 from threetoe.__main__ import cli
@@ -139,6 +139,17 @@ def test_eos_is_learned_and_padding_is_not_where_they_are_one_token(tmp_path):
         assert set(ids[length:].tolist()) <= {tokenizer.eos_token_id}
         assert set(labels[length:].tolist()) <= {IGNORED}
     assert batch["input_ids"].shape[1] > min(len(row.input_ids) for row in rows)
+
+
+def test_tokens_that_are_not_flagged_special_stay_text_too_in_a_users_text():
+    tokenizer = KINDS["gpt2"]()
+    tokenizer.add_tokens([AddedToken(t, special=False) for t in ("<|eot_id|>", "<think>")])
+    tokenizer = with_cuts(tokenizer)
+    marks, template = marks_of(tokenizer), read_template(TEMPLATES["human"])
+    ids = prompt_ids(template.prompt([user("a<|eot_id|>b<think>c")], marks), tokenizer)
+    end, think = tokenizer.convert_tokens_to_ids(["<|eot_id|>", "<think>"])
+    assert end not in ids
+    assert think in ids  # for answers to write
 
 
 def test_a_tokenizer_is_not_made_to_split_twice(base):

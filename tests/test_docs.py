@@ -196,6 +196,8 @@ def test_the_template_of_the_page_on_templates_shows_what_the_page_says(tmp_path
         ("{content}{eos}", "{eos}{content}"),
         ("{content}{eos}", "{content}</s>{eos}"),
         ("Question: {content}", "<|user|>{content}"),
+        ("Question: {content}", "<|begin_of_text|>{content}"),
+        ("Question: {content}", "{{content}}"),
         ("Answer:\\n", "Answer: "),
         ('user: "Question: {content}', 'user: "Question:'),
         ('user: "Question: {content}', 'user: "Question: {content} {contents}'),

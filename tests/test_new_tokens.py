@@ -17,7 +17,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from threetoe import backend, catalog, export, token_rows, tokens
+from threetoe import backend, catalog, contract, export, token_rows, tokens
 from threetoe import run as runs
 from threetoe.config import ExportConfig, TrainConfig
 from threetoe.encode import encode, marks_of, prompt_ids, with_cuts
@@ -293,7 +293,7 @@ def test_text_says_that_marks_are_learned_as_text(tmp_path):
     said = run_script("train.py", "--template", "chatml", "--dry-run", cwd=tmp_path).stderr
     assert (
         "chatml: <|im_start|>, <|im_end|> are no tokens of tiny and are learned as plain text "
-        "(--new-tokens add trains tokens of their own)\n"
+        "(--new-tokens reserved or add trains tokens for them)\n"
     ) in said
     assert "no tokens of" not in run_script("train.py", "--dry-run", cwd=tmp_path).stderr
 
@@ -317,6 +317,12 @@ def test_reserved_tokens_are_written_into_the_template():
     assert runs.template.from_dict(json.loads(json.dumps(vars(template)))) == template
 
 
+def test_a_run_with_reserved_tokens_is_asked_with_the_template_that_it_was_trained_with():
+    _, template, _, _ = prepared("llama3", "reserved")
+    assert contract.spelt_as(template, chatml()).roles == template.roles
+    assert contract.spelt_as(template, read_template(TEMPLATES["gemma"])).roles != template.roles
+
+
 def test_a_reserved_token_that_pads_is_left_alone():
     tokenizer = with_cuts(KINDS["llama3"]())
     tokenizer.pad_token = "<|reserved_special_token_0|>"
@@ -330,7 +336,7 @@ def test_tokens_that_the_base_has_are_trained_and_keep_what_they_know(choice):
     assert template == read_template(TEMPLATES["llama3"])
     assert rows.trained == tuple(sorted(tokenizer.convert_tokens_to_ids(template.special_tokens)))
     assert (rows.fresh, rows.total) == ((), rows.held)
-    assert line == "llama3: 3 rows of the embeddings are trained"
+    assert line == "llama3: the rows of 3 tokens are trained"
 
 
 @pytest.mark.parametrize(

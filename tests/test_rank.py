@@ -8,9 +8,13 @@ import sys
 
 import pytest
 from conftest import ROOT, TINY, run_script
+from tokenizers_made import KINDS
 
 from threetoe import catalog
-from threetoe.rank import Score, clearly_worse, mean_loss, score
+from threetoe.config import RankConfig
+from threetoe.encode import with_cuts
+from threetoe.errors import UserError
+from threetoe.rank import Score, all_templates, clearly_worse, mean_loss, score
 
 
 def ranked(*args, cwd, code=0):
@@ -80,3 +84,18 @@ def test_only_a_clear_difference_counts():
     worse = Score("worse", 2.3, 0, 0, [(loss + 3, n) for loss, n in rows])
     assert not clearly_worse(same, best, seed=1)
     assert clearly_worse(worse, best, seed=1)
+
+
+def test_a_file_is_ranked_beside_the_named_ones_and_a_bases_own_is_left_out_when_unfit(
+    tmp_path, capsys
+):
+    known = catalog.named_files("templates")
+    mine = tmp_path / "Alpaca.yaml"
+    mine.write_text(known["alpaca"].read_text(encoding="utf-8"), encoding="utf-8")
+    tokenizer = with_cuts(KINDS["qwen"]())
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    found = all_templates(RankConfig(template=str(mine), model="base"), known, tokenizer)
+    assert found.keys() == {*known, str(mine)}
+    assert "from-tokenizer is left out: --template from-tokenizer:" in capsys.readouterr().err
+    with pytest.raises(UserError, match="answers would never end"):
+        all_templates(RankConfig(template="from-tokenizer", model="base"), known, tokenizer)

@@ -20,6 +20,7 @@ from threetoe.hooks import Hooks
 from threetoe.run import Run
 from threetoe.template import Marks, Template
 from threetoe.template_file import find_template
+from threetoe.tokens import renamed
 
 ASK, ANSWER = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Yes."}
 SYSTEM, NONE = ({"role": "system", "content": text} for text in ("Be brief.", ""))
@@ -90,6 +91,8 @@ def settled(folder: Path, run: Run, template: Template | None, tokenizer, config
     if template is None or vars(template) == vars(run.the_template()):
         return run
     trained = run.the_template()
+    if run.options.get("new_tokens") == "reserved":
+        template = spelt_as(trained, template)
     difference = first_difference(trained, template, marks_of(tokenizer), tokenizer)
     if difference and not config.force_template:
         raise UserError(
@@ -103,6 +106,12 @@ def settled(folder: Path, run: Run, template: Template | None, tokenizer, config
             err=True,
         )
     return speaking(run, template, tokenizer)
+
+
+def spelt_as(trained: Template, template: Template) -> Template:
+    """The template with the reserved tokens that stand for its special tokens in a run."""
+    pairs = zip(template.special_tokens, trained.special_tokens, strict=False)
+    return renamed(template, {ours: theirs for ours, theirs in pairs if ours != theirs})
 
 
 def speaking(run: Run, template: Template, tokenizer) -> Run:

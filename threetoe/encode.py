@@ -1,5 +1,6 @@
 """Pieces become input_ids and labels: one string a conversation, one tokenizer for all."""
 
+import re
 import statistics
 import unicodedata
 from typing import NamedTuple
@@ -7,6 +8,9 @@ from typing import NamedTuple
 from threetoe.errors import UserError
 from threetoe.template import CUT, Marks, Piece, Template
 
+# Tokens that frame turns, which some tokenizers do not flag as special; not <think>, which is
+# for answers to write.
+LOOKS_SPECIAL = re.compile(r"<[|｜][^<>]*[|｜]>|<(?:start|end)_of_\w+>|\[/?INST\]")
 IGNORED = -100  # the label that no loss is computed on, PyTorch's cross_entropy default
 
 
@@ -42,7 +46,8 @@ def marks_of(tokenizer) -> Marks:
             "end; choose another --model."
         )
     puts_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
-    special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    added = tokenizer.added_tokens_decoder.values()
+    special = {t.content for t in added if t.special or LOOKS_SPECIAL.fullmatch(t.content)}
     return Marks(
         bos=tokenizer.bos_token if puts_bos else "",
         eos=tokenizer.eos_token,

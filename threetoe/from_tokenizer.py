@@ -16,8 +16,8 @@ from threetoe.chat_template import chat_template, cut_rule, quoted, shield
 from threetoe.encode import splits_after_cue
 from threetoe.errors import UserError, first_line
 from threetoe.template import CUT, Marks, Piece, joined
+from threetoe.template_file import FROM_TOKENIZER as NAME
 
-NAME = "from-tokenizer"
 HEADER = """\
 {{%- macro shielded(text) -%}}{{{{- text{shield} -}}}}{{%- endmacro -%}}
 {clock}

@@ -2,8 +2,8 @@
 
 import random
 import statistics
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -13,7 +13,7 @@ from threetoe.base import check_model
 from threetoe.config import RankConfig
 from threetoe.data import Conversation, read_conversations
 from threetoe.encode import IGNORED, Encoded, encode, marks_of
-from threetoe.errors import Checks, UserError
+from threetoe.errors import Checks, UserError, first_line
 from threetoe.from_tokenizer import NAME, from_tokenizer
 from threetoe.generation import answer_losses
 from threetoe.plugins import load_plugins
@@ -49,7 +49,7 @@ def rank(config: RankConfig) -> None:
     tokenizer = backend.load_tokenizer(config.model)
     templates = all_templates(config, known, tokenizer)
     asked = random.Random(config.seed).sample(data[0], min(config.rows, len(data[0])))
-    encoded = {t.name: scored_part(asked, t, tokenizer, config) for t in templates}
+    encoded = encoded_under(templates, asked, tokenizer, config)
     model = hooks.first("load_model", adapter=None)
     batch = config.per_device_train_batch_size
     scores = [
@@ -60,15 +60,37 @@ def rank(config: RankConfig) -> None:
     show(scores, config, len(asked))
 
 
-def all_templates(config: RankConfig, known: dict, tokenizer) -> list:
+def all_templates(config: RankConfig, known: dict, tokenizer) -> dict:
     """Every named template, the chosen one's file, and the base's own where it has one."""
-    marks = marks_of(tokenizer)
-    found = [find_template(name, known) for name in known]
-    if tokenizer.chat_template:
-        found.append(from_tokenizer(tokenizer, marks, config.model))
+    found = {name: find_template(name, known) for name in known}
     if config.template.endswith((".yaml", ".yml")):
-        found.append(find_template(config.template, known))
+        found[config.template] = find_template(config.template, known)
+    if config.template == NAME or tokenizer.chat_template:
+        with only_said(config):
+            found[NAME] = from_tokenizer(tokenizer, marks_of(tokenizer), config.model)
     return found
+
+
+@contextmanager
+def only_said(config: RankConfig):
+    """What is wrong with the base's own template ends the ranking only where that is chosen."""
+    try:
+        yield
+    except UserError as error:
+        if config.template == NAME:
+            raise
+        click.echo(f"{NAME} is left out: {first_line(error)}", err=True)
+
+
+def encoded_under(templates: dict, asked: list[Conversation], tokenizer, config) -> dict:
+    encoded = {}
+    for name, template in templates.items():
+        if name == NAME:
+            with only_said(config):
+                encoded[name] = scored_part(asked, template, tokenizer, config)
+        else:
+            encoded[name] = scored_part(asked, template, tokenizer, config)
+    return encoded
 
 
 def scored_part(asked: list[Conversation], template, tokenizer, config) -> list[Encoded]:
@@ -126,8 +148,8 @@ def show(scores: list[Score], config: RankConfig, rows: int) -> None:
         )
         bar = " " * low + "─" * (middle - low) + "●" + "─" * (high - middle)
         click.echo(f"{s.name.ljust(width)}  {s.loss:6.3f}  {s.low:6.3f} - {s.high:6.3f}  {bar}")
-    best, name = scores[0], Path(config.template).stem.lstrip("# ").lower()
-    chosen = next(s for s in scores if s.name == name)
+    names, asked = {s.name: s for s in scores}, config.template
+    best, chosen = scores[0], names.get(asked) or names[asked.lstrip("# ").lower()]
     verdict = f"{chosen.name} is not clearly worse than {best.name}"
     if chosen is best:
         verdict = f"{best.name}, the chosen template, has the lowest loss"

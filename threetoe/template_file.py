@@ -5,7 +5,7 @@ from pathlib import Path
 
 from threetoe.catalog import lines_of, read_yaml
 from threetoe.errors import UserError, did_you_mean, unknown
-from threetoe.template import SLOT, Template, from_dict
+from threetoe.template import CUT, SLOT, Template, from_dict
 
 SLOTS = {  # role: slots that stand once, slots that may
     "system": (("content",), ("bos", "eos")),
@@ -15,18 +15,23 @@ SLOTS = {  # role: slots that stand once, slots that may
 }
 LISTS = {"stop": '["### Instruction:"]', "special_tokens": '["<|im_start|>"]'}
 FIELDS = [name for name in Template.__dataclass_fields__ if name != "name"]
+FROM_TOKENIZER = "from-tokenizer"  # no file: the base's own chat template
 # What looks like a special token: <|im_start|>, <start_of_turn>, and the <s> and </s> of Llama 2.
-SPECIAL = re.compile(r"<\|[^\s<>|]+\|>|</?[a-z]+(?:_[a-z]+)+>|</?s>")
+SPECIAL = re.compile(r"<\|[^\s<>|]+\|>|</?[a-z]+(?:_[a-z]+)+>|</?s>|<(?:bos|eos|pad)>")
+OPENS = re.compile(r"<s>|<bos>|<\|(?:begin|start)_?of_?text\|>")
+CLOSES = re.compile(r"</s>|<eos>|<\|end_?of_?text\|>")
 
 
 def find_template(name: str, known: dict[str, Path]) -> Template:
     """The template of a name, of ###Name, or of a YAML file of one's own."""
     if name.endswith((".yaml", ".yml")):
         return read_template(Path(name))
-    short = name.lstrip("# ").lower()
-    if short not in known:
-        raise unknown("template", name, known)
-    return read_template(Path(known[short]))
+    short = name if name in known else name.lstrip("# ").lower()
+    if short in known:
+        return read_template(Path(known[short]))
+    if "/" in name or Path(name).suffix:
+        raise UserError(f"--template {name}: a template's file ends in .yaml, a name has no dot.")
+    raise unknown("template", name, [*known, FROM_TOKENIZER])
 
 
 def read_template(path: Path) -> Template:
@@ -82,6 +87,10 @@ def problems_of_role(role: str, text):
     if not isinstance(text, str):
         yield f"'{role}' is {type(text).__name__}, not text; put it in quotes."
         return
+    if CUT in text:
+        yield f"'{role}' has the character U+FDD1, which is kept for marking answers; take it out."
+    if doubled := re.search(r"\{\{(\w+)\}\}", text):
+        yield f"'{role}' has {doubled[0]}; a slot has one brace on each side: {{{doubled[1]}}}."
     if "\\n" in text:
         yield f"'{role}' has a backslash and an n; in YAML a line break needs double quotes."
     needed, allowed = SLOTS[role]
@@ -127,16 +136,19 @@ def problems_between(values: dict, roles: dict[str, str]):
     texts = {("roles", role): text for role, text in roles.items()}
     texts[("eos",)] = str(values.get("eos", ""))
     for place, text in texts.items():
-        for token in dict.fromkeys(SPECIAL.findall(text)):
-            if token in ("<s>", "</s>"):
-                slot = "{bos}" if token == "<s>" else "{eos}"
-                yield place, f"{place[-1]}: write {slot} for {token}; each base has its own."
-            elif token not in declared:
-                wanted = ", ".join(f'"{t}"' for t in [*declared, token])
-                yield (
-                    place,
-                    f"{place[-1]}: {token} is not declared; write special_tokens: [{wanted}].",
-                )
+        marks = SPECIAL.findall(text) or re.findall(r"<\S+>", text) * (place == ("eos",))
+        for token in dict.fromkeys(marks):
+            yield from problem_of_token(place, token, declared)
     for token in declared:
         if not any(token in text for text in texts.values()):
             yield ("special_tokens",), f"special_tokens: {token} stands in no role."
+
+
+def problem_of_token(place: tuple, token: str, declared: list[str]):
+    if OPENS.fullmatch(token):
+        yield place, f"{place[-1]}: leave {token} out; {{bos}} is each base's own, and comes first."
+    elif CLOSES.fullmatch(token):
+        yield place, f"{place[-1]}: write {{eos}} for {token}; each base has its own."
+    elif token not in declared:
+        wanted = ", ".join(f'"{t}"' for t in [*declared, token])
+        yield place, f"{place[-1]}: {token} is not declared; write special_tokens: [{wanted}]."

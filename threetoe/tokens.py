@@ -37,7 +37,7 @@ def prepare(template: Template, tokenizer, config, held: int) -> tuple[Template,
     With `add` the tokenizer gets the tokens that it lacks. `held`: how many rows the base has.
     """
     check_rows(tokenizer, config, held)
-    missing = [t for t in template.special_tokens if t not in special_ids(tokenizer)]
+    missing = [t for t in template.special_tokens if t not in added_ids(tokenizer)]
     if config.new_tokens == "text":
         return template, None, as_text(template, missing, config.model)
     if config.new_tokens == "reserved":
@@ -57,9 +57,9 @@ def prepare(template: Template, tokenizer, config, held: int) -> tuple[Template,
     return template, rows, as_tokens(template, names, rows)
 
 
-def special_ids(tokenizer) -> dict[str, int]:
-    """The special tokens of a tokenizer and their ids."""
-    return {t.content: i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+def added_ids(tokenizer) -> dict[str, int]:
+    """The tokens that a tokenizer finds as a whole in any text, flagged special or not."""
+    return {token.content: i for i, token in tokenizer.added_tokens_decoder.items()}
 
 
 def rows_needed(tokenizer) -> int:
@@ -81,15 +81,16 @@ def as_text(template: Template, missing: list[str], model: str) -> str:
         return ""
     return (
         f"{template.name}: {', '.join(missing)} are no tokens of {model} and are learned as plain "
-        "text (--new-tokens add trains tokens of their own)"
+        "text (--new-tokens reserved or add trains tokens for them)"
     )
 
 
 def as_tokens(template: Template, names: dict[str, str], rows: Rows) -> str:
     said = [f"{old} is {new}" if old != new else f"{new} is new" for old, new in names.items()]
+    tokens = len(template.special_tokens) or len(rows.trained)
+    said.append(f"the rows of {tokens} tokens are trained")
     if rows.total > rows.held:
         said.append(f"the model grows from {rows.held:,} to {rows.total:,} rows")
-    said.append(f"{len(rows.trained)} rows of the embeddings are trained")
     return f"{template.name}: {', '.join(said)}"
 
 
@@ -106,7 +107,7 @@ def reserved_for(missing, template: Template, tokenizer, model: str, held: int) 
         return {}
     texts = [*template.roles.values(), template.eos, *template.stop, tokenizer.chat_template or ""]
     named = {getattr(tokenizer, name) for name in NAMED}
-    ids = special_ids(tokenizer)
+    ids = added_ids(tokenizer)
     free = [
         token for token in sorted(ids, key=ids.__getitem__)
         if RESERVED.search(token) and token not in named and ids[token] < held
@@ -145,12 +146,12 @@ def used_tokens(template, tokenizer) -> list[str]:
     if not isinstance(template, TokenizerTemplate):
         return list(template.special_tokens)
     frame = template.cue + template.last + template.after
-    return [t for t in special_ids(tokenizer) if t in frame and t != tokenizer.bos_token]
+    return [t for t in added_ids(tokenizer) if t in frame and t != tokenizer.bos_token]
 
 
 def rows_to_train(used: list[str], fresh, tokenizer, held: int) -> Rows:
     """The rows of all special tokens that are used, and every row that the base lacks."""
-    ids = special_ids(tokenizer)
+    ids = added_ids(tokenizer)
     total = grown(held, rows_needed(tokenizer))
     fresh = {*(ids[token] for token in fresh), *range(held, total)}
     trained = fresh | {ids[token] for token in used}

@@ -229,10 +229,24 @@ def steps_and_epochs(config: TrainConfig, rows: int) -> tuple[int, float]:
     return steps, steps / each_epoch
 
 
+def stopped_early(job: Plan):
+    """A line for each stop string of the template that answers to be learned contain."""
+    for stop in job.template.stop:
+        found = [
+            c.where
+            for c in job.conversations
+            if any(stop in m["content"] for m in c.messages if m["role"] == "assistant")
+        ]
+        if found:
+            yield f"{len(found)} answers contain {stop!r}, where infer.py stops (first: {found[0]})"
+
+
 def announce(job: Plan, figures: dict) -> None:
     """What is about to be trained, in a few lines on standard error."""
     config = job.config
     for line in job.ledger.lines():
+        say(line)
+    for line in stopped_early(job):
         say(line)
     share = 100 * figures["learned_tokens"] / figures["tokens"]
     say(
