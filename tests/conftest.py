@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from recorders import write_recorders
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as make test sets it, and for the same reason
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "models" / "tiny"
+pytest_plugins = ["threetoe.testing"]
 
 
 def run_script(name, *args, cwd, code=0, **settings):
@@ -57,6 +59,21 @@ def three_steps(workplace):
     """A run folder after three steps: enough where nothing needs to be learned."""
     run_script("train.py", "--max-steps", 3, "--output-dir", "three", cwd=workplace)
     return workplace / "three"
+
+
+@pytest.fixture(scope="session")
+def rehearsed(rehearsal, tmp_path_factory):
+    """A rehearsal with two plugins that have every hook, and the folder where they are and note
+    their calls."""
+    folder = tmp_path_factory.mktemp("recorders")
+    write_recorders(folder)
+    rows = [{"prompt": f"Say {n}.", "completion": f"{n} é"} for n in range(5)]
+    done = rehearsal(
+        folder / "b.py", folder / "a.py", rows=rows, question="-- Was it?",
+        train=["--max-seq-length", 64], infer=["--template", "alpaca"],
+        export=["--merged", "merged"],
+    )  # fmt: skip
+    return done, folder
 
 
 @pytest.fixture

@@ -79,8 +79,9 @@ def flags():
     """Every flag of the three scripts and of python -m threetoe."""
     found = {"--help"}
     scripts = [command(config)(print) for config in (TrainConfig, InferConfig, ExportConfig)]
-    templates = cli.commands["templates"]
-    for one in (*scripts, *templates.commands.values(), templates.get_command(None, "alpaca")):
+    templates, plugins = cli.commands["templates"], cli.commands["plugins"]
+    words = (plugins, *plugins.commands.values(), *templates.commands.values())
+    for one in (*scripts, *words, templates.get_command(None, "alpaca")):
         for param in one.params:
             found |= {*param.opts, *param.secondary_opts}
     return found

@@ -313,7 +313,9 @@ def test_reserved_tokens_are_written_into_the_template():
     assert (template.eos, template.stop) == (second, (first,))
     assert rows.trained == rows.fresh == tuple(tokenizer.convert_tokens_to_ids([first, second]))
     assert "<|im_start|>" not in tokenizer.get_vocab()
-    assert line.startswith(f"chatml: <|im_start|> is {first}, <|im_end|> is {second}, 2 rows")
+    assert line.startswith(
+        f"chatml: <|im_start|> is {first}, <|im_end|> is {second}, the rows of 2 tokens"
+    )
     assert runs.template.from_dict(json.loads(json.dumps(vars(template)))) == template
 
 

@@ -8,6 +8,7 @@ from threetoe.encode import marks_of
 from threetoe.errors import UserError
 from threetoe.from_tokenizer import NAME as FROM_TOKENIZER
 from threetoe.options import command, run_reporting_errors
+from threetoe.plugin_commands import PLUGIN_HELP, plugins, refuse_plugins
 from threetoe.plugins import load_plugins
 from threetoe.template import Marks, Template
 from threetoe.template_file import find_template, read_template
@@ -20,11 +21,15 @@ SAMPLE = [
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--plugin", multiple=True, help="A plugin: file.py or package.module.")
+@click.option("--plugin", multiple=True, help=PLUGIN_HELP)
 @click.pass_context
 def cli(context, plugin):
     """What Threetoe has to choose from; train.py, infer.py and export.py do the work."""
-    context.obj = load_plugins(Common(plugin=plugin))
+    context.obj = plugin
+
+
+def hooks_of(context):
+    return load_plugins(Common(plugin=context.obj))
 
 
 class Templates(click.Group):
@@ -37,7 +42,7 @@ class Templates(click.Group):
                 click.Option(["--model"], help="Take the special tokens of this model or run."),
                 click.Option(["--modelfile"], is_flag=True, help="Print a Modelfile for Ollama."),
             ],
-            callback=lambda **options: show_template(context.obj, name, **options),
+            callback=lambda **options: show_template(hooks_of(context), name, **options),
         )
 
 
@@ -46,9 +51,11 @@ class Templates(click.Group):
 def templates(context):
     """List the prompt templates, show NAME with its learned part marked, or rank them all."""
     if context.invoked_subcommand is None:
-        known = context.obj.merge("register_templates")
+        known = hooks_of(context).merge("register_templates")
         described = {name: read_template(path).description for name, path in known.items()}
         show_list({**described, FROM_TOKENIZER: "the chat template of the base itself"})
+    elif context.invoked_subcommand == "rank":
+        refuse_plugins(context.obj, "rank", "it goes behind: templates rank --plugin mine.py")
 
 
 def show_template(hooks, name: str, model: str | None, modelfile: bool) -> None:
@@ -87,13 +94,14 @@ def rank(config):
 
 
 templates.add_command(rank, "rank")
+cli.add_command(plugins)
 
 
 @cli.command()
-@click.pass_obj
-def datasets(hooks):
+@click.pass_context
+def datasets(context):
     """List the named datasets."""
-    known = hooks.merge("register_datasets")
+    known = hooks_of(context).merge("register_datasets")
     show_list({name: catalog.read_yaml(path).get("description") for name, path in known.items()})
 
 

@@ -7,19 +7,22 @@ HERE = Path(__file__).parent
 
 
 def train():
-    run("train.py")
+    run("train")
 
 
 def infer():
-    run("infer.py")
+    run("infer")
 
 
 def export():
-    run("export.py")
+    run("export")
 
 
-def run(script):
-    """Run a front door: it lies in threetoe/scripts/ once installed, at the root in a clone."""
+def run(script: str) -> None:
+    runpy.run_path(str(path_of(script)))["main"]()
+
+
+def path_of(script: str) -> Path:
+    """A front door: it lies in threetoe/scripts/ once installed, at the root in a clone."""
     installed = HERE / "scripts"
-    folder = installed if installed.is_dir() else HERE.parent
-    runpy.run_path(str(folder / script))["main"]()
+    return (installed if installed.is_dir() else HERE.parent) / f"{script}.py"
