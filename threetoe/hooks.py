@@ -124,14 +124,22 @@ class Hooks(pluggy.PluginManager):
         """map_: the value after each plugin in turn, and who dropped it (None if nobody did)."""
         calls = self.calls_of(hook)
         known = {**arguments, "config": self.config} if calls else {}
-        for call in calls:
+        began = perf_counter()
+        for call in calls:  # as guarded_call does, spelt out: rows are many
             known[name] = value
-            given = [known[name] for name in call.names]
-            answer = self.guarded_call(call.plugin, hook, call.function, *given)
+            try:
+                answer = call.function(*[known[name] for name in call.names])
+                answer = list(answer) if type(answer) is GeneratorType else answer
+            except (Exception, SystemExit) as error:
+                answer = self.passed_over(call.plugin, hook, call.function, error)
+            ended = perf_counter()
+            call.plugin.seconds += ended - began
+            call.plugin.calls += 1
+            began = ended
             if may_drop and answer is None:
                 return None, call.plugin.name
             if answer is PASSED_OVER or (may_drop and answer is value):
-                continue  # rows are many, and what is unchanged was checked
+                continue  # what is unchanged was checked
             if self.is_right(call, hook, answer, value):
                 value = answer
         return value, None
@@ -158,13 +166,18 @@ class Hooks(pluggy.PluginManager):
             finally:
                 plugin.seconds += perf_counter() - began
                 plugin.calls += 1
-        except (UserError, Failure, *lets):
+        except lets:
             raise
         except (Exception, SystemExit) as error:
-            if plugin.is_builtin:
-                raise
-            self.report(plugin, what, raised(plugin, what + at, function, error), error)
-            return PASSED_OVER
+            return self.passed_over(plugin, what, function, error, at)
+
+    def passed_over(self, plugin: Plugin, what: str, function, error, at: str = ""):
+        """PASSED_OVER for a call that raised, once it is reported; what is not the plugin's
+        failure, or is not to be gone over, is raised."""
+        if plugin.is_builtin or isinstance(error, (UserError, Failure)):
+            raise error
+        self.report(plugin, what, raised(plugin, what + at, function, error), error)
+        return PASSED_OVER
 
     def report(self, plugin: Plugin, what: str, said: str, cause=None) -> None:
         """PluginError with what is `said`; or print it once and count it, by --plugin-errors."""
