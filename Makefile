@@ -28,8 +28,8 @@ demo: $(STAMP)  ## train, ask and export with the embedded model; three to four 
 	@echo
 	$(PY) export.py --run runs/demo --merged runs/demo/merged
 
-test: $(STAMP)  ## run the tests
-	$(PY) -m pytest -q
+test: $(STAMP)  ## run the tests, two files at a time
+	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)  ## look for mistakes and misformatted code
 	$(PY) -m ruff check .
