@@ -1,9 +1,12 @@
 """Plugins: how they are found, ordered, checked and called, and that a faulty one is named."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
-from conftest import refused, run_script
+from conftest import ROOT, refused, run_script
 from plugins_made import hooks_of, install_fixture, write  # noqa: F401  the fixture `install`
 
 import train
@@ -293,3 +296,26 @@ def test_rows_that_a_plugin_loads_are_previewed_without_any_built_in_source(here
     )
     assert "dice[0]" in shown.stdout and "a1" in shown.stdout
     assert "3 rows read from dice, 3 to train on" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("imports", "first"),
+    [
+        ("import os, transformers", True),
+        ("from transformers import TrainerCallback", True),
+        ("def map_card(card):\n    import transformers\n    return card", False),
+    ],
+)
+def test_unsloth_is_imported_before_what_a_plugin_imports_at_its_top(imports, first, tmp_path):
+    (tmp_path / "mine.py").write_text(f"{imports}\ndef map_reply(reply): ...\n", encoding="utf-8")
+    script = (
+        "import sys\nfrom threetoe.config import Common\n"
+        "from threetoe.plugins import load_plugins\n"
+        "load_plugins(Common(plugin=('mine.py',)))\n"
+        "print('unsloth' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (f"{first}\n", "")

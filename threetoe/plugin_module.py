@@ -1,5 +1,6 @@
 """A plugin's module: imported and checked, or why it cannot be used, in one line."""
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -13,6 +14,8 @@ from threetoe.answers import kind
 from threetoe.blame import described
 from threetoe.errors import UserError, did_you_mean, no_such_file
 from threetoe.plugin import HOOKS, is_hook, own_settings, place_of
+
+AFTER_UNSLOTH = ("unsloth", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
 
 def checked(name: str, load) -> ModuleType:
@@ -72,17 +75,39 @@ def import_plugin(name: str) -> ModuleType:
     if not name.endswith(".py"):
         if name.startswith(".") or not name:
             raise no_module(name)
+        unsloth_first(importlib.util.find_spec(name))
         return importlib.import_module(name)
     path = Path(name).expanduser()
     if not path.is_file():
         raise UserError(f"Plugin {name}: {no_such_file(path)}")
     path = path.resolve()
     spec = importlib.util.spec_from_file_location(f"threetoe_plugin_{path.stem}", path)
+    unsloth_first(spec)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     code = spec.loader.source_to_code(path.read_bytes(), str(path))
     exec(code, vars(module))  # and not exec_module, which writes __pycache__ beside the file
     return module
+
+
+def load_point(point):
+    """What an installed package's entry point names."""
+    unsloth_first(importlib.util.find_spec(point.module))
+    return point.load()
+
+
+def unsloth_first(spec) -> None:
+    """Import unsloth before a plugin whose own imports would come before it: of these libraries
+    unsloth changes parts when it is imported. It takes seconds, so for such plugins alone."""
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return
+    tree = ast.parse(Path(spec.origin).read_bytes(), spec.origin)
+    names = [n.name for line in tree.body if isinstance(line, ast.Import) for n in line.names]
+    names += [line.module or "" for line in tree.body if isinstance(line, ast.ImportFrom)]
+    if any(name.partition(".")[0] in AFTER_UNSLOTH for name in names):
+        from threetoe import backend
+
+        backend.prepare()
 
 
 def load_or_explain(name: str, load) -> ModuleType:

@@ -15,7 +15,7 @@ from threetoe import run_plugins, settings
 from threetoe.errors import Checks, UserError, unknown
 from threetoe.hooks import Hooks
 from threetoe.plugin import BUILTIN, Plugin
-from threetoe.plugin_module import checked, import_plugin
+from threetoe.plugin_module import checked, import_plugin, load_point
 from threetoe.run_plugins import Recorded
 
 
@@ -101,7 +101,13 @@ def installed(taken: set[str]) -> list[tuple]:
         points = [p for p in points if names & {alike(p.name), alike(p.dist.name)}]
     points = {point.value: point for point in points if point.value not in taken}
     return [
-        (f"{value} (of {p.dist.name} {p.dist.version})", p.load, "installed", value, p.dist)
+        (
+            f"{value} (of {p.dist.name} {p.dist.version})",
+            partial(load_point, p),
+            "installed",
+            value,
+            p.dist,
+        )
         for value, p in points.items()
     ]
 

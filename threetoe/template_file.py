@@ -1,6 +1,7 @@
 """Template files: found by name, read from YAML, and what is wrong with one, line by line."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from threetoe.catalog import lines_of, read_yaml
@@ -36,7 +37,7 @@ def find_template(name: str, known: dict[str, Path]) -> Template:
         return read_template(Path(name))
     short = name if name in known else name.lstrip("# ").lower()
     if short in known:
-        return read_template(Path(known[short]))
+        return replace(read_template(Path(known[short])), name=short)
     if "/" in name or Path(name).suffix:
         raise UserError(f"--template {name}: a template's file ends in .yaml, a name has no dot.")
     raise unknown("template", name, [*known, FROM_TOKENIZER])
