@@ -238,7 +238,8 @@ def stopped_early(job: Plan):
             if any(stop in m["content"] for m in c.messages if m["role"] == "assistant")
         ]
         if found:
-            yield f"{len(found)} answers contain {stop!r}, where infer.py stops (first: {found[0]})"
+            count = "1 answer contains" if len(found) == 1 else f"{len(found)} answers contain"
+            yield f"{count} {stop!r}, where infer.py stops (first: {found[0]})"
 
 
 def announce(job: Plan, figures: dict) -> None:
