@@ -15,10 +15,11 @@ from conftest import ROOT, TINY, refused, run_script
 
 import train
 from threetoe import run as runs
+from threetoe.announce import steps_and_epochs
 from threetoe.config import TrainConfig
 from threetoe.encode import IGNORED, Encoded
 from threetoe.errors import UserError
-from threetoe.train import check_ends, steps_and_epochs
+from threetoe.train import check_ends
 
 
 def losses(folder):

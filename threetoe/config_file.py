@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from threetoe.catalog import read_yaml
-from threetoe.config import Pair, Words
 from threetoe.errors import UserError, did_you_mean
+from threetoe.option_types import Pair, Words
 
 NOT_REPEATED = ("output_dir", "preview", "dry_run")  # of a run.json: a new run has its own
 

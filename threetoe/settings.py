@@ -14,8 +14,8 @@ import click
 
 from threetoe.answers import kind
 from threetoe.blame import described
-from threetoe.config import FiniteRange
 from threetoe.errors import Checks, UserError, did_you_mean
+from threetoe.option_types import FiniteRange
 from threetoe.plugin import Plugin, own_settings
 
 TYPES = {"str": click.STRING, "int": click.INT, "float": FiniteRange(), "bool": click.BOOL}

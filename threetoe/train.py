@@ -12,6 +12,7 @@ import click
 from threetoe import backend, preview, token_rows, tokens
 from threetoe import base as bases
 from threetoe import run as runs
+from threetoe.announce import announce, say
 from threetoe.config import TrainConfig, options_of
 from threetoe.data import Conversation, Ledger, read_conversations
 from threetoe.encode import encode, marks_of, statistics_of, stop_ids
@@ -23,8 +24,6 @@ from threetoe.quiet import chatter_hidden, clear_line
 from threetoe.run_plugins import as_record, note_used
 from threetoe.template import Piece, Template
 from threetoe.template_file import find_template, known_templates
-
-MANY_EPOCHS = 20
 
 
 class Plan(NamedTuple):
@@ -73,7 +72,7 @@ def train(config: TrainConfig) -> None:
     rows = encode_conversations(job, tokenizer, marks)
     figures = statistics_of([encoded for _, _, encoded in rows])
     check_ends(rows, stop_ids(job.template.end(marks), tokenizer), job.config)
-    announce(job, figures)
+    announce(job.config, job.template, job.conversations, job.ledger, figures)
     if looking:
         if config.preview:
             click.echo(preview.show_rows(rows[: config.preview], preview.in_colour()))
@@ -218,51 +217,3 @@ def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> No
     )
     runs.finish(folder, record)
     note_used(job.hooks.theirs())
-
-
-def steps_and_epochs(config: TrainConfig, rows: int) -> tuple[int, float]:
-    """Optimizer steps and passes over the data, as transformers' Trainer counts them: the last
-    step of an epoch takes the batches that are left."""
-    batches = math.ceil(rows / config.per_device_train_batch_size)
-    each_epoch = math.ceil(batches / config.gradient_accumulation_steps)
-    steps = config.max_steps or math.ceil(each_epoch * config.num_train_epochs)
-    return steps, steps / each_epoch
-
-
-def stopped_early(job: Plan):
-    """A line for each stop string of the template that answers to be learned contain."""
-    for stop in job.template.stop:
-        found = [
-            c.where
-            for c in job.conversations
-            if any(stop in m["content"] for m in c.messages if m["role"] == "assistant")
-        ]
-        if found:
-            count = "1 answer contains" if len(found) == 1 else f"{len(found)} answers contain"
-            yield f"{count} {stop!r}, where infer.py stops (first: {found[0]})"
-
-
-def announce(job: Plan, figures: dict) -> None:
-    """What is about to be trained, in a few lines on standard error."""
-    config = job.config
-    for line in job.ledger.lines():
-        say(line)
-    for line in stopped_early(job):
-        say(line)
-    share = 100 * figures["learned_tokens"] / figures["tokens"]
-    say(
-        f"{figures['tokens']:,} tokens, {share:.0f} % learned; rows of {figures['median']} tokens "
-        f"(median), {figures['longest']} at most"
-    )
-    steps, epochs = steps_and_epochs(config, job.ledger.kept)
-    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    say(
-        f"{steps} steps of {min(rows, job.ledger.kept)} rows = {epochs:.1f} epochs; template "
-        f"{job.template.name}, model {config.model}"
-    )
-    if epochs > MANY_EPOCHS and config.max_steps:
-        say("that is many passes over the same rows; --num-train-epochs 3 is a usual choice")
-
-
-def say(line: str) -> None:
-    click.echo(line, err=True)

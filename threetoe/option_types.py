@@ -1,0 +1,84 @@
+"""The kinds of values that options take, each with what is wrong with one that is not."""
+
+import math
+from pathlib import Path
+
+import click
+
+from threetoe.errors import did_you_mean
+
+
+class Words(click.ParamType):
+    """A list given as one value: words with commas between, or a YAML list."""
+
+    name = "a,b,..."
+
+    def convert(self, value, param, ctx):
+        words = value.split(",") if isinstance(value, str) else value
+        words = tuple(str(word).strip() for word in words if str(word).strip())
+        return words or self.fail("it names nothing.", param, ctx)
+
+
+class FilePath(click.Path):
+    """A path; ~ is the home folder, also where no shell has expanded it."""
+
+    def convert(self, value, param, ctx):
+        return super().convert(Path(value).expanduser(), param, ctx)
+
+
+class Pair(click.ParamType):
+    """NAME=VALUE, as a pair of texts."""
+
+    name = "name=value"
+    may_be_empty = False
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, str):
+            name, equals, text = value.partition("=")
+            if not (name and equals and (text or self.may_be_empty)):
+                self.fail(f"'{value}' is not of the form NAME=VALUE.", param, ctx)
+            value = (name, text)
+        if len(value) != 2:
+            self.fail(f"{value} is not a pair NAME=VALUE.", param, ctx)
+        return tuple(map(str, value))
+
+
+class Setting(Pair):
+    """NAME=VALUE, where the value may be empty."""
+
+    may_be_empty = True
+
+
+class Policy(Pair):
+    """What to do when a plugin fails, for all or as PLUGIN=POLICY; a pair, ('', 'warn') for all."""
+
+    name = "policy"
+    policies = ("stop", "warn", "disable")
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, str):
+            plugin, _, policy = value.rpartition("=")
+            value = (plugin, policy)
+        plugin, policy = map(str, value)
+        if policy not in self.policies:
+            near = did_you_mean(policy, self.policies)
+            self.fail(f"'{policy}' is not one of {', '.join(self.policies)}.{near}", param, ctx)
+        return plugin, policy
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range; nan, which no comparison refuses, and inf are not."""
+
+    name = "number"
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number
+
+
+class WholeRange(click.IntRange):
+    """A whole number in a range, called that in messages."""
+
+    name = "whole number"
