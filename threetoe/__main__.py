@@ -38,7 +38,7 @@ def datasets(context):
 def run(_) -> None:
     """The command line, its mistakes reported in a line each, as the scripts do."""
     try:
-        cli(standalone_mode=False)
+        raise SystemExit(cli(standalone_mode=False))  # a command's exit code, or None
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
     except click.UsageError as error:
