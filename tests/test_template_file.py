@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT, refused, run_script
 from plugins_made import hooks_of, write
 
 import train
+from threetoe.__main__ import cli
 from threetoe.errors import UserError
 from threetoe.template_file import find_template, known_templates, read_template
 
@@ -52,3 +54,12 @@ def test_a_template_that_is_no_text_is_one_line(here):
     (here / "mine.yaml").write_bytes(b"\xff\xfe\x00")
     (line,) = refused(train, "--template", "mine.yaml")
     assert line.startswith("mine.yaml")
+
+
+def test_a_template_is_shown_with_the_tokens_of_a_run_and_not_of_a_folder_that_is_not_there(
+    three_steps, here
+):
+    shown = CliRunner().invoke(cli, ["templates", "human", "--jinja", "--model", str(three_steps)])
+    assert '{{- "<|begin_of_text|>" -}}' in shown.output
+    missing = CliRunner().invoke(cli, ["templates", "human", "--model", "./nowhere"])
+    assert "./nowhere: no such folder" in str(missing.exception)

@@ -1,5 +1,7 @@
 """python -m threetoe templates: lists them, shows one filled in, ranks them on a base."""
 
+from pathlib import Path
+
 import click
 
 from threetoe import backend, ollama, preview
@@ -58,7 +60,8 @@ def show_list(rows: dict[str, str]) -> None:
 
 def show_template(context, name: str, model: str | None, modelfile: bool, jinja: bool) -> None:
     """Print a template filled in, or as a Modelfile, or as the Jinja without CUTs."""
-    check_model(model)
+    if not Path(model or ".").expanduser().is_dir():  # a run's folder has a tokenizer too
+        check_model(model)
     tokenizer = backend.load_tokenizer(model) if model else None
     marks = marks_of(tokenizer) if model else None
     template = named(context, name, tokenizer, marks, model)
