@@ -35,7 +35,7 @@ NASTY = Template(
         "system": 'S {{ "quoted" }} {content} """\n',
         "user": '{{{{- {content} }} -}} \\n "\u3000{\u200d{',
         "user_with_input": "{content}{input}",
-        "assistant": '  \n\t"A" {{{content}{eos}"""',
+        "assistant": '  \n\t"A" {{{learn}{content}{eos}"""',
     },
     system='He said """three""" and {{ .Role }}\\n\n ',
     stop=('"""', ' "x" ', "\n### é:", "{{ end }}"),

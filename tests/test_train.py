@@ -19,6 +19,7 @@ from threetoe.announce import steps_and_epochs
 from threetoe.config import TrainConfig
 from threetoe.encode import IGNORED, Encoded
 from threetoe.errors import UserError
+from threetoe.template import hash_of
 from threetoe.train import check_ends
 
 
@@ -105,7 +106,7 @@ def test_the_record_says_what_was_run(demo):
     assert run.options["template"] == "alpaca"
     assert run.data["read"] == run.data["trained"] == 900
     assert run.data["learned_tokens"] < run.data["tokens"]
-    assert run.template_hash == run.the_template().hash()
+    assert run.template_hash == hash_of(run.template)
     assert {"torch", "transformers", "trl", "peft", "unsloth"} <= set(run.packages)
 
 

@@ -81,8 +81,6 @@ def expression(text: str, template: Template, marks: Marks, cut: str, field: str
         "content": field.format("content"),
         "input": field.format("input"),
     }
-    if "{eos}" in text and "{learn}" not in text and text == template.roles["assistant"]:
-        marked["content"] = f"{cut} ~ {marked['content']}"
     parts = []
     for literal, slot in slots_of(text):
         parts += [quoted(literal)] if literal else []

@@ -18,7 +18,7 @@ from threetoe.from_tokenizer import NAME as FROM_TOKENIZER
 from threetoe.from_tokenizer import from_tokenizer, jinja_of
 from threetoe.hooks import Hooks
 from threetoe.run import Run
-from threetoe.template import Marks, Template
+from threetoe.template import Marks, Template, hash_of
 from threetoe.template_file import find_template, known_templates
 from threetoe.tokens import renamed
 
@@ -121,7 +121,7 @@ def speaking(run: Run, template: Template, tokenizer) -> Run:
         run,
         options={**run.options, "template": template.name},
         template=vars(template),
-        template_hash=template.hash(),
+        template_hash=hash_of(vars(template)),
         marks=marks._asdict(),
         stop_ids=stop_ids(template.end(marks), tokenizer),
     )

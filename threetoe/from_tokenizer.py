@@ -6,9 +6,8 @@ front of the base's Jinja puts CUTs where template.py puts them, and stands in t
 that is saved, so training, asking and apply_chat_template render the same text.
 """
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from os.path import commonprefix
 
@@ -57,10 +56,6 @@ class TokenizerTemplate:
     name: str = NAME
     stop: tuple = ()
     special_tokens: tuple = ()
-
-    def hash(self) -> str:
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def end(self, marks: Marks) -> str:
         """The text that ends an answer."""

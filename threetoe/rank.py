@@ -2,7 +2,7 @@
 
 import random
 import statistics
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -85,10 +85,7 @@ def only_said(config: RankConfig):
 def encoded_under(templates: dict, asked: list[Conversation], tokenizer, config) -> dict:
     encoded = {}
     for name, template in templates.items():
-        if name == NAME:
-            with only_said(config):
-                encoded[name] = scored_part(asked, template, tokenizer, config)
-        else:
+        with only_said(config) if name == NAME else nullcontext():
             encoded[name] = scored_part(asked, template, tokenizer, config)
     return encoded
 

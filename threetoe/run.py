@@ -5,7 +5,6 @@ under way the folder holds run.partial.json instead.
 """
 
 import errno
-import hashlib
 import json
 import os
 import sys
@@ -157,18 +156,12 @@ def load(folder: Path | None) -> tuple[Path, Run]:
         raise UserError(f"--run {folder} is not a run folder: it has no {RECORD}.") from None
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise UserError(f"{folder / RECORD} is damaged or of another version.") from error
-    if run.template_hash != hash_of(run.template):
+    if run.template_hash != template.hash_of(run.template):
         raise UserError(
             f"{folder / RECORD} is damaged: the template in it has the hash "
-            f"{hash_of(run.template)}, the one that was trained {run.template_hash}."
+            f"{template.hash_of(run.template)}, the one that was trained {run.template_hash}."
         )
     return folder, run
-
-
-def hash_of(fields: dict) -> str:
-    """Template.hash of a template as it was stored, whatever fields templates have by now."""
-    text = json.dumps(fields, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def foreign(template: Template | None, model: str, load_in_4bit: bool) -> Run:

@@ -13,12 +13,12 @@ a user's text spells a special token, a CUT inside it keeps it text.
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
 CUT = "\ufdd1"
 SLOT = re.compile(r"\{(\w+)\}")
-ANSWER = re.compile(r"(.*?)(?:\{learn\}(.*?))?\{content\}(.*?)\{eos\}(.*)", re.DOTALL)
+ANSWER = re.compile(r"(.*?)\{learn\}(.*?)\{content\}(.*?)\{eos\}.*", re.DOTALL)
 
 
 class Piece(NamedTuple):
@@ -55,7 +55,7 @@ class Template:
     @property
     def lead(self) -> str:
         """Learned text in front of every answer: what stands between {learn} and {content}."""
-        return ANSWER.fullmatch(self.roles["assistant"])[2] or ""
+        return ANSWER.fullmatch(self.roles["assistant"])[2]
 
     @property
     def trail(self) -> str:
@@ -66,10 +66,6 @@ class Template:
     def holds_system(self) -> bool:
         """Whether the system text stands inside the first question, not before it."""
         return "{system}" in self.roles["user"]
-
-    def hash(self) -> str:
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def end(self, marks: Marks) -> str:
         """The text that ends an answer: the template's own token where the tokenizer has it,
@@ -120,11 +116,17 @@ class Template:
             if slot == "system":
                 pieces += system
             elif slot:
-                learned |= role == "assistant" and slot in ("learn", "content")
+                learned |= slot == "learn"
                 value = marked[slot] if slot in marked else shielded(message[slot], marks)
                 pieces.append(Piece(value, learned))
                 learned &= slot != "eos"
         return pieces
+
+
+def hash_of(fields: dict) -> str:
+    """The hash of a template of either kind, of its fields as they are stored in a run."""
+    text = json.dumps(fields, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def from_dict(values: dict) -> Template:

@@ -56,6 +56,8 @@ def read_template(path: Path) -> Template:
         raise UserError(*problems)
     roles = dict(values["roles"])
     roles.setdefault("user_with_input", roles["user"].replace("{content}", "{content}\n\n{input}"))
+    if "{learn}" not in roles["assistant"]:
+        roles["assistant"] = roles["assistant"].replace("{content}", "{learn}{content}")
     values.setdefault("system_with_input", values.get("system", ""))
     return from_dict({**values, "name": path.stem, "roles": roles})
 

@@ -22,7 +22,7 @@ from threetoe.hooks import Hooks
 from threetoe.plugins import load_plugins
 from threetoe.quiet import chatter_hidden, clear_line
 from threetoe.run_plugins import as_record, note_used
-from threetoe.template import Piece, Template
+from threetoe.template import Piece, Template, hash_of
 from threetoe.template_file import find_template, known_templates
 
 
@@ -207,7 +207,7 @@ def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> No
         template=vars(template),
         marks=marks._asdict(),
         stop_ids=stops,
-        template_hash=template.hash(),
+        template_hash=hash_of(vars(template)),
         data={**job.ledger.as_dict(), **figures},
         vocab_size=rows.total if rows and rows.total > rows.held else 0,
         metrics=metrics,
