@@ -4,31 +4,19 @@ A field's name is the flag's name (lora_r is --lora-r) and the key in a --config
 Names and meanings are those of transformers, TRL and PEFT wherever they have one.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import click
 
-from threetoe.option_types import FilePath, FiniteRange, Pair, Policy, Setting, WholeRange, Words
+from threetoe.config_shared import Common as Common
+from threetoe.config_shared import DataConfig, split_option
+from threetoe.option_types import FilePath, FiniteRange, Pair, Share, WholeRange, Words, option
 
 POSITIVE = WholeRange(min=1)
 NOT_NEGATIVE = FiniteRange(min=0)
 SEED = WholeRange(0, 2**32 - 1)  # what numpy and transformers.set_seed take
 SEVEN_PROJECTIONS = tuple(f"{name}_proj" for name in "q k v o gate up down".split())
-
-
-def option(default, help, type=click.STRING, group="Options", **extra):
-    """A dataclass field that becomes a flag; `extra` goes to click.Option as it is."""
-    return field(default=default, metadata={"help": help, "type": type, "group": group, **extra})
-
-
-def columns_option(group):
-    help = "Column names: --map instruction=question; may be repeated."
-    return option((), help, Pair(), group, multiple=True)
-
-
-def split_option(default, group):
-    return option(default, "Split of a named dataset or Hub id.", group=group)
 
 
 def template_option(group):
@@ -55,35 +43,18 @@ def options_of(config) -> dict:
 
 
 @dataclass(frozen=True)
-class Common:
-    """What all three scripts share."""
-
-    plugin: tuple = option(
-        (), "A plugin: file.py or package.module; may be repeated.", multiple=True, group="Plugins"
+class TrainConfig(DataConfig):
+    dataset_split: str = split_option("train")
+    val_size: str = option(
+        None, "Rows kept out of training to measure the loss on: a share such as 0.1, or a number.",
+        Share(), "Data",
+    )  # fmt: skip
+    val_split: str = option(
+        None, "Split to measure the loss on, instead of --val-size.", group="Data"
     )
-    settings: tuple = option(
-        (), "A setting that a plugin declares, PLUGIN.NAME=VALUE where two have it; may be "
-        "repeated.",
-        Setting(), "Plugins", multiple=True, flag="--set", adds=True,
-    )  # fmt: skip
-    plugin_errors: tuple = option(
-        (), "When a plugin raises: stop, warn and go on without its answer, or disable it; for all "
-        "plugins or for one, as in scrub_emails=warn; may be repeated.",
-        Policy(), "Plugins", multiple=True, show_default="stop",
-        adds=True, metavar="[PLUGIN=]stop|warn|disable",
-    )  # fmt: skip
-    problems: tuple = ()  # what the command line got wrong; reported with all other problems
-
-
-@dataclass(frozen=True)
-class TrainConfig(Common):
-    dataset: str = option(
-        "sentiment",
-        "A bundled dataset's name, a json, jsonl, csv, tsv or parquet file, or a Hub id.",
-        group="Data",
-    )  # fmt: skip
-    dataset_split: str = split_option("train", "Data")
-    map: tuple = columns_option("Data")
+    val_dataset: str = option(
+        None, "Dataset to measure the loss on, instead of --val-size.", group="Data"
+    )
     template: str = option(
         "alpaca",
         "Prompt template: a name (python -m threetoe templates), a .yaml file, or from-tokenizer: "
@@ -98,6 +69,11 @@ class TrainConfig(Common):
         "Special tokens of the template that the base lacks: learn them as plain text, spell them "
         "with tokens the base has in reserve, or add them; the last two train the tokens' rows.",
         click.Choice(["text", "reserved", "add"]), "Data",
+    )  # fmt: skip
+    batching_strategy: str = option(
+        "padding", "padding puts rows of similar length together; packing fills every row of "
+        "--max-seq-length with several examples that do not see each other.",
+        click.Choice(["padding", "packing"]), "Data",
     )  # fmt: skip
     max_seq_length: int = option(
         2048, "Longest row in tokens; longer rows are cut.", WholeRange(min=8), "Data"
@@ -126,6 +102,10 @@ class TrainConfig(Common):
     output_dir: Path = option(
         None, "Run folder to write.", FilePath(path_type=Path), "Training",
         show_default="runs/DATASET-TEMPLATE",
+    )  # fmt: skip
+    eval_steps: int = option(
+        None, "Steps between losses on validation rows.", POSITIVE, "Training",
+        show_default="a tenth of the training",
     )  # fmt: skip
     per_device_train_batch_size: int = option(4, "Rows a forward pass.", POSITIVE, "Training")
     gradient_accumulation_steps: int = option(
@@ -174,14 +154,15 @@ class RankConfig(TrainConfig):
 
 
 RANKED = """
-    dataset dataset_split map template rows max_seq_length model load_in_4bit seed plugin
+    dataset dataset_path dataset_subset dataset_split dataset_option field encoding map labels
+    allow_dropped template rows max_seq_length model load_in_4bit seed plugin
     settings plugin_errors
     per_device_train_batch_size
 """.split()
 
 
 @dataclass(frozen=True)
-class InferConfig(Common):
+class InferConfig(DataConfig):
     prompt: str = option(None, "The question; without it, --file or standard input.", argument=True)
     run: Path = option(
         None, "Run folder.", FilePath(path_type=Path), "Model", show_default="the latest run"
@@ -210,8 +191,9 @@ class InferConfig(Common):
     file: str = option(
         None, "Answer every row of a dataset: a file, a bundled name, or a Hub id.", group="Batch"
     )
-    dataset_split: str = split_option("test", "Batch")
-    map: tuple = columns_option("Batch")
+    dataset: str | None = None  # --file is its flag here
+    streaming: bool = False  # no option: every row is asked
+    dataset_split: str = split_option("test")
     batch_size: int = option(8, "Rows answered at once.", POSITIVE, "Batch")
     run_plugins: bool = run_plugins_option()
     output: Path = option(

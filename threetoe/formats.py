@@ -12,6 +12,10 @@ class Unusable(Exception):
     """Why one row cannot be learned from or asked; it goes into the ledger."""
 
 
+class Skipped(Unusable):
+    """Why a row is left out on purpose: it is counted, but it is no fault."""
+
+
 class Format(NamedTuple):
     """`columns` a row must have; `messages(row)` returns [{"role", "content"}, ...].
 

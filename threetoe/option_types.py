@@ -1,11 +1,18 @@
 """The kinds of values that options take, each with what is wrong with one that is not."""
 
+import json
 import math
+from dataclasses import field
 from pathlib import Path
 
 import click
 
 from threetoe.errors import did_you_mean
+
+
+def option(default, help, type=click.STRING, group="Options", **extra):
+    """A dataclass field that becomes a flag; `extra` goes to click.Option as it is."""
+    return field(default=default, metadata={"help": help, "type": type, "group": group, **extra})
 
 
 class Words(click.ParamType):
@@ -82,3 +89,37 @@ class WholeRange(click.IntRange):
     """A whole number in a range, called that in messages."""
 
     name = "whole number"
+
+
+class Share(click.ParamType):
+    """A share between 0 and 1, or a whole number of rows; a text as it was given."""
+
+    name = "0.1|500"
+
+    def convert(self, value, param, ctx):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not (0 < number < 1 or number >= 1 and number == int(number)):
+            self.fail(
+                f"{value} is neither a share between 0 and 1 nor a number of rows.", param, ctx
+            )
+        return str(value)
+
+
+class Labels(click.ParamType):
+    """Texts for codes, a JSON object {"0": "Negative"} or a YAML mapping; pairs of texts."""
+
+    name = "json"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError as error:
+                self.fail(
+                    f'not JSON ({error}), such as {{"0": "Negative", "1": "Positive"}}.', param, ctx
+                )
+        pairs = value.items() if isinstance(value, dict) else value
+        return tuple((str(code), str(name)) for code, name in pairs)
