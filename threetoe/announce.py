@@ -5,7 +5,7 @@ import math
 import click
 
 from threetoe.config import TrainConfig
-from threetoe.data import Conversation, Ledger
+from threetoe.row_sets import RowSets
 
 MANY_EPOCHS = 20
 
@@ -19,32 +19,29 @@ def steps_and_epochs(config: TrainConfig, rows: int) -> tuple[int, float]:
     return steps, steps / each_epoch
 
 
-def stopped_early(template, conversations: list[Conversation]):
+def stopped_early(stopped: dict):
     """A line for each stop string of the template that answers to be learned contain."""
-    for stop in template.stop:
-        found = [
-            c.where
-            for c in conversations
-            if any(stop in m["content"] for m in c.messages if m["role"] == "assistant")
-        ]
-        if found:
-            count = "1 answer contains" if len(found) == 1 else f"{len(found)} answers contain"
-            yield f"{count} {stop!r}, where infer.py stops (first: {found[0]})"
+    for stop, (count, first) in stopped.items():
+        found = "1 answer contains" if count == 1 else f"{count:,} answers contain"
+        yield f"{found} {stop!r}, where infer.py stops (first: {first})"
 
 
-def announce(config: TrainConfig, template, conversations: list, ledger: Ledger, figures: dict):
+def announce(config: TrainConfig, template, rows: RowSets) -> None:
     """What is about to be trained, in a few lines on standard error."""
-    for line in [*ledger.lines(), *stopped_early(template, conversations)]:
+    for line in [*rows.lines(), *stopped_early(rows.training.notes["stopped"])]:
         say(line)
-    share = 100 * figures["learned_tokens"] / figures["tokens"]
+    account = rows.account()
+    lengths = account["lengths"]
     say(
-        f"{figures['tokens']:,} tokens, {share:.0f} % learned; rows of {figures['median']} tokens "
-        f"(median), {figures['longest']} at most"
+        f"{account['tokens']:,} tokens, {100 * account['learned_share']:.0f} % learned; rows of "
+        f"{lengths['median']} tokens (median), {lengths['p95']} (95th percentile), "
+        f"{lengths['longest']} at most"
     )
-    steps, epochs = steps_and_epochs(config, ledger.kept)
-    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    trained = account["trained"]
+    steps, epochs = steps_and_epochs(config, trained)
+    each = config.per_device_train_batch_size * config.gradient_accumulation_steps
     say(
-        f"{steps} steps of {min(rows, ledger.kept)} rows = {epochs:.1f} epochs; template "
+        f"{steps} steps of {min(each, trained)} rows = {epochs:.1f} epochs; template "
         f"{template.name}, model {config.model}"
     )
     if epochs > MANY_EPOCHS and config.max_steps:

@@ -93,7 +93,7 @@ def default_system(content: str, template: Template, marks: Marks) -> str:
     if not content:
         return '""'
     message = {"role": "system", "content": content}
-    return quoted("".join(piece.text for piece in template.render(message, marks, [])))
+    return quoted("".join(text for text, _ in template.render(message, marks, [])))
 
 
 def cut_rule(text: str, always: bool) -> str:
@@ -105,7 +105,7 @@ def shield(marks: Marks) -> str:
     """Jinja filters that keep a user's text from spelling a special token."""
     return "".join(
         f" | replace({quoted(token)}, {quoted(token[0] + CUT + token[1:])})"
-        for token in look_alikes(marks)
+        for token in look_alikes(marks.special)
     )
 
 

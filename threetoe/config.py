@@ -56,10 +56,10 @@ class TrainConfig(DataConfig):
         None, "Dataset to measure the loss on, instead of --val-size.", group="Data"
     )
     template: str = option(
-        "alpaca",
+        None,
         "Prompt template: a name (python -m threetoe templates), a .yaml file, or from-tokenizer: "
         "the base's own chat template.",
-        group="Data",
+        group="Data", show_default="alpaca; plain where all rows are whole texts",
     )  # fmt: skip
     train_on_inputs: bool = option(
         False, "Learn the prompt too, not the answer alone.", click.BOOL, "Data", is_flag=True

@@ -1,8 +1,9 @@
 """Pieces become input_ids and labels: one string a conversation, one tokenizer for all."""
 
+import json
 import re
-import statistics
 import unicodedata
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from threetoe.errors import UserError
@@ -62,6 +63,8 @@ def splits_after_cue(tokenizer, template: Template) -> bool:
     Tried with three characters of each of Unicode's categories; a tokenizer without a
     pre-tokenizer of its own may merge anything, so it never counts.
     """
+    if not template.cue:
+        return False  # an earlier answer follows a user's text, which may end in anything
     own = escaped_state(tokenizer.backend_tokenizer.pre_tokenizer)
     if own.count(b'"type"') < 2:
         return False
@@ -86,6 +89,79 @@ def encode_texts(texts: list[str], tokenizer) -> list[list[int]]:
     return [encoding.ids for encoding in encodings]
 
 
+def splits_apart(tokenizer) -> bool:
+    """Whether the pieces of a conversation may be tokenised one by one: every piece ends in a
+    special token or at a CUT, so nothing but a prefix, a normaliser or a token that takes the
+    white space beside it could make a difference. Byte-level BPE (Llama 3, Qwen) has none."""
+    backend = tokenizer.backend_tokenizer
+    if backend.normalizer is not None or backend.pre_tokenizer is None:
+        return False
+    kinds = {state["type"]: state for state in states_of(backend.pre_tokenizer)}
+    if kinds.keys() - {"Split", "ByteLevel", "Digits"} or "ByteLevel" not in kinds:
+        return False
+    added = tokenizer.added_tokens_decoder.values()
+    return not kinds["ByteLevel"]["add_prefix_space"] and not any(
+        token.lstrip or token.rstrip or token.single_word for token in added
+    )
+
+
+def states_of(pre_tokenizer) -> list[dict]:
+    state = json.loads(pre_tokenizer.__getstate__())
+    return state["pretokenizers"] if state["type"] == "Sequence" else [state]
+
+
+class Batch:
+    """Conversations for the tokenizer: `run` does its work, on all cores and outside Python's
+    lock; `rows` gives ids and labels."""
+
+    def __init__(self, conversations: list[list[Piece]], tokenizer, apart: bool):
+        backend, self.apart = tokenizer.backend_tokenizer, apart
+        self.parts = [trimmed(pieces) for pieces in conversations]
+        if apart:
+            self.encode = backend.encode_batch_fast  # without offsets
+            self.texts = [piece.text for pieces in self.parts for piece in pieces]
+        else:
+            self.encode = backend.encode_batch
+            self.parts = [text_of(pieces) for pieces in self.parts]
+            self.texts = [text for text, _ in self.parts]
+
+    def run(self) -> list:
+        return self.encode(self.texts, add_special_tokens=False)
+
+    def rows(self, encodings: list, max_length: int, learn_all: bool) -> Iterator[Encoded]:
+        """Ids and labels of the conversations, cut to `max_length` tokens."""
+        given = iter(encodings)
+        for part in self.parts:
+            found = joined_ids(part, given) if self.apart else labelled(next(given), *part)
+            ids, labels = found
+            labels = ids if learn_all else labels
+            yield Encoded(ids[:max_length], labels[:max_length], len(ids))
+
+
+def joined_ids(pieces: list[Piece], encodings: Iterator) -> tuple[list[int], list[int]]:
+    ids, labels = [], []
+    for piece in pieces:
+        own = next(encodings).ids
+        ids += own
+        labels += own if piece.learned else [IGNORED] * len(own)
+    return ids, labels
+
+
+def labelled(encoding, text: str, spans: list[tuple]) -> tuple[list[int], list[int]]:
+    ids = encoding.ids
+    labels = [IGNORED] * len(ids)
+    for start, end in spans:
+        first = token_at(encoding, text, start)
+        last = token_at(encoding, text, end)
+        labels[first:last] = ids[first:last]
+    return ids, labels
+
+
+def trimmed(pieces: list[Piece]) -> list[Piece]:
+    """The pieces up to the last learned one: there is nothing to learn from what follows."""
+    return pieces if pieces[-1].learned else pieces[:-1]
+
+
 def text_of(pieces: list[Piece]) -> tuple[str, list[tuple[int, int]]]:
     """The string to tokenise, with a CUT before every learned piece, and the learned spans."""
     text, spans = "", []
@@ -97,32 +173,6 @@ def text_of(pieces: list[Piece]) -> tuple[str, list[tuple[int, int]]]:
     return text, spans
 
 
-def encode(
-    conversations: list[list[Piece]], tokenizer, max_length: int, learn_all: bool = False
-) -> list[Encoded]:
-    """Ids and labels of conversations, cut to `max_length` tokens.
-
-    Text after the last learned piece is left out: there is nothing to learn from it.
-    """
-    trimmed = [pieces[:-1] if not pieces[-1].learned else pieces for pieces in conversations]
-    texts, spans = zip(*map(text_of, trimmed), strict=True) if trimmed else ((), ())
-    encodings = tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    return [
-        labelled(encoding, text, learned, max_length, learn_all)
-        for encoding, text, learned in zip(encodings, texts, spans, strict=True)
-    ]
-
-
-def labelled(encoding, text: str, spans, max_length: int, learn_all: bool) -> Encoded:
-    ids = encoding.ids
-    labels = list(ids) if learn_all else [IGNORED] * len(ids)
-    for start, end in spans:
-        first = token_at(encoding, text, start)
-        last = token_at(encoding, text, end)
-        labels[first:last] = ids[first:last]
-    return Encoded(ids[:max_length], labels[:max_length], len(ids))
-
-
 def token_at(encoding, text: str, position: int) -> int:
     """The index of the first token that begins at or after a character position."""
     for place in range(position, len(text)):
@@ -130,6 +180,14 @@ def token_at(encoding, text: str, position: int) -> int:
         if token is not None:
             return token
     return len(encoding.ids)
+
+
+def encode(
+    conversations: list[list[Piece]], tokenizer, max_length: int, learn_all: bool = False
+) -> list[Encoded]:
+    """Ids and labels of conversations, cut to `max_length` tokens."""
+    batch = Batch(conversations, tokenizer, splits_apart(tokenizer))
+    return list(batch.rows(batch.run(), max_length, learn_all))
 
 
 def prompt_ids(pieces: list[Piece], tokenizer) -> list[int]:
@@ -141,16 +199,3 @@ def stop_ids(end: str, tokenizer) -> list[int]:
     """The ids at which generation stops: the last token of an answer's end, and EOS."""
     ids = [encode_texts([end], tokenizer)[0][-1], tokenizer.eos_token_id]
     return list(dict.fromkeys(ids))
-
-
-def statistics_of(rows: list[Encoded]) -> dict:
-    """Row lengths in tokens after truncation, and the share of tokens that is learned."""
-    lengths = sorted(len(row.input_ids) for row in rows)
-    learned = sum(label != IGNORED for row in rows for label in row.labels)
-    return {
-        "tokens": sum(lengths),
-        "learned_tokens": learned,
-        "longest": lengths[-1],
-        "median": int(statistics.median(lengths)),
-        "p95": lengths[min(len(lengths) - 1, int(len(lengths) * 0.95))],
-    }

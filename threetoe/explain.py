@@ -14,7 +14,6 @@ from threetoe import card as cards
 from threetoe import export, infer, train
 from threetoe.config import ExportConfig, InferConfig, TrainConfig
 from threetoe.errors import UserError, did_you_mean
-from threetoe.from_tokenizer import NAME as FROM_TOKENIZER
 from threetoe.hooks import Hooks
 from threetoe.hookspecs import PREFIXES
 from threetoe.options import command
@@ -36,8 +35,7 @@ DATA = (
 
 def calls_of_train(job: train.Plan):
     """(hook, how often) in the order in which train.py calls them."""
-    if job.config.template != FROM_TOKENIZER:
-        yield "register_templates", "once"
+    yield "register_templates", "once"
     yield from DATA
     yield "map_messages", "every row"
     if job.config.preview or job.config.dry_run:

@@ -21,11 +21,13 @@ class Format(NamedTuple):
 
     A user's message may also carry "input", Alpaca's second slot. An answer that the row
     does not have (a question for infer.py) is left out. Raises Unusable with the reason.
+    A single message of the role "text" is learned as it is, under no template.
     """
 
     columns: tuple[str, ...]
     messages: Callable[[dict], list[dict]]
     answer: str | None = None  # the column that only training needs
+    optional: tuple[str, ...] = ()  # columns that are read where a row has them
 
 
 def alpaca(row: dict) -> list[dict]:
@@ -40,17 +42,45 @@ def prompt_completion(row: dict) -> list[dict]:
     return [*system(row), user, *answer(row, "completion")]
 
 
+def question_answer(row: dict) -> list[dict]:
+    user = {"role": "user", "content": text(row, "question")}
+    return [*system(row), user, *answer(row, "answer")]
+
+
 def chat(row: dict) -> list[dict]:
-    messages = row["messages"]
+    return turns(row["messages"], "messages", "role", "content")
+
+
+def sharegpt(row: dict) -> list[dict]:
+    """ShareGPT's conversations, [{"from": "human", "value": ...}, ...]; a "system" column too."""
+    listed = row["conversations"]
+    says_role = isinstance(listed, list) and listed and is_dict_with(listed[0], "role")
+    keys = ("role", "content") if says_role else ("from", "value")
+    messages = turns(listed, "conversations", *keys)
+    return messages if messages[:1] and messages[0]["role"] == "system" else system(row) + messages
+
+
+def turns(messages, column: str, role_key: str, text_key: str) -> list[dict]:
+    """The messages of a column, roles by their usual names."""
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
-        raise Unusable("messages is not a list of {role, content}")
+        raise Unusable(f"{column} is not a list of {{{role_key}, {text_key}}}")
     result = []
     for message in messages:
-        role = message.get("role")
-        if role not in ("system", "user", "assistant"):
-            raise Unusable(f"role {shortened(role)} is not system, user or assistant")
-        result.append({"role": role, "content": text(message, "content", role == "system")})
+        given = message.get(role_key)
+        role = ROLES.get(given) if isinstance(given, str) else None
+        if role is None:
+            raise Unusable(f"{role_key} {shortened(given)} is not system, user or assistant")
+        result.append({"role": role, "content": text(message, text_key, role == "system")})
     return result
+
+
+def is_dict_with(value, key: str) -> bool:
+    return isinstance(value, dict) and key in value
+
+
+def whole_text(row: dict) -> list[dict]:
+    """A text in which the prompt is put together already, all of it to be learned."""
+    return [{"role": "text", "content": text(row, "text")}]
 
 
 def system(row: dict) -> list[dict]:
@@ -84,10 +114,17 @@ def is_blank(value) -> bool:
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
-FORMATS = {
+ROLES = {
+    "system": "system", "user": "user", "human": "user", "assistant": "assistant",
+    "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
+}  # fmt: skip
+FORMATS = {  # the first whose columns a row has
     "messages": Format(("messages",), chat),
-    "alpaca": Format(("instruction",), alpaca, "output"),
-    "prompt-completion": Format(("prompt",), prompt_completion, "completion"),
+    "sharegpt": Format(("conversations",), sharegpt, optional=("system",)),
+    "alpaca": Format(("instruction",), alpaca, "output", ("input", "system")),
+    "prompt-completion": Format(("prompt",), prompt_completion, "completion", ("system",)),
+    "question-answer": Format(("question",), question_answer, "answer", ("system",)),
+    "text": Format(("text",), whole_text),
 }
 
 
@@ -104,11 +141,16 @@ def order_problem(messages: list[dict], answered: bool) -> str | None:
     """
     if not isinstance(messages, list) or not all(map(is_message, messages)):
         return "not a list of {role, content} with texts"
-    turns = [m["role"] for m in messages if m["role"] != "system"]
-    if any(m["role"] == "system" for m in messages[1:]):
+    if [m["role"] for m in messages] == ["text"]:
+        return None if answered else "a whole text asks nothing"
+    roles = [m["role"] for m in messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    if "system" in turns:
         return "a system message stands behind others"
     if not turns:
         return "no user message"
+    if answered and turns == ["user", "assistant"]:
+        return None  # most rows
     expected = ["user", "assistant"] * len(turns)
     for number, (role, right) in enumerate(zip(turns, expected, strict=False), 1):
         if role != right:

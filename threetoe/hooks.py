@@ -74,6 +74,10 @@ class Hooks(pluggy.PluginManager):
         """Whether any plugin has this hook."""
         return bool(self.calls_of(hook))
 
+    def by_plugins(self, hook: str) -> bool:
+        """Whether anyone but the built-in has this hook."""
+        return any(not call.plugin.is_builtin for call in self.calls_of(hook))
+
     def answers(self, hook: str, **arguments):
         """(call, its answer) for each plugin with this hook, in order, one by one; answers that
         are None or wrong are left out."""

@@ -13,7 +13,8 @@ from threetoe import backend, contract, metrics, token_rows
 from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.config import InferConfig
-from threetoe.data import Conversation, read_conversations
+from threetoe.conversations import Conversation
+from threetoe.data import read_conversations
 from threetoe.encode import prompt_ids
 from threetoe.errors import Checks, UserError
 from threetoe.generation import generate
@@ -69,7 +70,8 @@ def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
             raise UserError(f"Both a question and --file {config.file} were given; choose one.")
         if config.input:
             raise UserError("--input goes with a question; with --file each row brings its own.")
-        conversations, ledger = read_conversations(config.file, config, hooks, answered=False)
+        asked = replace(config, dataset=config.file)
+        conversations, ledger = read_conversations(asked, hooks, answered=False)
         for line in ledger.lines()[1:]:
             click.echo(line, err=True)
         return [with_system(as_question(c), config.system) for c in conversations]

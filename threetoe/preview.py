@@ -2,10 +2,12 @@
 
 import os
 import sys
+from itertools import groupby, islice
 
 import click
 
-from threetoe.encode import IGNORED, Encoded
+from threetoe.encode import IGNORED, Encoded, encode, trimmed
+from threetoe.prepare import Prepared, Prompting
 from threetoe.template import CUT, Piece
 
 
@@ -14,9 +16,32 @@ def in_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def show_rows(rows: list[tuple[str, list[Piece], Encoded]], colour: bool) -> str:
-    """The text of (where, pieces, encoded) rows, to be printed."""
-    return "\n\n".join(show_row(*row, colour) for row in rows)
+def show_first(prepared: Prepared, prompting: Prompting, count: int) -> str:
+    """The first rows that are learned, to be printed."""
+    wanted = set(prepared.numbers[:count].tolist())
+    first = islice(prepared.conversations, max(wanted) + 1)
+    found = [c for number, c in enumerate(first) if number in wanted]
+    rows = prepared.dataset()[: len(found)]
+    colour, shown = in_colour(), []
+    for number, conversation in enumerate(found):
+        ids, labels = rows["input_ids"][number], rows["labels"][number]
+        if isinstance(conversation.messages, dict):
+            pieces = spelt(ids, labels, prompting.tokenizer)
+            full = len(conversation.messages["input_ids"])
+        else:
+            pieces = trimmed(prompting.pieces(conversation))
+            full = encode([pieces], prompting.tokenizer, len(ids), False)[0].full_length
+        shown.append(show_row(conversation.where, pieces, Encoded(ids, labels, full), colour))
+    return "\n\n".join(shown)
+
+
+def spelt(ids: list[int], labels: list[int], tokenizer) -> list[Piece]:
+    """The text of ready ids, by what is learned of it."""
+    pairs = zip(ids, labels, strict=True)
+    return [
+        Piece(tokenizer.decode([token for token, _ in run]), learned)
+        for learned, run in groupby(pairs, lambda pair: pair[1] != IGNORED)
+    ]
 
 
 def show_row(where: str, pieces: list[Piece], encoded: Encoded, colour: bool) -> str:

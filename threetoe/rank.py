@@ -11,7 +11,8 @@ import click
 from threetoe import backend
 from threetoe.base import check_model
 from threetoe.config import RankConfig
-from threetoe.data import Conversation, read_conversations
+from threetoe.conversations import Conversation, Conversations
+from threetoe.data import read_conversations
 from threetoe.encode import IGNORED, Encoded, encode, marks_of
 from threetoe.errors import Checks, UserError, first_line
 from threetoe.from_tokenizer import NAME, from_tokenizer
@@ -37,18 +38,19 @@ class Score(NamedTuple):
 def rank(config: RankConfig) -> None:
     """Print the templates, the best first; warn when the chosen one is clearly worse."""
     checks = Checks(config.problems)
+    config = replace(config, template=config.template or "alpaca")
     hooks = load_plugins(config, checks)
     known = known_templates(hooks)
     if config.template != NAME:
         checks(find_template, config.template, known)
-    data = checks(read_conversations, config.dataset, config, hooks)
+    data = checks(read_conversations, config, hooks)
     checks(check_model, config.model)
     checks.done()
     backend.prepare()
     hooks.config = config = replace(config, model=config.model or backend.default_model())
     tokenizer = backend.load_tokenizer(config.model)
     templates = all_templates(config, known, tokenizer)
-    asked = random.Random(config.seed).sample(data[0], min(config.rows, len(data[0])))
+    asked = sample(data[0], config)
     encoded = encoded_under(templates, asked, tokenizer, config)
     model = hooks.first("load_model", adapter=None)
     batch = config.per_device_train_batch_size
@@ -58,6 +60,18 @@ def rank(config: RankConfig) -> None:
     ]
     scores.sort(key=lambda s: s.loss)
     show(scores, config, len(asked))
+
+
+def sample(conversations: Conversations, config: RankConfig) -> list[Conversation]:
+    """Rows to score, drawn by the seed; UserError where they have no frame to choose."""
+    count = len(conversations)
+    drawn = random.Random(config.seed).sample(range(count), min(config.rows, count))
+    wanted = set(drawn)
+    rows = {n: c for n, c in enumerate(conversations) if n in wanted}
+    for where, messages in rows.values():
+        if isinstance(messages, dict) or messages[0]["role"] == "text":
+            raise UserError(f"{where}: a whole text is framed already; no template is asked for.")
+    return [rows[number] for number in drawn]
 
 
 def all_templates(config: RankConfig, known: dict, tokenizer) -> dict:

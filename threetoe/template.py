@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 CUT = "\ufdd1"
@@ -81,7 +82,7 @@ class Template:
 
     def pieces(self, messages: list[dict], marks: Marks) -> list[Piece]:
         """The training text of a conversation; neighbours of the same mask are joined."""
-        pieces, system = [Piece(marks.bos, False)], []
+        pieces, system = [(marks.bos, False)], []
         for message in self.with_system(messages):
             turn = self.render(message, marks, system)
             if message["role"] == "system" and self.holds_system:
@@ -93,7 +94,7 @@ class Template:
 
     def prompt(self, messages: list[dict], marks: Marks) -> list[Piece]:
         """The text a model is asked with: the conversation, then the assistant's cue."""
-        return joined([*self.pieces(messages, marks), Piece(self.cue, False)])
+        return joined([*self.pieces(messages, marks), (self.cue, False)])
 
     def with_system(self, messages: list[dict]) -> list[dict]:
         """The conversation with the default system text, unless it brings its own.
@@ -106,19 +107,19 @@ class Template:
         text = self.system_with_input if with_input else self.system
         return [{"role": "system", "content": text}, *messages] if text else messages
 
-    def render(self, message: dict, marks: Marks, system: list[Piece]) -> list[Piece]:
-        """One turn; `system` is what {system} stands for."""
+    def render(self, message: dict, marks: Marks, system: list[tuple]) -> list[tuple]:
+        """One turn as (text, learned); `system` is what {system} stands for."""
         role = "user_with_input" if message.get("input") else message["role"]
         marked = {"bos": marks.bos, "eos": self.end(marks), "learn": ""}
         pieces, learned = [], False
         for text, slot in slots_of(self.roles[role]):
-            pieces.append(Piece(text, learned))
+            pieces.append((text, learned))
             if slot == "system":
                 pieces += system
             elif slot:
                 learned |= slot == "learn"
                 value = marked[slot] if slot in marked else shielded(message[slot], marks)
-                pieces.append(Piece(value, learned))
+                pieces.append((value, learned))
                 learned &= slot != "eos"
         return pieces
 
@@ -134,31 +135,35 @@ def from_dict(values: dict) -> Template:
     return Template(**{**values, **lists})
 
 
-def joined(pieces: list[Piece]) -> list[Piece]:
+def joined(pieces: list[tuple]) -> list[Piece]:
     """The pieces without empty ones, neighbours of the same mask as one piece."""
-    result: list[Piece] = []
+    result, whole, mask = [], "", False
     for text, learned in pieces:
-        if result and result[-1].learned == learned:
-            result[-1] = Piece(result[-1].text + text, learned)
+        if learned == mask:
+            whole += text
         elif text:
-            result.append(Piece(text, learned))
-    return result
+            if whole:
+                result.append(Piece(whole, mask))
+            whole, mask = text, learned
+    return [*result, Piece(whole, mask)] if whole else result
 
 
+@cache
 def slots_of(text: str) -> list[tuple[str, str | None]]:
     """'a{content}b' -> [('a', 'content'), ('b', None)]"""
     parts = SLOT.split(text)
     return list(zip(parts[::2], [*parts[1::2], None], strict=True))
 
 
-def look_alikes(marks: Marks) -> list[str]:
+@cache
+def look_alikes(special: tuple) -> list[str]:
     """What a user's text must not spell: the special tokens, numbered families as one stem."""
-    stems = {token: re.sub(r"\d.*$", "", token) for token in marks.special}
+    stems = {token: re.sub(r"\d.*$", "", token) for token in special}
     return sorted({stem if len(stem) > 1 else token for token, stem in stems.items()})
 
 
 def shielded(text: str, marks: Marks) -> str:
     """A user's text with a CUT in everything that spells a special token."""
-    for token in look_alikes(marks):
+    for token in look_alikes(marks.special):
         text = text.replace(token, token[0] + CUT + token[1:])
     return text

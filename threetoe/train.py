@@ -14,15 +14,18 @@ from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.announce import announce, say
 from threetoe.config import TrainConfig, options_of
-from threetoe.data import Conversation, Ledger, read_conversations
-from threetoe.encode import encode, marks_of, statistics_of, stop_ids
+from threetoe.data import read_conversations
+from threetoe.encode import marks_of, stop_ids
 from threetoe.errors import Checks, Failure, UserError
 from threetoe.from_tokenizer import NAME, from_tokenizer, jinja_of
 from threetoe.hooks import Hooks
+from threetoe.ledger import Ledger
 from threetoe.plugins import load_plugins
+from threetoe.prepare import Prompting
 from threetoe.quiet import chatter_hidden, clear_line
+from threetoe.row_sets import RowSets, Source, encode_sources
 from threetoe.run_plugins import as_record, note_used
-from threetoe.template import Piece, Template, hash_of
+from threetoe.template import Template, hash_of
 from threetoe.template_file import find_template, known_templates
 
 
@@ -32,8 +35,7 @@ class Plan(NamedTuple):
     config: TrainConfig
     hooks: Hooks
     template: Template | None  # None until the tokenizer is there: from-tokenizer
-    conversations: list[Conversation]
-    ledger: Ledger
+    sources: list[Source]  # what to train on; then, with --val-split or --val-dataset, validation
     folder: Path
 
 
@@ -41,18 +43,51 @@ def plan(config: TrainConfig) -> Plan:
     """Check all that can be checked without torch; one UserError with all problems."""
     checks = Checks(config.problems)
     hooks = load_plugins(config, checks)
-    template = None
-    if config.template != NAME:
-        known = known_templates(hooks)
-        template = checks(find_template, config.template, known)
-    data = checks(read_conversations, config.dataset, config, hooks)
+    known = known_templates(hooks)
+    if config.template and config.template != NAME:
+        checks(find_template, config.template, known)
+    if config.max_steps is None and config.num_train_epochs is None:
+        config = replace(config, max_steps=60)
+    sources = checks(read_sources, config, hooks)
+    if not config.template:
+        config = replace(config, template=template_of(sources[0].ledger) if sources else "alpaca")
     folder = config.output_dir or runs.default_folder(config)
     checks(runs.check_folder, folder)
     checks(bases.check_model, config.model)
     checks.done()
-    if config.max_steps is None and config.num_train_epochs is None:
-        config = replace(config, max_steps=60)
-    return Plan(config, hooks, template, *data, folder)
+    template = None if config.template == NAME else find_template(config.template, known)
+    return Plan(config, hooks, template, sources, folder)
+
+
+def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
+    """The conversations to train on and, where they have a source of their own, to validate on."""
+    own = config.val_split or config.val_dataset
+    if own and config.val_size:
+        raise UserError(
+            "--val-size takes validation rows from the training's; with --val-split or "
+            "--val-dataset they have their own: choose one."
+        )
+    sources = [Source(*read_conversations(config, hooks, limit=rows_needed(config)))]
+    if own:
+        changes = {"dataset": config.val_dataset or config.dataset}
+        changes["dataset_split"] = config.val_split or "validation"
+        sources.append(Source(*read_conversations(replace(config, **changes), hooks)))
+    return sources
+
+
+def rows_needed(config: TrainConfig) -> int:
+    """How many rows --streaming reads: what the steps take, and validation; 0 where that is not
+    known beforehand."""
+    counted = config.val_size is None or float(config.val_size) >= 1
+    if not (config.streaming and config.max_steps and counted):
+        return 0
+    each = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    return config.max_steps * each + int(float(config.val_size or 0))
+
+
+def template_of(ledger: Ledger) -> str:
+    """The template where none is named: texts that bring their own frame get no other."""
+    return "plain" if ledger.texts == ledger.kept else "alpaca"
 
 
 def train(config: TrainConfig) -> None:
@@ -68,16 +103,14 @@ def train(config: TrainConfig) -> None:
         own = from_tokenizer(tokenizer, marks_of(tokenizer), job.config.model)
         job = job._replace(template=own)
     job = with_tokens(job, tokenizer)
-    marks = marks_of(tokenizer)
-    rows = encode_conversations(job, tokenizer, marks)
-    figures = statistics_of([encoded for _, _, encoded in rows])
-    check_ends(rows, stop_ids(job.template.end(marks), tokenizer), job.config)
-    announce(job.config, job.template, job.conversations, job.ledger, figures)
+    prompting = prompting_of(job, tokenizer)
+    rows = encode_sources(job, prompting)
+    announce(job.config, job.template, rows)
     if looking:
         if config.preview:
-            click.echo(preview.show_rows(rows[: config.preview], preview.in_colour()))
+            click.echo(preview.show_first(rows.training, prompting, config.preview))
         return job.hooks.say_seconds()
-    fit(job, tokenizer, marks, [encoded for _, _, encoded in rows], figures)
+    fit(job, prompting, rows)
 
 
 def resolve_model(job: Plan) -> Plan:
@@ -102,57 +135,18 @@ def with_tokens(job: Plan, tokenizer) -> Plan:
     return job._replace(template=template, config=replace(job.config, token_rows=rows))
 
 
-def encode_conversations(job: Plan, tokenizer, marks) -> list:
-    """(where, pieces, encoded) of every row that has something to learn; the ledger is kept."""
-    pieces = [pieces_of(conversation, job.template, marks) for conversation in job.conversations]
-    encoded = encode(
-        pieces, tokenizer, job.config.max_seq_length, learn_all=job.config.train_on_inputs
-    )
-    rows, ledger = [], job.ledger
-    for conversation, parts, row in zip(job.conversations, pieces, encoded, strict=True):
-        if not any(label >= 0 for label in row.labels):
-            ledger.drop(conversation.where, "nothing to learn within --max-seq-length")
-            continue
-        if row.full_length > len(row.input_ids):
-            ledger.truncated.append(conversation.where)
-        rows.append((conversation.where, parts, row))
-    ledger.kept = len(rows)
-    if not rows:
-        raise UserError(
-            f"No row has anything to learn within --max-seq-length {job.config.max_seq_length}; "
-            f"the shortest has {min(row.full_length for row in encoded)} tokens."
-        )
-    return rows
+def prompting_of(job: Plan, tokenizer) -> Prompting:
+    config = job.config
+    lengths = config.max_seq_length, config.train_on_inputs
+    return Prompting(job.template, marks_of(tokenizer), tokenizer, *lengths)
 
 
-def pieces_of(conversation: Conversation, template, marks) -> list[Piece]:
-    """A conversation's pieces; UserError names the row that a base's own template refuses."""
-    try:
-        return template.pieces(conversation.messages, marks)
-    except UserError as error:
-        raise UserError(
-            *(f"{conversation.where}: {problem}" for problem in error.problems)
-        ) from None
-
-
-def check_ends(rows: list, stops: list[int], config: TrainConfig) -> None:
-    """UserError unless every whole answer ends in a stop id, and some answer is whole."""
-    whole = [(where, row) for where, _, row in rows if row.full_length == len(row.input_ids)]
-    if not whole:
-        raise UserError(
-            f"--max-seq-length {config.max_seq_length} cuts every answer, so none would learn to "
-            f"end; the shortest row has {min(row.full_length for _, _, row in rows)} tokens."
-        )
-    for where, row in whole:
-        if row.labels[-1] not in stops:
-            raise UserError(f"{where}: the answer has no end token; the template must end it.")
-
-
-def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
+def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
     """Load the model, train it on encoded rows, and save the run."""
     from threetoe.callbacks import guarded_callbacks  # unsloth is imported by now
 
     config, hooks, folder = job.config, job.hooks, job.folder
+    tokenizer = prompting.tokenizer
     hooks.config = config
     if config.model != backend.TINY and not Path(config.model).expanduser().is_dir():
         say(f"loading {config.model}; the first time it is downloaded")
@@ -165,8 +159,8 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     held = runs.start(folder, options_of(config))
     callbacks = guarded_callbacks(hooks)
     trainer = hooks.first(
-        "build_trainer", model=model, tokenizer=tokenizer, rows=rows, arguments=arguments,
-        callbacks=callbacks,
+        "build_trainer", model=model, tokenizer=tokenizer, rows=rows.to_train(),
+        arguments=arguments, callbacks=callbacks, validation=rows.to_validate(),
     )  # fmt: skip
     began = time.monotonic()
     try:
@@ -175,7 +169,7 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     finally:
         clear_line()  # Ctrl-C leaves the progress where it was
     metrics = metrics_of(result, time.monotonic() - began, hooks)
-    save(job, model, tokenizer, marks, metrics, figures)
+    save(job, model, prompting, metrics, rows)
     say(
         f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
         f"{metrics['train_loss']:.4f}, saved in {folder}"
@@ -196,9 +190,10 @@ def metrics_of(result, seconds: float, hooks: Hooks) -> dict:
     return metrics | ({"plugin_seconds": hooks.seconds()} if hooks.theirs() else {})
 
 
-def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> None:
+def save(job: Plan, model, prompting: Prompting, metrics: dict, rows: RowSets) -> None:
     """Adapter and tokenizer first, run.json last: only then is the folder a run."""
-    template, folder, rows = job.template, job.folder, job.config.token_rows
+    template, folder, added = job.template, job.folder, job.config.token_rows
+    tokenizer, marks = prompting.tokenizer, prompting.marks
     tokenizer.chat_template = jinja_of(template, tokenizer, marks)
     stops = stop_ids(template.end(marks), tokenizer)
     backend.save_adapter(model, tokenizer, folder, stops)
@@ -208,12 +203,13 @@ def save(job: Plan, model, tokenizer, marks, metrics: dict, figures: dict) -> No
         marks=marks._asdict(),
         stop_ids=stops,
         template_hash=hash_of(vars(template)),
-        data={**job.ledger.as_dict(), **figures},
-        vocab_size=rows.total if rows and rows.total > rows.held else 0,
+        data=rows.account(),
+        vocab_size=added.total if added and added.total > added.held else 0,
         metrics=metrics,
         packages=runs.package_versions(),
         plugins=[as_record(plugin) for plugin in job.hooks.theirs()],
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    rows.save(folder)
     runs.finish(folder, record)
     note_used(job.hooks.theirs())

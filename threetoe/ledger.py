@@ -1,0 +1,123 @@
+"""The account of rows: read = trained + validation + every reason for leaving one out."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+SHOWN = 5  # reasons; data.json has them all
+REASONS = 100  # kinds that are told apart; data.jsonl has the reason of every row
+OTHER = "other reasons"
+ANSWERS, LONGEST = 50, 60  # so many short answers are labels; more are not counted
+
+
+@dataclass
+class Ledger:
+    """What became of the rows of one source.
+
+    `dropped` counts faults and `skipped` what was left out on purpose, both by reason; `kept` is
+    trained and validation rows together. `log` is the file (data.jsonl) in which every row that
+    was left out or cut stands with its place.
+    """
+
+    source: str
+    read: int = 0
+    kept: int = 0
+    validation: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)  # reason: where it was first
+    truncated: int = 0
+    first_truncated: str = ""
+    duplicates: int = 0  # rows that stand in the source before
+    answers: dict[str, int] | None = field(default_factory=dict)  # None: too many to be labels
+    texts: int = 0  # of `kept`, rows of a whole text, which no template frames
+    fingerprint: str = ""
+    log: Path | None = None
+
+    def leave_out(self, where: str, reason: str, file, on_purpose: bool = False) -> None:
+        """Count one row that is left out, and write it into the open log."""
+        counts = self.skipped if on_purpose else self.dropped
+        known = reason in counts or len(counts) < REASONS
+        name = reason if known else OTHER
+        counts[name] = counts.get(name, 0) + 1
+        self.examples.setdefault(name, where)
+        note(file, where, "skipped" if on_purpose else "dropped", reason)
+
+    def cut(self, where: str, reason: str, file) -> None:
+        self.truncated += 1
+        self.first_truncated = self.first_truncated or where
+        note(file, where, "truncated", reason)
+
+    def count_answer(self, text: str) -> None:
+        if self.answers is None:
+            return
+        self.answers[text] = self.answers.get(text, 0) + 1
+        if len(self.answers) > ANSWERS or len(text) > LONGEST:
+            self.answers = None
+
+    def add(self, later: "Ledger") -> None:
+        """Take in what a later step left out or cut of the rows that were kept here."""
+        for reason, count in later.dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+        self.examples = {**later.examples, **self.examples}
+        self.truncated += later.truncated
+        self.first_truncated = self.first_truncated or later.first_truncated
+        self.kept = later.kept
+
+    @property
+    def faults(self) -> int:
+        return sum(self.dropped.values())
+
+    def as_dict(self) -> dict:
+        """What data.json and run.json say of the rows, but for lengths and tokens."""
+        values = asdict(self)
+        del values["log"], values["kept"]
+        values["trained"] = self.kept - self.validation
+        values["answers"] = by_count(self.labels())
+        values["dropped"], values["skipped"] = by_count(self.dropped), by_count(self.skipped)
+        return values
+
+    def labels(self) -> dict[str, int]:
+        """The answers and their counts, where they form a small set; else none."""
+        few = self.answers and len(self.answers) * 2 <= sum(self.answers.values())
+        return self.answers if few else {}
+
+    def lines(self) -> list[str]:
+        """The account, to be printed."""
+        rows = "1 row" if self.read == 1 else f"{self.read:,} rows"
+        kept = f"{self.kept - self.validation:,} to train on"
+        kept += f", {self.validation:,} for validation" if self.validation else ""
+        lines = [f"{rows} read from {self.source}, {kept}"]
+        left_out = [("dropped", *item) for item in by_count(self.dropped).items()]
+        left_out += [("skipped", *item) for item in by_count(self.skipped).items()]
+        for what, reason, count in left_out[:SHOWN]:
+            lines.append(f"{count:,} {what}: {reason} (first: {self.examples[reason]})")
+        if left_out[SHOWN:]:
+            count = sum(count for _, _, count in left_out[SHOWN:])
+            lines.append(f"{count:,} left out for {len(left_out) - SHOWN} other reasons")
+        if self.truncated:
+            lines.append(f"{self.truncated:,} cut to fit (first: {self.first_truncated})")
+        if self.duplicates:
+            lines.append(f"{self.duplicates:,} stand in it twice or more")
+        return lines
+
+    def save(self, folder: Path) -> None:
+        values = {**vars(self), "log": None}
+        (folder / "ledger.json").write_text(json.dumps(values), encoding="utf-8")
+
+
+def load(folder: Path, source: str) -> Ledger:
+    """The ledger that was saved in a folder; its log lies beside it."""
+    values = json.loads((folder / "ledger.json").read_text(encoding="utf-8"))
+    return Ledger(**{**values, "source": source, "log": folder / "data.jsonl"})
+
+
+def note(file, where: str, what: str, reason: str) -> None:
+    """One line of data.jsonl."""
+    entry = {"where": where, "what": what, "reason": reason}
+    file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def by_count(counts: dict[str, int]) -> dict[str, int]:
+    return dict(Counter(counts).most_common())

@@ -1,0 +1,121 @@
+"""The rows of a training: what is trained, what is validated, and the account of both."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from threetoe.conversations import Conversations
+from threetoe.data import LOG
+from threetoe.errors import UserError
+from threetoe.ledger import Ledger
+from threetoe.prepare import Prepared, Prompting, account_for, prepare
+from threetoe.validation import split_rows, unseen
+
+BINS = 30  # of the length histogram
+
+
+class Source(NamedTuple):
+    conversations: Conversations
+    ledger: Ledger
+
+
+class RowSets(NamedTuple):
+    """Indices are into the rows of the Prepared of the same name."""
+
+    ledgers: list[Ledger]  # of training; then of validation, where that has its own source
+    training: Prepared
+    trained: object  # numpy indices
+    validation: Prepared | None
+    validated: object
+
+    def to_train(self):
+        return chosen(self.training, self.trained)
+
+    def to_validate(self):
+        """A datasets.Dataset, or None."""
+        return chosen(self.validation, self.validated) if self.validation else None
+
+    def lines(self) -> list[str]:
+        return [line for ledger in self.ledgers for line in ledger.lines()]
+
+    def account(self) -> dict:
+        """What data.json says: the ledger, lengths and tokens of what is trained."""
+        lengths = self.training.lengths[self.trained]
+        tokens, learned = int(lengths.sum()), int(self.training.learned[self.trained].sum())
+        figures = {"tokens": tokens, "learned_tokens": learned}
+        figures |= {"learned_share": round(learned / tokens, 4), "lengths": spread(lengths)}
+        own = {"validation_source": self.ledgers[1].as_dict()} if self.ledgers[1:] else {}
+        return {**self.ledgers[0].as_dict(), **figures, **own}
+
+    def save(self, folder: Path) -> None:
+        """Write data.json, and data.jsonl with every row that was left out or cut."""
+        text = json.dumps(self.account(), ensure_ascii=False, indent=1)
+        (folder / "data.json").write_text(text + "\n", encoding="utf-8")
+        with (folder / LOG).open("w", encoding="utf-8") as file:
+            for prepared in dict.fromkeys(filter(None, (self.training, self.validation))):
+                for place in (prepared.conversations.folder, prepared.kept.path):
+                    file.write((place / LOG).read_text(encoding="utf-8"))
+
+
+def chosen(prepared: Prepared, indices):
+    rows = prepared.dataset()
+    return rows if len(indices) == len(rows) else rows.select(indices)
+
+
+def encode_sources(job, prompting: Prompting) -> RowSets:
+    """Rows of ids for training and validation; the ledgers are completed."""
+    import numpy
+
+    config, ledgers = job.config, [source.ledger for source in job.sources]
+    made = [prepare(source.conversations, prompting) for source in job.sources]
+    for prepared, ledger in zip(made, ledgers, strict=True):
+        account_for(prepared, ledger, config)
+        check_ends(prepared, config)
+    training, trained = made[0], numpy.arange(len(made[0]))
+    if config.val_size:
+        trained, validated = split_rows(training.hashes(), config.val_size, config.seed)
+        ledgers[0].validation = len(validated)
+        return RowSets(ledgers, training, trained, training, validated)
+    if made[1:]:
+        validated = unseen(made[1].hashes(), training.hashes())
+        set_apart(ledgers[1], len(made[1]) - len(validated))
+        return RowSets(ledgers, training, trained, made[1], validated)
+    return RowSets(ledgers, training, trained, None, None)
+
+
+def set_apart(ledger: Ledger, trained: int) -> None:
+    """Make the ledger of a validation source; rows that are trained too are none of it."""
+    if trained == ledger.kept:
+        raise UserError(f"{ledger.source}: every validation row is a row to train on, too.")
+    if trained:
+        ledger.skipped["stands in the training rows"] = trained
+        ledger.examples["stands in the training rows"] = ledger.source
+    ledger.kept -= trained
+    ledger.validation = ledger.kept
+
+
+def check_ends(prepared: Prepared, config) -> None:
+    """UserError unless every whole answer ends in a stop id, and some answer is whole."""
+    notes = prepared.notes
+    if not notes["whole"]:
+        raise UserError(
+            f"--max-seq-length {config.max_seq_length} cuts every answer, so none would learn to "
+            f"end; the shortest row has {notes['shortest']} tokens."
+        )
+    if notes["endless"]:
+        where = notes["endless"]
+        raise UserError(f"{where}: the answer has no end token; the template must end it.")
+
+
+def spread(lengths) -> dict:
+    """Row lengths in tokens: the middle, the long end, and a histogram."""
+    import numpy
+
+    counts, edges = numpy.histogram(lengths, bins=min(BINS, int(lengths.max())))
+    return {
+        "longest": int(lengths.max()),
+        "median": int(numpy.median(lengths)),
+        "p95": int(numpy.percentile(lengths, 95, method="higher")),
+        "edges": [round(float(edge), 1) for edge in edges],
+        "counts": counts.tolist(),
+    }
