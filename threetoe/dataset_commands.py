@@ -13,7 +13,7 @@ from threetoe.formats import Unusable
 from threetoe.option_types import Pair
 from threetoe.plugins import load_plugins
 from threetoe.recipe import Recipe, find_recipe, read_recipe
-from threetoe.recipe_file import choices_of
+from threetoe.recipe_options import choices_of
 from threetoe.template import Marks
 from threetoe.template_commands import show_list
 from threetoe.template_file import find_template, known_templates
@@ -83,9 +83,8 @@ def lines_of(recipe: Recipe, asked: str, given: tuple, dataset_path: str | None)
         "subset": recipe.subset,
         "splits": ", ".join(splits),
         **{f"option {name}": option_text(recipe, name) for name in recipe.options},
-        "train": shlex.join(command),
     }
-    width = max(map(len, said)) + 2
+    width = max(map(len, [*said, "train"])) + 2
     lines = [click.style(recipe.name, bold=True) + f"  {recipe.description}".rstrip()]
     for title, text in said.items():
         if text:
@@ -93,7 +92,7 @@ def lines_of(recipe: Recipe, asked: str, given: tuple, dataset_path: str | None)
                 text, 100, initial_indent=title.ljust(width), subsequent_indent=" " * width,
                 break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
-    return lines
+    return [*lines, "train".ljust(width) + shlex.join(command)]  # in one line, to be copied
 
 
 def option_text(recipe: Recipe, name: str) -> str:

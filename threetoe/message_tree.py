@@ -100,8 +100,7 @@ def truth(value) -> bool | None:
 
 def add(messages: dict[str, Message], message: Message) -> None:
     if message.name in messages:
-        first = messages[message.name].where
-        raise Unusable(f"another message has its message_id too: {first}")
+        raise Unusable("its message_id is that of an earlier message too")
     messages[message.name] = message
 
 

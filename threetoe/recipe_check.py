@@ -1,17 +1,15 @@
 """What can be wrong with a recipe: (place, problem), the place as the keys that lead to it."""
 
 import re
-from collections.abc import Iterator
 
 from threetoe.errors import did_you_mean
 from threetoe.recipe_formats import NAMED, arguments_of
+from threetoe.recipe_options import Problems, kind_of, option_problems
 from threetoe.recipe_row import parts_of
 
 SPLITS = ("train", "validation", "test")  # the short form, a file beside the recipe each
 TEXTS = ("description", "license", "source", "bring", "subset", "each", *SPLITS)
 FIELDS = ("system", "instruction", "input", "output")
-OPTION = ("default", "choices", "unlike")
-Problems = Iterator[tuple[tuple, str]]
 
 
 def problems_of(values: dict, options: dict | None = None) -> Problems:
@@ -28,6 +26,9 @@ def problems_of(values: dict, options: dict | None = None) -> Problems:
             yield (key, *place), problem
         if key in ("source", "subset", "splits"):
             yield from strange_options(value, (key,), names)
+        if key == "format" and isinstance(value, dict):
+            for name, arguments in value.items():
+                yield from strange_options(arguments, (key, name), names)
         if key == "options" and isinstance(value, dict):
             yield from overlay_problems(value)
     if options is None:
@@ -74,12 +75,6 @@ def text_problems(value, key: str) -> Problems:
         yield (), f"'{key}' is {kind_of(value)}, not text; put it in quotes."
     elif not value.strip():
         yield (), f"'{key}' is empty; leave the line out."
-
-
-def kind_of(value) -> str:
-    kinds = {dict: "a mapping", list: "a list", type(None): "nothing", bool: "a truth value"}
-    kinds |= {int: "a number", float: "a number"}
-    return kinds.get(type(value), type(value).__name__)
 
 
 def texts_problems(value, key: str) -> Problems:
@@ -133,41 +128,6 @@ def row_problems(value, key: str) -> Problems:
             yield (), f"row: '{field}' is missing."
 
 
-def option_problems(value, key: str) -> Problems:
-    if not isinstance(value, dict):
-        yield (), f"'{key}' is {kind_of(value)}, not a mapping such as {SUCH[key]}."
-        return
-    for name, option in value.items():
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name):
-            yield (name,), f"options: '{name}' is no name for an option; take letters."
-        elif not isinstance(option, dict):
-            yield (name,), f"options: '{name}' is {kind_of(option)}; it has a line 'default: ...'."
-        else:
-            for place, problem in one_option(name, option, value):
-                yield (name, *place), f"options: {problem}"
-
-
-def one_option(name: str, option: dict, options: dict) -> Problems:
-    for key in option:
-        if key not in OPTION:
-            hint = did_you_mean(key, OPTION)
-            yield (key,), f"unknown key '{key}'.{hint} Known: {', '.join(OPTION)}."
-    default, found = option.get("default"), option.get("choices")
-    if not isinstance(default, (str, int)) or isinstance(default, bool):
-        yield (), f"'{name}' has no 'default' that is a text or a whole number."
-    if option.get("unlike", name) not in options or option.get("unlike") == name:
-        yield ("unlike",), f"'unlike' of '{name}' names no other option."
-    if found is None:
-        return
-    if not isinstance(found, (list, dict)) or not all(isinstance(c, str) for c in found):
-        yield ("choices",), f"the choices of '{name}' are not all texts; put them in quotes."
-    elif default not in found:
-        yield ("default",), f"the default of '{name}' is no choice.{did_you_mean(default, found)}"
-    for choice, over in found.items() if isinstance(found, dict) else ():
-        if not isinstance(over, (str, dict, type(None))):
-            yield ("choices", choice), f"'{choice}' is {kind_of(over)}, not a name or a mapping."
-
-
 def format_problems(value, key: str) -> Problems:
     name, arguments = value, {}
     if isinstance(value, dict) and len(value) == 1:
@@ -209,7 +169,6 @@ SUCH = {
     "labels": "{label: {0: Negative, 1: Positive}}",
     "skip": "{text: '^RT '}",
     "row": "{instruction: '{question}', output: '{answer}'}",
-    "options": "{lang: {default: en, choices: [en, zh]}}",
 }
 CHECKS = {
     "splits": texts_problems,

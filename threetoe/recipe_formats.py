@@ -30,10 +30,7 @@ def chatml_messages(text, column: str) -> list[dict]:
         messages.append({"role": match[1], "content": match[2].removesuffix("\n")})
         end = match.end()
     if text[end:].strip():
-        raise Unusable(
-            f"{column} is not ChatML from character {end + 1} on: expected <|im_start|>ROLE, a "
-            "line break, a text and <|im_end|>"
-        )
+        raise Unusable(f"{column} is not ChatML: <|im_start|>ROLE, a line break, text, <|im_end|>")
     return messages
 
 
