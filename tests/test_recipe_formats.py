@@ -117,7 +117,8 @@ FAULTY = {
     ),
     "id-twice": (
         [message("a", None, "Q"), message("a1", "a", "A"), message("a1", "a", "B")],
-        [("f:3", "Unusable: its message_id is that of an earlier message too"), ("f:1", ["Q", "A"])],
+        [("f:3", "Unusable: its message_id is that of an earlier message too"),
+         ("f:1", ["Q", "A"])],
     ),
     "no-id": (
         [message("a", None, "Q") | {"message_id": None}], [("f:1", "Unusable: message_id is empty")]

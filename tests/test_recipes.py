@@ -234,6 +234,27 @@ def test_offline_the_recipe_the_id_and_the_flag_are_named(offline):
     assert "\n" not in said
 
 
+def test_a_source_that_fails_while_it_is_read_is_named_too(offline):
+    recipe = read_recipe(KNOWN["sst2"])
+
+    def late():
+        yield "row 1", {"sentence": "good", "label": 1}
+        yield from read_hub("stanfordnlp/sst2", "train")
+
+    rows = recipe.apply(recipe.guarded(late()))
+    assert next(rows)[1]["output"] == "Positive"
+    with pytest.raises(UserError, match=r"'sst2' \(stanfordnlp/sst2 on the Hub\) cannot be read"):
+        next(rows)
+
+
+def test_the_fingerprint_follows_what_is_done_to_rows():
+    german, english, same = (
+        read_recipe(KNOWN["iwslt14"], options).fingerprint
+        for options in ([], [("source", "en"), ("target", "de")], [("source", "de")])
+    )
+    assert german == same != english
+
+
 def test_what_is_wrong_with_a_local_copy_is_said_as_it_is(tmp_path):
     recipe = read_recipe(KNOWN["xnli"])
     path = tmp_path / "a.jsonl"
@@ -287,6 +308,15 @@ def test_a_recipe_of_a_plugin_is_listed_and_shown_under_its_name(tmp_path):
     assert re.search(r"^mine +Mine\.$", listed, re.MULTILINE)
     assert "--dataset mine\n" in CliRunner().invoke(cli, [*plugin, "mine"]).output
     assert f"--dataset {where}\n" in shown(where)
+
+
+def test_the_list_is_shown_in_spite_of_a_recipe_that_is_broken(tmp_path):
+    (tmp_path / "r.yaml").write_text("trian: r.jsonl\n")
+    where = str(tmp_path / "r.yaml")
+    write(tmp_path, p=f"def register_datasets():\n    return {{'mine': {where!r}}}\n")
+    done = CliRunner().invoke(cli, ["--plugin", str(tmp_path / "p.py"), "datasets"])
+    assert "xnli" in done.output
+    assert str(done.exception).startswith(f"{where}:1: unknown key 'trian'")
 
 
 @pytest.mark.parametrize(

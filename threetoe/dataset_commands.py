@@ -8,7 +8,7 @@ import click
 from threetoe import preview, rows
 from threetoe.config import Common
 from threetoe.data import messages_of
-from threetoe.errors import UserError, unknown
+from threetoe.errors import Checks, UserError, unknown
 from threetoe.formats import Unusable
 from threetoe.option_types import Pair
 from threetoe.plugins import load_plugins
@@ -49,7 +49,10 @@ def datasets(context):
     """List the named datasets, or show NAME: its source, options, and a row as it is trained."""
     if context.invoked_subcommand is None:
         known = load_plugins(Common(plugin=context.obj)).merge("register_datasets")
-        show_list({name: read_recipe(path).description for name, path in known.items()})
+        checks = Checks()
+        recipes = {name: checks(read_recipe, path, (), name) for name, path in known.items()}
+        show_list({name: recipe.description for name, recipe in recipes.items() if recipe})
+        checks.done()
 
 
 def show_dataset(plugins: tuple, name: str, dataset_option, dataset_path, template: str) -> None:
@@ -60,8 +63,8 @@ def show_dataset(plugins: tuple, name: str, dataset_option, dataset_path, templa
     if recipe is None:
         raise unknown("dataset", name, known)
     found = find_template(template, known_templates(hooks))
-    click.echo("\n".join(lines_of(recipe, name, dataset_option, dataset_path)))
     where, messages = shown_row(recipe, dataset_path, hooks)
+    click.echo("\n".join(lines_of(recipe, name, dataset_option, dataset_path)))
     marks = Marks("<bos>", "<eos>", tuple(filter(None, [found.eos])))
     pieces = found.pieces(messages, marks)
     click.echo(f"\n── {where}, as {found.name} renders it")

@@ -1,5 +1,6 @@
 """Named datasets: a recipe (datasets/*.yaml) says where rows come from and how they are read."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,9 +78,20 @@ class Recipe:
             return NAMED[name](rows, columns, **arguments)
         return rendered(rows, self.row, columns, answered) if self.row else iter(rows)
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what the recipe does to rows, its options filled in."""
+        steps = (self.each, self.skip, self.labels, self.row, self.format)
+        return hashlib.sha256(repr(steps).encode()).hexdigest()[:16]
+
+    def guarded(self, rows: Iterable, dataset_path: str | None = None) -> Iterator:
+        """The rows of its source; reading them is said to fail as `reading` says it."""
+        with self.reading(dataset_path):
+            yield from rows
+
     @contextmanager
     def reading(self, dataset_path: str | None = None):
-        """Around reading its rows: what cannot be had from the Hub names recipe, id and flag."""
+        """Around opening its source: what the Hub does not give names recipe, id and flag."""
         try:
             yield
         except UserError as error:
