@@ -2,13 +2,11 @@
 
 import click
 
-from threetoe import catalog
-from threetoe.config import Common
+from threetoe.dataset_commands import datasets
 from threetoe.errors import UserError
 from threetoe.options import run_reporting_errors
 from threetoe.plugin_commands import PLUGIN_HELP, plugins
-from threetoe.plugins import load_plugins
-from threetoe.template_commands import show_list, templates
+from threetoe.template_commands import templates
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,20 +17,9 @@ def cli(context, plugin):
     context.obj = plugin
 
 
-def hooks_of(context):
-    return load_plugins(Common(plugin=context.obj))
-
-
 cli.add_command(templates)
 cli.add_command(plugins)
-
-
-@cli.command()
-@click.pass_context
-def datasets(context):
-    """List the named datasets."""
-    known = hooks_of(context).merge("register_datasets")
-    show_list({name: catalog.read_yaml(path).get("description") for name, path in known.items()})
+cli.add_command(datasets)
 
 
 def run(_) -> None:

@@ -1,0 +1,127 @@
+"""Named datasets: a recipe (datasets/*.yaml) says where rows come from and how they are read."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from threetoe.errors import UserError, first_line, no_such_file, unknown
+from threetoe.recipe_file import read_values
+from threetoe.recipe_formats import NAMED
+from threetoe.recipe_row import Columns, labelled, rendered, spread
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The lines of a recipe, its options filled in."""
+
+    name: str
+    path: Path
+    options: dict  # {name: {"default": ..., "choices": ...}}, as the file has them
+    chosen: dict  # {name: value}
+    description: str = ""
+    license: str = ""
+    source: str = ""  # a Hub id; "" where files lie beside the recipe, or the user brings one
+    bring: str = ""  # what file the user brings, and where it comes from
+    subset: str | None = None
+    splits: dict = field(
+        default_factory=dict
+    )  # {our name: the source's name, or a file beside the recipe}
+    labels: dict = field(default_factory=dict)  # {column: {code: text}}
+    skip: dict = field(default_factory=dict)  # {column: regular expression}
+    each: str = ""  # a column with a list: every item is a row
+    row: dict = field(
+        default_factory=dict
+    )  # {system, instruction, input, output: text with {column}s}
+    format: tuple | None = None  # (name in NAMED, its arguments)
+    example: tuple = ()  # made-up rows of the source's shape
+
+    def location(self, split: str, dataset_path: str | None = None) -> tuple[str, str]:
+        """(file, folder or Hub id; its name of the split). UserError when there is neither."""
+        name, slice_, rest = split.partition("[")
+        theirs = self.splits.get(name, name) + slice_ + rest
+        if dataset_path:
+            path = Path(dataset_path).expanduser()
+            if dataset_path != "-" and not path.exists():
+                raise no_such_file(path)
+            return str(path), split if self.is_bundled else theirs
+        if self.source:
+            return self.source, theirs
+        if not self.splits:
+            raise UserError(
+                f"The dataset '{self.name}' brings no rows of its own; it reads {self.bring}. "
+                "Give yours: --dataset-path FILE."
+            )
+        if split not in self.splits:
+            raise unknown(f"split of {self.name}", split, self.splits)
+        return str(self.path.parent / self.splits[split]), split
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether its rows lie in files beside the recipe."""
+        return bool(self.splits) and not self.source
+
+    def apply(self, rows: Iterable, answered: bool = True) -> Iterator:
+        """The rows in a known format: {messages} or {system, instruction, input, output}.
+
+        Takes and yields (where, row), a row perhaps an Unusable. UserError when the rows lack a
+        column. Without `answered` a row whose answer cannot be had is a question.
+        """
+        columns = Columns(self.name)
+        if self.each:
+            rows = spread(rows, self.each, columns)
+        if self.labels or self.skip:
+            rows = labelled(rows, self.labels, self.skip, columns, answered)
+        if self.format:
+            name, arguments = self.format
+            return NAMED[name](rows, columns, **arguments)
+        return rendered(rows, self.row, columns, answered) if self.row else iter(rows)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what the recipe does to rows, its options filled in."""
+        steps = (self.each, self.skip, self.labels, self.row, self.format)
+        return hashlib.sha256(repr(steps).encode()).hexdigest()[:16]
+
+    def guarded(self, rows: Iterable, dataset_path: str | None = None) -> Iterator:
+        """The rows of its source; reading them is said to fail as `reading` says it."""
+        with self.reading(dataset_path):
+            yield from rows
+
+    @contextmanager
+    def reading(self, dataset_path: str | None = None):
+        """Around opening its source: what the Hub does not give names recipe, id and flag."""
+        try:
+            yield
+        except UserError as error:
+            if dataset_path or not self.source:
+                raise
+            cause = error.__cause__
+            why = first_line(cause) if cause else str(error)
+            hint = "" if isinstance(cause, ValueError) else (
+                "; give a local copy: --dataset-path FOLDER_OR_FILE"
+            )  # fmt: skip
+            raise UserError(
+                f"The dataset '{self.name}' ({self.source} on the Hub) cannot be read: "
+                f"{why.rstrip('.')}{hint}."
+            ) from error
+
+
+def read_recipe(path: Path, options: Iterable = (), name: str | None = None) -> Recipe:
+    """The recipe in a YAML file, under the name it is asked for, with the (name, value) options.
+
+    UserError has a line for everything that is wrong with the file or the options.
+    """
+    path = Path(path)
+    name = name or path.stem
+    return Recipe(name=name, path=path, **read_values(path, name, options))
+
+
+def find_recipe(name: str, known: dict, options: Iterable = ()) -> Recipe | None:
+    """The recipe of a name, or of a YAML file of one's own; None for any other source."""
+    if name in known:
+        return read_recipe(known[name], options, name)
+    if name.lower().endswith((".yaml", ".yml")):
+        return read_recipe(Path(name).expanduser(), options)
+    return None
