@@ -1,6 +1,7 @@
 """Rows become conversations, and the ledger accounts for every row."""
 
 import json
+import os
 
 import pyarrow
 import pytest
@@ -8,6 +9,7 @@ from conftest import refused, run_script
 from pyarrow import parquet
 
 import train
+from threetoe import cache
 from threetoe.config import TrainConfig
 from threetoe.data import read_conversations
 from threetoe.errors import UserError
@@ -29,8 +31,14 @@ def read(folder, rows, answered=True, name="rows.jsonl", **options):
     """The conversations and the ledger of rows, written to a file and read by its name."""
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / name).write_text(text, encoding="utf-8")
-    config = TrainConfig(dataset=name, **options)
-    return read_conversations(name, config, load_plugins(config), answered=answered)
+    config = TrainConfig(**{"dataset": name, "allow_dropped": 1.0, "data_cache": False, **options})
+    return read_conversations(config, load_plugins(config), answered=answered)
+
+
+def left_out(conversations):
+    """What the log of the ledger has: (where, what, reason)."""
+    log = (conversations.folder / "data.jsonl").read_text(encoding="utf-8")
+    return [tuple(json.loads(line).values()) for line in log.splitlines()]
 
 
 def messages_of(folder, *rows, **options):
@@ -64,11 +72,18 @@ def problem_of(folder, *rows, **options):
         ({"messages": [{"role": "system", "content": ""}, user("q"), assistant("a")]},
          [{"role": "system", "content": ""}, user("q"), assistant("a")]),
         ({"messages": [user("q"), assistant("a")], "prompt": "no"}, [user("q"), assistant("a")]),
+        ({"question": "q", "answer": "a"}, [user("q"), assistant("a")]),
+        ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+         [user("q"), assistant("a")]),
+        ({"conversations": [user("q"), assistant("a")], "system": "s"},
+         [{"role": "system", "content": "s"}, user("q"), assistant("a")]),
+        ({"text": "t", "id": 3}, [{"role": "text", "content": "t"}]),
+        ({"Instruction ": "Say a.", "OUTPUT": "a"}, [user("Say a."), assistant("a")]),
     ],
     ids=[
         "alpaca", "input", "empty-input", "blank-input", "null-input", "nan-input", "more-columns",
         "system", "number", "zero", "false", "prompt", "messages", "turns", "no-system",
-        "messages-first",
+        "messages-first", "question", "sharegpt", "sharegpt-roles", "text", "other-case",
     ],
 )  # fmt: skip
 def test_a_row_becomes_messages(row, messages, here):
@@ -108,22 +123,53 @@ def test_a_row_becomes_messages(row, messages, here):
 def test_a_row_that_cannot_be_learned_is_dropped_with_its_reason(row, reason, here):
     conversations, ledger = read(here, [GOOD, row, GOOD])
     assert [c.where for c in conversations] == ["rows.jsonl:1", "rows.jsonl:3"]
-    assert ledger.dropped == [("rows.jsonl:2", reason)]
+    assert left_out(conversations) == [("rows.jsonl:2", "dropped", reason)]
+    assert ledger.dropped == {reason: 1}
     assert (ledger.read, ledger.kept) == (3, 2)
 
 
 def test_the_account_of_rows_adds_up_and_is_short(here):
     bad = [GOOD | {"output": [0] * n} for n in range(4)] + [GOOD | {"output": ""}] * 3
     roles = [{"messages": [{"role": f"role {n}", "content": "x"}]} for n in range(9)]
-    _, ledger = read(here, [GOOD, *bad, *roles, GOOD])
-    assert ledger.read == ledger.kept + len(ledger.dropped) == 18
-    assert ledger.reasons()["output is list, not text"] == 4
-    assert sum(ledger.reasons().values()) == len(ledger.dropped)
+    conversations, ledger = read(here, [GOOD, *bad, *roles, GOOD])
+    assert ledger.read == ledger.kept + ledger.faults == 18
+    assert ledger.dropped["output is list, not text"] == 4
+    assert len(left_out(conversations)) == 16
     lines = ledger.lines()
     assert lines[0] == "18 rows read from rows.jsonl, 2 to train on"
     assert lines[1] == "4 dropped: output is list, not text (first: rows.jsonl:2)"
-    assert lines[-1] == "6 dropped for 6 other reasons"
-    assert len(lines) == 7
+    assert lines[-2] == "6 left out for 6 other reasons"
+    assert lines[-1] == "1 stands in it more than once"
+    assert len(lines) == 8
+
+
+def test_many_kinds_of_fault_are_counted_together_and_all_logged(here):
+    rows = [{"messages": [{"role": f"role {n}", "content": "x"}]} for n in range(300)]
+    conversations, ledger = read(here, [GOOD, *rows])
+    assert ledger.faults == len(left_out(conversations)) == 300
+    assert len(ledger.dropped) <= 101
+    assert len({reason for _, _, reason in left_out(conversations)}) == 300
+
+
+def test_more_faults_than_allowed_stop_with_the_flag_that_goes_on(here):
+    rows = [*[GOOD] * 17, *[GOOD | {"output": ""}] * 3]
+    problem = problem_of(here, *rows, allow_dropped=0.05)
+    assert problem.splitlines() == [
+        "rows.jsonl: 3 of 20 rows have faults (15.0 %); --allow-dropped 0.15 goes on without them.",
+        "3 dropped: output is empty (first: rows.jsonl:18)",
+        "16 stand in it more than once",
+    ]
+    assert read(here, rows, allow_dropped=0.15)[1].kept == 17
+
+
+def test_rows_left_out_on_purpose_are_no_faults(here):
+    (here / "few.py").write_text(
+        "seen = []\ndef map_messages(messages):\n    seen.append(1)\n"
+        "    return messages if len(seen) < 3 else None\n"
+    )
+    _, ledger = read(here, [GOOD] * 20, plugin=("few.py",), allow_dropped=0.0)
+    assert (ledger.kept, ledger.faults) == (2, 0)
+    assert ledger.skipped == {"dropped by plugin few.py": 18}
 
 
 def test_a_plugin_that_drops_a_row_is_named(here):
@@ -131,8 +177,9 @@ def test_a_plugin_that_drops_a_row_is_named(here):
         "def map_messages(messages):\n"
         "    return messages if len(messages[0]['content']) < 9 else None\n"
     )
-    _, ledger = read(here, [GOOD, GOOD | {"instruction": "Say a, please."}], plugin=("short.py",))
-    assert ledger.dropped == [("rows.jsonl:2", "dropped by plugin short.py")]
+    rows = [GOOD, GOOD | {"instruction": "Say a, please."}]
+    conversations, _ = read(here, rows, plugin=("short.py",))
+    assert left_out(conversations) == [("rows.jsonl:2", "skipped", "dropped by plugin short.py")]
 
 
 def test_what_plugins_leave_is_checked_again(here):
@@ -151,10 +198,12 @@ def test_data_without_one_usable_row_says_why(here):
 
 
 def test_missing_columns_are_named_with_the_flag_that_mends_it(here):
-    assert problem_of(here, {"question": "q", "reply": "a"}) == (
-        "rows.jsonl has the columns question, reply; expected messages or instruction + output or "
-        "prompt + completion. Name yours with --map instruction=COLUMN --map output=COLUMN."
+    assert problem_of(here, {"query": "q", "reply": "a"}) == (
+        "rows.jsonl has the columns query, reply; expected messages or conversations or "
+        "instruction + output or prompt + completion or question + answer or text. Name yours with "
+        "--map instruction=COLUMN --map output=COLUMN."
     )
+    assert "has the columns text, label;" in problem_of(here, {"text": "t", "label": 1})
     assert problem_of(here, {"prompt": "q", "reply": "a"}).endswith(
         "Name yours with --map completion=COLUMN."
     )
@@ -197,7 +246,7 @@ def test_csv_and_parquet_cells_become_the_same_conversations(here):
     kept = []
     for name in ("a.csv", "a.parquet"):
         config = TrainConfig(dataset=name)
-        kept.append(read_conversations(name, config, load_plugins(config)))
+        kept.append(read_conversations(config, load_plugins(config)))
     assert kept[0][1].fingerprint == kept[1][1].fingerprint
     assert [len(conversations) for conversations, _ in kept] == [2, 2]
 
@@ -220,3 +269,72 @@ def test_a_hub_id_that_cannot_be_reached_says_how_to_go_on(offline, here):
     assert line.startswith("Error: The dataset 'tatsu-lab/alpaca' is no file here and cannot be")
     assert line.endswith("Give a local copy: --dataset my.jsonl.")
     assert [path for path in here.rglob("*") if path.suffix in (".parquet", ".json")] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [(1, "Positive"), (1.0, "Positive"), ("1", "Positive"), (" -1.0", "Negative"), ("x", "Other")],
+)
+def test_codes_become_texts_however_they_are_written(code, text, here):
+    labels = (("-1", "Negative"), ("1", "Positive"), ("x", "Other"))
+    (messages,) = messages_of(here, GOOD | {"output": code}, labels=labels)
+    assert messages[-1] == assistant(text)
+
+
+def test_a_code_that_labels_does_not_name_is_a_fault(here):
+    rows = [GOOD | {"output": 1}, GOOD | {"output": 7}]
+    conversations, _ = read(here, rows, labels=(("1", "Positive"),))
+    reason = "output has a code that --labels does not name"
+    assert left_out(conversations) == [("rows.jsonl:2", "dropped", reason)]
+
+
+def test_answers_that_form_a_small_set_are_counted(here):
+    rows = [GOOD | {"output": label} for label in ("Yes", "No", "Yes", "Yes")]
+    assert read(here, rows)[1].labels() == {"Yes": 3, "No": 1}
+    assert read(here, rows[:2])[1].labels() == {}  # two answers of two rows are no set
+    assert read(here, [GOOD | {"output": str(n)} for n in range(99)] * 3)[1].labels() == {}
+
+
+def test_the_same_content_is_read_once_and_a_change_of_anything_reads_anew(here, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", here / "kept")
+    read_once = read(here, [GOOD], data_cache=True)[0]
+    assert read_once.kept.is_new
+    assert not read(here, [GOOD], data_cache=True)[0].kept.is_new
+    for rows, options in (
+        ([GOOD, GOOD], {}),
+        ([GOOD | {"output": "b"}], {}),
+        ([GOOD], {"map": (("input", "output"),), "allow_dropped": 1.0, "answered": False}),
+        ([GOOD], {"labels": (("a", "A"),)}),
+        ([GOOD], {"answered": False}),
+    ):
+        assert read(here, rows, data_cache=True, **options)[0].kept.is_new, options
+    (here / "same.py").write_text("def map_messages(messages):\n    return messages\n")
+    for _ in range(2):  # what others' code does is not known by its file alone
+        assert read(here, [GOOD], data_cache=True, plugin=("same.py",))[0].kept.is_new
+
+
+def test_what_is_not_kept_leaves_nothing(here, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", here / "kept")
+    folder = read(here, [GOOD])[0].folder
+    assert not folder.exists()
+    assert not (here / "kept").exists()
+
+
+def test_the_cache_forgets_what_was_not_used_for_longest(here, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", here / "kept")
+    monkeypatch.setattr(cache, "LARGEST", 2500)
+
+    def kept(key):
+        return cache.kept(key, lambda folder: (folder / "x").write_bytes(b"0" * 1000))
+
+    for number, key in enumerate("abca"):
+        os.utime(kept(key).path, (number, number))
+    kept("d")
+    assert sorted(path.name for path in (here / "kept").iterdir()) == ["a", "d"]
+
+
+def test_a_failure_while_data_is_prepared_keeps_nothing(here, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", here / "kept")
+    with pytest.raises(UserError):
+        read(here, [{"other": 1}], data_cache=True)
+    assert list((here / "kept").iterdir()) == []

@@ -6,7 +6,7 @@ What holds for one set of columns is found once for it.
 from collections.abc import Iterator
 
 from threetoe.errors import UserError, did_you_mean
-from threetoe.formats import Format, Unusable, is_blank, order_problem
+from threetoe.formats import ABOUT, Format, Unusable, is_blank, order_problem
 from threetoe.hooks import PASSED_OVER
 
 SHAPES = 10_000  # sets of columns that are remembered
@@ -130,7 +130,12 @@ class Recogniser:
 
 
 def format_of(columns: tuple, formats: dict[str, Format]) -> Format | None:
-    return next((f for f in formats.values() if all(c in columns for c in f.columns)), None)
+    """The first format whose columns are among these."""
+    for form in formats.values():
+        others = set(columns) - {*form.columns, *ABOUT} if form.alone else ()
+        if all(column in columns for column in form.columns) and not others:
+            return form
+    return None
 
 
 def kind(form: Format) -> str:

@@ -3,6 +3,7 @@
 source -> rows -> --map -> recipe -> format and --labels -> messages -> map_messages -> disk
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from threetoe import cache, ledger, rows
@@ -11,7 +12,7 @@ from threetoe.conversations import Conversations, Writer
 from threetoe.errors import UserError, unknown
 from threetoe.formats import Skipped, Unusable, order_problem
 from threetoe.ledger import Ledger
-from threetoe.recipe import Recipe, find_recipe, naming
+from threetoe.recipe import Recipe, find_recipe
 
 LOG = "data.jsonl"
 
@@ -25,36 +26,51 @@ def read_conversations(
     With `limit`, reading ends when so many are kept. UserError when no row at all can be used, or
     more than --allow-dropped of them have faults.
     """
-    recipe = find_recipe(config, hooks)
-    source, split = config.dataset, config.dataset_split
-    if recipe:
-        source, split = recipe.location(split, config.dataset_path)
-    subset = recipe.subset if recipe else config.dataset_subset
+    known = hooks.merge("register_datasets")
+    recipe = find_recipe(config.dataset, known, config.dataset_option)
+    place = place_of(recipe, config)
 
     def fill(folder: Path) -> None:
-        with naming(recipe, source):
-            found = hooks.first("load_rows", source=source, split=split, subset=subset)
+        with recipe.reading(config.dataset_path) if recipe else nullcontext():
+            found = hooks.first("load_rows", **place)
             if found is None:
-                raise unknown("dataset", source, hooks.merge("register_datasets"))
+                raise unknown("dataset", config.dataset, known)
             write(found, folder, config, hooks, recipe, answered, limit)
 
-    key = key_of(config, hooks, recipe, (source, split, subset), answered, limit)
+    key = key_of(config, hooks, recipe, place, answered, limit)
     kept = cache.kept(key, fill)
     account = ledger.load(kept.path, config.dataset)
     return Conversations(kept.path, account.kept, kept, key), account
 
 
-def key_of(config, hooks, recipe, place: tuple, answered: bool, limit: int) -> str | None:
+def place_of(recipe: Recipe | None, config) -> dict:
+    """Where the rows come from: the arguments of load_rows. UserError for what only goes with a
+    named dataset."""
+    subset = config.dataset_subset
+    if recipe:
+        source, split = recipe.location(config.dataset_split, config.dataset_path)
+        return {"source": source, "split": split, "subset": recipe.subset or subset}
+    for flag, given in (("path", config.dataset_path), ("option", config.dataset_option)):
+        if given:
+            raise UserError(
+                f"--dataset-{flag} goes with a named dataset, which {config.dataset} is not; "
+                "python -m threetoe datasets lists them."
+            )
+    return {"source": config.dataset, "split": config.dataset_split, "subset": subset}
+
+
+def key_of(config, hooks, recipe, place: dict, answered: bool, limit: int) -> str | None:
     """The name under which the conversations are kept; None where they may not be: code of others
     takes part, or what the source holds is not known before it is read."""
     others = ("load_rows", "register_formats", "map_messages")
     if not config.data_cache or any(hooks.by_plugins(hook) for hook in others):
         return None
-    content = rows.fingerprint(*place, config)
+    content = rows.fingerprint(**place, config=config)
     if content is None:
         return None
     options = (config.map, config.labels, config.field, config.encoding, config.allow_dropped)
-    return cache.key_of(content, place, options, vars(recipe) if recipe else None, answered, limit)
+    made = recipe and recipe.fingerprint
+    return cache.key_of(content, place, options, made, answered, limit)
 
 
 def write(found, folder: Path, config, hooks, recipe: Recipe | None, answered: bool, limit: int):
@@ -63,7 +79,7 @@ def write(found, folder: Path, config, hooks, recipe: Recipe | None, answered: b
     recogniser = Recogniser(guarded_formats(hooks), config.labels, answered)
     account, writer = Ledger(config.dataset), Writer(folder)
     with (folder / LOG).open("w", encoding="utf-8") as log:
-        for where, row in recipe.apply(iter(mapped)) if recipe else mapped:
+        for where, row in recipe.apply(mapped, answered) if recipe else mapped:
             account.read += 1
             try:
                 messages = messages_of(row, recogniser, hooks, answered)

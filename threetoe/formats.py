@@ -28,6 +28,7 @@ class Format(NamedTuple):
     messages: Callable[[dict], list[dict]]
     answer: str | None = None  # the column that only training needs
     optional: tuple[str, ...] = ()  # columns that are read where a row has them
+    alone: bool = False  # not where there are columns that may be an answer or a label
 
 
 def alpaca(row: dict) -> list[dict]:
@@ -118,13 +119,17 @@ ROLES = {
     "system": "system", "user": "user", "human": "user", "assistant": "assistant",
     "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
 }  # fmt: skip
+ABOUT = frozenset(  # columns that say something about a row and are no part of it
+    "id idx index source url title author date created timestamp lang language meta metadata "
+    "license".split()
+)
 FORMATS = {  # the first whose columns a row has
     "messages": Format(("messages",), chat),
     "sharegpt": Format(("conversations",), sharegpt, optional=("system",)),
     "alpaca": Format(("instruction",), alpaca, "output", ("input", "system")),
     "prompt-completion": Format(("prompt",), prompt_completion, "completion", ("system",)),
     "question-answer": Format(("question",), question_answer, "answer", ("system",)),
-    "text": Format(("text",), whole_text),
+    "text": Format(("text",), whole_text, alone=True),
 }
 
 

@@ -99,7 +99,8 @@ class Ledger:
         if self.truncated:
             lines.append(f"{self.truncated:,} cut to fit (first: {self.first_truncated})")
         if self.duplicates:
-            lines.append(f"{self.duplicates:,} stand in it twice or more")
+            stand = "1 stands" if self.duplicates == 1 else f"{self.duplicates:,} stand"
+            lines.append(f"{stand} in it more than once")
         return lines
 
     def save(self, folder: Path) -> None:
