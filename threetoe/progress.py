@@ -16,19 +16,27 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.began = time.monotonic()
+        self.measured = ""  # the validation loss, once it is known
+        self.batches = 0  # of validation rows, since the last loss
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if not sys.stderr.isatty() or "loss" not in (logs or {}):
-            return
-        spent = time.monotonic() - self.began
-        left = spent / max(state.global_step, 1) * (state.max_steps - state.global_step)
-        filled = 24 * state.global_step // state.max_steps
-        bar = "━" * filled + "─" * (24 - filled)
-        sys.stderr.write(
-            f"\r\033[K{bar} step {state.global_step}/{state.max_steps}"
-            f"  loss {float(logs['loss']):.4f}  {clock(left)} left"
-        )
-        sys.stderr.flush()
+        if "eval_loss" in (logs or {}):
+            self.measured, self.batches = f"  validation {logs['eval_loss']:.4f}", 0
+        if "loss" in (logs or {}):
+            spent = time.monotonic() - self.began
+            left = spent / max(state.global_step, 1) * (state.max_steps - state.global_step)
+            self.show(state, f"loss {float(logs['loss']):.4f}{self.measured}  {clock(left)} left")
+
+    def on_prediction_step(self, args, state, control, **kwargs):
+        self.batches += 1
+        self.show(state, f"measuring the validation loss, batch {self.batches}")
+
+    def show(self, state, words: str) -> None:
+        if sys.stderr.isatty():
+            filled = 24 * state.global_step // state.max_steps
+            bar = "━" * filled + "─" * (24 - filled)
+            sys.stderr.write(f"\r\033[K{bar} step {state.global_step}/{state.max_steps}  {words}")
+            sys.stderr.flush()
 
     def on_train_end(self, args, state, control, **kwargs):
         clear_line()
@@ -41,6 +49,32 @@ class MetricsFile(TrainerCallback):
         entry = {"step": state.global_step, **(logs or {})}
         with Path(args.output_dir, METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+
+
+def validation_metrics(folder: Path) -> dict:
+    """What run.json says of the validation losses in a run's metrics.jsonl; {} without any."""
+    path = folder / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    measured = [entry for entry in map(json.loads, lines) if "eval_loss" in entry]
+    if not measured:
+        return {}
+    best = min(measured, key=lambda entry: entry["eval_loss"])
+    return {
+        "eval_loss_start": round(measured[0]["eval_loss"], 4),
+        "eval_loss": round(measured[-1]["eval_loss"], 4),
+        "eval_loss_best": round(best["eval_loss"], 4),
+        "eval_loss_best_step": best["step"],
+    }
+
+
+def validation_line(metrics: dict, rows: int) -> str:
+    """'validation loss 2.31 -> 0.42 (500 rows)', and its lowest where that is not the last."""
+    first, last, best = (
+        metrics[name] for name in ("eval_loss_start", "eval_loss", "eval_loss_best")
+    )
+    step = metrics["eval_loss_best_step"]
+    lowest = f"; lowest {best:.4f} at step {step}" if best < min(first, last) else ""
+    return f"validation loss {first:.4f} -> {last:.4f} ({rows} rows{lowest})"
 
 
 def clock(seconds: float) -> str:

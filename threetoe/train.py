@@ -13,6 +13,7 @@ from threetoe import backend, preview, token_rows, tokens
 from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.announce import announce, say
+from threetoe.batches import dataset_of
 from threetoe.config import TrainConfig, options_of
 from threetoe.data import Conversation, Ledger, read_conversations
 from threetoe.encode import encode, marks_of, statistics_of, stop_ids
@@ -61,7 +62,7 @@ def train(config: TrainConfig) -> None:
     looking = config.preview or config.dry_run
     if not looking:
         backend.prepare()
-    job = resolve_model(job)
+    job = resolve_batching(resolve_model(job))
     tokenizer = backend.load_tokenizer(job.config.model)
     backend.check_length(job.config)
     if job.template is None:
@@ -91,6 +92,14 @@ def resolve_model(job: Plan) -> Plan:
     if model == backend.TINY:
         say("no CUDA GPU: training the embedded tiny model on the CPU (choose with --model)")
     return job._replace(config=replace(job.config, model=model))
+
+
+def resolve_batching(job: Plan) -> Plan:
+    """The plan with a batching strategy that Unsloth has on this machine, which is said."""
+    if job.config.batching_strategy == "padding" or backend.has_gpu():
+        return job
+    say("packing needs a CUDA GPU: Unsloth's CPU backend trains padded rows instead")
+    return job._replace(config=replace(job.config, batching_strategy="padding"))
 
 
 def with_tokens(job: Plan, tokenizer) -> Plan:
@@ -165,8 +174,8 @@ def fit(job: Plan, tokenizer, marks, rows: list, figures: dict) -> None:
     held = runs.start(folder, options_of(config))
     callbacks = guarded_callbacks(hooks)
     trainer = hooks.first(
-        "build_trainer", model=model, tokenizer=tokenizer, rows=rows, arguments=arguments,
-        callbacks=callbacks,
+        "build_trainer", model=model, tokenizer=tokenizer, rows=dataset_of(rows),
+        arguments=arguments, callbacks=callbacks, validation=None,
     )  # fmt: skip
     began = time.monotonic()
     try:
