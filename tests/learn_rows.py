@@ -163,8 +163,7 @@ def packs() -> dict:
 def on_unsloth(**options) -> tuple:
     """A function that loads the model, the tokenizer and the arguments, as train.py does."""
     config = TrainConfig(
-        model="tiny", max_seq_length=ROOM, learning_rate=5e-3, warmup_steps=0, lora_dropout=0.1,
-        **options,
+        model="tiny", max_seq_length=ROOM, learning_rate=5e-3, warmup_steps=0, **options
     )  # fmt: skip
     return (
         lambda: backend.load_model(config, None),
@@ -192,7 +191,7 @@ def exact_loss(model, rows) -> float:
 def unsloth() -> dict:
     backend.prepare()
     rows, validation, found = made_rows(70, 3), made_rows(21, 4), {}
-    load, tokenizer, arguments = on_unsloth(max_steps=6)
+    load, tokenizer, arguments = on_unsloth(max_steps=6, lora_dropout=0.1)
     found["exact"] = exact_loss(load(), validation)
     cases = {
         "alone": (arguments, None), "measured": (arguments, validation),

@@ -13,7 +13,7 @@ import torch
 from conftest import ROOT, run_script
 
 from threetoe.batches import ByLength, by_length, packs_of
-from threetoe.progress import validation_line, validation_metrics
+from threetoe.trainer import validation_line, validation_metrics
 
 
 def learned(what, folder):

@@ -21,7 +21,7 @@ class Learner(SFTTrainer):
         # transformers' own reads a row for every comparison, and goes from long to short again
         # and again
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return ByLength(lengths_of(self.train_dataset), size, self.args.data_seed)
+        return ByLength(lengths_of(self.train_dataset), size, self.args.seed)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """{"eval_loss": nats a learned token}; logged, and told to callbacks."""

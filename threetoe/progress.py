@@ -51,32 +51,6 @@ class MetricsFile(TrainerCallback):
             file.write(json.dumps(entry) + "\n")
 
 
-def validation_metrics(folder: Path) -> dict:
-    """What run.json says of the validation losses in a run's metrics.jsonl; {} without any."""
-    path = folder / METRICS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    measured = [entry for entry in map(json.loads, lines) if "eval_loss" in entry]
-    if not measured:
-        return {}
-    best = min(measured, key=lambda entry: entry["eval_loss"])
-    return {
-        "eval_loss_start": round(measured[0]["eval_loss"], 4),
-        "eval_loss": round(measured[-1]["eval_loss"], 4),
-        "eval_loss_best": round(best["eval_loss"], 4),
-        "eval_loss_best_step": best["step"],
-    }
-
-
-def validation_line(metrics: dict, rows: int) -> str:
-    """'validation loss 2.31 -> 0.42 (500 rows)', and its lowest where that is not the last."""
-    first, last, best = (
-        metrics[name] for name in ("eval_loss_start", "eval_loss", "eval_loss_best")
-    )
-    step = metrics["eval_loss_best_step"]
-    lowest = f"; lowest {best:.4f} at step {step}" if best < min(first, last) else ""
-    return f"validation loss {first:.4f} -> {last:.4f} ({rows} rows{lowest})"
-
-
 def clock(seconds: float) -> str:
     """90 -> '1:30', 3700 -> '1:01:40'"""
     minutes, seconds = divmod(round(seconds), 60)

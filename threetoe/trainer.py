@@ -3,7 +3,9 @@
 Imports neither unsloth nor a library at its head: backend.py has imported unsloth by then.
 """
 
+import json
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -11,6 +13,7 @@ from threetoe.batches import COLUMNS, packed
 from threetoe.errors import UserError
 from threetoe.generation import collator
 from threetoe.quiet import chatter_hidden
+from threetoe.run import METRICS
 
 NO_VALIDATION = {"eval_strategy": "no", "eval_on_start": False}
 
@@ -74,3 +77,29 @@ def untrained_tokens_named():
             "--new-tokens add, or choose an Instruct model with --model, or a template in plain "
             "text such as --template alpaca."
         ) from error
+
+
+def validation_metrics(folder: Path) -> dict:
+    """What run.json says of the validation losses in a run's metrics.jsonl; {} without any."""
+    path = folder / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    measured = [entry for entry in map(json.loads, lines) if "eval_loss" in entry]
+    if not measured:
+        return {}
+    best = min(measured, key=lambda entry: entry["eval_loss"])
+    return {
+        "eval_loss_start": round(measured[0]["eval_loss"], 4),
+        "eval_loss": round(measured[-1]["eval_loss"], 4),
+        "eval_loss_best": round(best["eval_loss"], 4),
+        "eval_loss_best_step": best["step"],
+    }
+
+
+def validation_line(metrics: dict, rows: int) -> str:
+    """'validation loss 2.31 -> 0.42 (500 rows)', and its lowest where that is not the last."""
+    first, last, best = (
+        metrics[name] for name in ("eval_loss_start", "eval_loss", "eval_loss_best")
+    )
+    step = metrics["eval_loss_best_step"]
+    lowest = f"; lowest {best:.4f} at step {step}" if best < min(first, last) else ""
+    return f"validation loss {first:.4f} -> {last:.4f} ({rows} rows{lowest})"
