@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from threetoe import backend, builtin, data, encode  # noqa: E402
+from threetoe.batches import dataset_of  # noqa: E402
 from threetoe.config import TrainConfig  # noqa: E402
 from threetoe.data import Conversation, Ledger  # noqa: E402
 from threetoe.plugins import load_plugins  # noqa: E402
@@ -141,7 +142,8 @@ def step_of(config, hooks, folder: Path) -> float:
         model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
         arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
     callbacks = guarded_callbacks(hooks) if hooks else builtin.register_callbacks(config)
-    given = {"model": model, "tokenizer": tokenizer, "rows": rows, "arguments": arguments}
+    given = {"model": model, "tokenizer": tokenizer, "rows": dataset_of(rows)}
+    given |= {"arguments": arguments, "validation": None}
     if hooks:
         trainer = hooks.first("build_trainer", **given, callbacks=callbacks)
     else:

@@ -15,7 +15,7 @@ class Settings:
     longest_first: bool = False
 
 
-def build_trainer(model, tokenizer, rows, arguments, callbacks, settings):
-    rows = sorted(rows, key=lambda row: len(row.input_ids), reverse=settings.longest_first)
+def build_trainer(model, tokenizer, rows, arguments, callbacks, validation, settings):
+    rows = rows.sort("length", reverse=settings.longest_first)
     arguments = {**arguments, "train_sampling_strategy": "sequential"}
-    return backend.build_trainer(model, tokenizer, rows, arguments, callbacks)
+    return backend.build_trainer(model, tokenizer, rows, arguments, callbacks, validation)

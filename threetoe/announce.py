@@ -4,6 +4,7 @@ import math
 
 import click
 
+from threetoe.batches import packs_of
 from threetoe.config import TrainConfig
 from threetoe.row_sets import RowSets
 
@@ -37,11 +38,13 @@ def announce(config: TrainConfig, template, rows: RowSets) -> None:
         f"{lengths['median']} tokens (median), {lengths['p95']} (95th percentile), "
         f"{lengths['longest']} at most"
     )
-    trained = account["trained"]
-    steps, epochs = steps_and_epochs(config, trained)
+    count, what = account["trained"], "rows"
+    if config.batching_strategy == "packing":
+        count, what = packs_of(rows.lengths().tolist(), config.max_seq_length), "packs"
+    steps, epochs = steps_and_epochs(config, count)
     each = config.per_device_train_batch_size * config.gradient_accumulation_steps
     say(
-        f"{steps} steps of {min(each, trained)} rows = {epochs:.1f} epochs; template "
+        f"{steps:,} steps of {min(each, count)} {what} = {epochs:.1f} epochs; template "
         f"{template.name}, model {config.model}"
     )
     if epochs > MANY_EPOCHS and config.max_steps:

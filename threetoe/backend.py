@@ -1,20 +1,19 @@
-"""The only file that imports unsloth: loads models, builds the trainer, saves adapters.
+"""The only file that imports unsloth: loads models, sets the training, saves adapters.
 
 Unsloth must be imported before transformers, trl and peft: `prepare` does that.
 """
 
 import json
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 from threetoe import token_rows
 from threetoe.catalog import folder
 from threetoe.encode import with_cuts
 from threetoe.errors import UserError, first_line
-from threetoe.generation import collator, columns_of
 from threetoe.quiet import CACHE, chatter_hidden, quieten
 from threetoe.tokens import rows_of_adapter
+from threetoe.trainer import build_trainer as build_trainer
 
 GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 FIRST_WITH_CPU = "2026.10.9"
@@ -193,9 +192,11 @@ def training_arguments(config, output_dir: Path) -> dict:
     from unsloth import is_bfloat16_supported
 
     bf16 = bool(is_bfloat16_supported())
+    packing = config.batching_strategy == "packing"
     return {
         "output_dir": str(output_dir),
         "per_device_train_batch_size": config.per_device_train_batch_size,
+        "per_device_eval_batch_size": config.per_device_train_batch_size,
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
         "learning_rate": config.learning_rate,
         "num_train_epochs": config.num_train_epochs or 1,
@@ -211,8 +212,13 @@ def training_arguments(config, output_dir: Path) -> dict:
         "fp16": has_gpu() and not bf16,
         "gradient_checkpointing": config.use_gradient_checkpointing != "false",
         "max_length": config.max_seq_length,
-        "packing": False,
-        "padding_free": False,
+        "packing": packing,
+        "eval_packing": False,
+        "padding_free": packing,
+        "train_sampling_strategy": "random" if packing else "group_by_length",
+        "eval_strategy": "steps",
+        "eval_steps": config.eval_steps or 0.1,  # below 1, a share of the steps
+        "eval_on_start": True,
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "remove_unused_columns": False,
         "logging_steps": 1,
@@ -221,44 +227,6 @@ def training_arguments(config, output_dir: Path) -> dict:
         "report_to": "none",
         "disable_tqdm": True,
     }
-
-
-def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict):
-    """TRL's SFTTrainer over ready ids and labels, padded to the longest row of a batch."""
-    from datasets import Dataset
-    from transformers import PrinterCallback
-    from trl import SFTConfig, SFTTrainer
-
-    trained = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
-    with chatter_hidden(), untrained_tokens_named():
-        trainer = SFTTrainer(
-            model=model,
-            args=SFTConfig(**arguments),
-            train_dataset=Dataset.from_list(columns_of(rows)),
-            processing_class=tokenizer,
-            data_collator=collator(tokenizer),
-            callbacks=list(callbacks.values()),
-        )
-    for name, parameter in model.named_parameters():
-        if name in trained:  # TRL casts QLoRA adapters to bf16, where steps of 2e-4 round away
-            parameter.data = trained[name]
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-@contextmanager
-def untrained_tokens_named():
-    """Unsloth refuses rows with tokens that the base never learned; say what mends that."""
-    try:
-        yield
-    except ValueError as error:
-        if "ntrained tokens" not in str(error):
-            raise
-        raise UserError(
-            "The template uses tokens that this base model has never learned. Train them with "
-            "--new-tokens add, or choose an Instruct model with --model, or a template in plain "
-            "text such as --template alpaca."
-        ) from error
 
 
 def save_adapter(model, tokenizer, target: Path, stops: list[int]) -> None:

@@ -40,5 +40,5 @@ def load_model(config, adapter):
     return backend.load_model(config, adapter)
 
 
-def build_trainer(model, tokenizer, rows, arguments, callbacks):
-    return backend.build_trainer(model, tokenizer, rows, arguments, callbacks)
+def build_trainer(model, tokenizer, rows, arguments, callbacks, validation):
+    return backend.build_trainer(model, tokenizer, rows, arguments, callbacks, validation)

@@ -1,12 +1,13 @@
 """--config: a YAML file, or a run's run.json, whose values click checks as it checks flags."""
 
+import json
 from pathlib import Path
 
 import click
 
 from threetoe.catalog import read_yaml
 from threetoe.errors import UserError, did_you_mean
-from threetoe.option_types import Pair, Words
+from threetoe.option_types import Labels, Pair, Words
 
 NOT_REPEATED = ("output_dir", "preview", "dry_run")  # of a run.json: a new run has its own
 
@@ -40,6 +41,8 @@ def read_config(context, param, path):
 
 def as_typed(param, value):
     """A YAML value as it would be typed behind its flag, so that click checks both alike."""
+    if isinstance(param.type, Labels) and isinstance(value, (dict, list)):
+        return json.dumps(dict(value))  # {1: Positive}, or the pairs of a run.json
     is_pair = isinstance(param.type, Pair)
     if isinstance(value, dict) and is_pair:
         value = list(value.items())  # map: {instruction: question}

@@ -77,8 +77,13 @@ def load_model(config, adapter):
 
 
 @hookspec
-def build_trainer(model, tokenizer, rows, arguments, callbacks, config):
-    """Once in train. Return a transformers Trainer, or what has its train(). Since 0.1."""
+def build_trainer(model, tokenizer, rows, arguments, callbacks, validation, config):
+    """Once in train. Return a transformers Trainer, or what has its train().
+
+    `rows` and `validation`, which may be None, are datasets.Datasets: input_ids, labels, length.
+
+    Since 0.1.
+    """
 
 
 @hookspec

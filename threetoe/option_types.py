@@ -109,17 +109,15 @@ class Share(click.ParamType):
 
 
 class Labels(click.ParamType):
-    """Texts for codes, a JSON object {"0": "Negative"} or a YAML mapping; pairs of texts."""
+    """Texts for codes, {"0": "Negative"} as JSON; pairs of texts."""
 
     name = "json"
 
     def convert(self, value, param, ctx):
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except ValueError as error:
-                self.fail(
-                    f'not JSON ({error}), such as {{"0": "Negative", "1": "Positive"}}.', param, ctx
-                )
-        pairs = value.items() if isinstance(value, dict) else value
-        return tuple((str(code), str(name)) for code, name in pairs)
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple((str(code), str(text)) for code, text in json.loads(value).items())
+        except (ValueError, AttributeError):
+            example = '{"0": "Negative", "1": "Positive"}'
+            self.fail(f"{value} is not a JSON object such as {example}.", param, ctx)

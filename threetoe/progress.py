@@ -16,19 +16,27 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.began = time.monotonic()
+        self.measured = ""  # the validation loss, once it is known
+        self.batches = 0  # of validation rows, since the last loss
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if not sys.stderr.isatty() or "loss" not in (logs or {}):
-            return
-        spent = time.monotonic() - self.began
-        left = spent / max(state.global_step, 1) * (state.max_steps - state.global_step)
-        filled = 24 * state.global_step // state.max_steps
-        bar = "━" * filled + "─" * (24 - filled)
-        sys.stderr.write(
-            f"\r\033[K{bar} step {state.global_step}/{state.max_steps}"
-            f"  loss {float(logs['loss']):.4f}  {clock(left)} left"
-        )
-        sys.stderr.flush()
+        if "eval_loss" in (logs or {}):
+            self.measured, self.batches = f"  validation {logs['eval_loss']:.4f}", 0
+        if "loss" in (logs or {}):
+            spent = time.monotonic() - self.began
+            left = spent / max(state.global_step, 1) * (state.max_steps - state.global_step)
+            self.show(state, f"loss {float(logs['loss']):.4f}{self.measured}  {clock(left)} left")
+
+    def on_prediction_step(self, args, state, control, **kwargs):
+        self.batches += 1
+        self.show(state, f"measuring the validation loss, batch {self.batches}")
+
+    def show(self, state, words: str) -> None:
+        if sys.stderr.isatty():
+            filled = 24 * state.global_step // state.max_steps
+            bar = "━" * filled + "─" * (24 - filled)
+            sys.stderr.write(f"\r\033[K{bar} step {state.global_step}/{state.max_steps}  {words}")
+            sys.stderr.flush()
 
     def on_train_end(self, args, state, control, **kwargs):
         clear_line()

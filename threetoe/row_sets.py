@@ -1,17 +1,17 @@
 """The rows of a training: what is trained, what is validated, and the account of both."""
 
-import json
 from pathlib import Path
+from shutil import copyfileobj
 from typing import NamedTuple
 
+from threetoe.chart import draw, histogram
 from threetoe.conversations import Conversations
 from threetoe.data import LOG
 from threetoe.errors import UserError
 from threetoe.ledger import Ledger
 from threetoe.prepare import Prepared, Prompting, account_for, prepare
+from threetoe.run import write_json
 from threetoe.validation import split_rows, unseen
-
-BINS = 30  # of the length histogram
 
 
 class Source(NamedTuple):
@@ -27,6 +27,7 @@ class RowSets(NamedTuple):
     trained: object  # numpy indices
     validation: Prepared | None
     validated: object
+    max_seq_length: int
 
     def to_train(self):
         return chosen(self.training, self.trained)
@@ -38,23 +39,31 @@ class RowSets(NamedTuple):
     def lines(self) -> list[str]:
         return [line for ledger in self.ledgers for line in ledger.lines()]
 
+    def lengths(self):
+        """In tokens, of each row that is trained; a numpy array."""
+        return self.training.lengths[self.trained]
+
     def account(self) -> dict:
         """What data.json says: the ledger, lengths and tokens of what is trained."""
-        lengths = self.training.lengths[self.trained]
+        lengths = self.lengths()
         tokens, learned = int(lengths.sum()), int(self.training.learned[self.trained].sum())
         figures = {"tokens": tokens, "learned_tokens": learned}
-        figures |= {"learned_share": round(learned / tokens, 4), "lengths": spread(lengths)}
+        spread = {"max_seq_length": self.max_seq_length, **spread_of(lengths)}
+        figures |= {"learned_share": round(learned / tokens, 4), "lengths": spread}
         own = {"validation_source": self.ledgers[1].as_dict()} if self.ledgers[1:] else {}
         return {**self.ledgers[0].as_dict(), **figures, **own}
 
-    def save(self, folder: Path) -> None:
-        """Write data.json, and data.jsonl with every row that was left out or cut."""
-        text = json.dumps(self.account(), ensure_ascii=False, indent=1)
-        (folder / "data.json").write_text(text + "\n", encoding="utf-8")
+    def save(self, folder: Path) -> str | None:
+        """Write data.json, data.png, and data.jsonl with every row that was left out or cut; a
+        line that says why there is no picture."""
+        account = self.account()
+        write_json(folder / "data.json", account)
         with (folder / LOG).open("w", encoding="utf-8") as file:
             for prepared in dict.fromkeys(filter(None, (self.training, self.validation))):
                 for place in (prepared.conversations.folder, prepared.kept.path):
-                    file.write((place / LOG).read_text(encoding="utf-8"))
+                    with (place / LOG).open(encoding="utf-8") as log:
+                        copyfileobj(log, file)
+        return draw(folder / "data.png", account)
 
 
 def chosen(prepared: Prepared, indices):
@@ -72,15 +81,16 @@ def encode_sources(job, prompting: Prompting) -> RowSets:
         account_for(prepared, ledger, config)
         check_ends(prepared, config)
     training, trained = made[0], numpy.arange(len(made[0]))
+    room = config.max_seq_length
     if config.val_size:
         trained, validated = split_rows(training.hashes(), config.val_size, config.seed)
         ledgers[0].validation = len(validated)
-        return RowSets(ledgers, training, trained, training, validated)
+        return RowSets(ledgers, training, trained, training, validated, room)
     if made[1:]:
         validated = unseen(made[1].hashes(), training.hashes())
         set_apart(ledgers[1], len(made[1]) - len(validated))
-        return RowSets(ledgers, training, trained, made[1], validated)
-    return RowSets(ledgers, training, trained, None, None)
+        return RowSets(ledgers, training, trained, made[1], validated, room)
+    return RowSets(ledgers, training, trained, None, None, room)
 
 
 def set_apart(ledger: Ledger, trained: int) -> None:
@@ -107,15 +117,13 @@ def check_ends(prepared: Prepared, config) -> None:
         raise UserError(f"{where}: the answer has no end token; the template must end it.")
 
 
-def spread(lengths) -> dict:
+def spread_of(lengths) -> dict:
     """Row lengths in tokens: the middle, the long end, and a histogram."""
     import numpy
 
-    counts, edges = numpy.histogram(lengths, bins=min(BINS, int(lengths.max())))
     return {
-        "longest": int(lengths.max()),
         "median": int(numpy.median(lengths)),
         "p95": int(numpy.percentile(lengths, 95, method="higher")),
-        "edges": [round(float(edge), 1) for edge in edges],
-        "counts": counts.tolist(),
+        "longest": int(lengths.max()),
+        **histogram(lengths),
     }

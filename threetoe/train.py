@@ -27,6 +27,7 @@ from threetoe.row_sets import RowSets, Source, encode_sources
 from threetoe.run_plugins import as_record, note_used
 from threetoe.template import Template, hash_of
 from threetoe.template_file import find_template, known_templates
+from threetoe.trainer import validation_line, validation_metrics
 
 
 class Plan(NamedTuple):
@@ -96,7 +97,7 @@ def train(config: TrainConfig) -> None:
     looking = config.preview or config.dry_run
     if not looking:
         backend.prepare()
-    job = resolve_model(job)
+    job = resolve_batching(resolve_model(job))
     tokenizer = backend.load_tokenizer(job.config.model)
     backend.check_length(job.config)
     if job.template is None:
@@ -124,6 +125,14 @@ def resolve_model(job: Plan) -> Plan:
     if model == backend.TINY:
         say("no CUDA GPU: training the embedded tiny model on the CPU (choose with --model)")
     return job._replace(config=replace(job.config, model=model))
+
+
+def resolve_batching(job: Plan) -> Plan:
+    """The plan with a batching strategy that Unsloth has on this machine, which is said."""
+    if job.config.batching_strategy == "padding" or backend.has_gpu():
+        return job
+    say("packing needs a CUDA GPU: Unsloth's CPU backend trains padded rows instead")
+    return job._replace(config=replace(job.config, batching_strategy="padding"))
 
 
 def with_tokens(job: Plan, tokenizer) -> Plan:
@@ -158,9 +167,10 @@ def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
     held = runs.start(folder, options_of(config))
     callbacks = guarded_callbacks(hooks)
+    validation = rows.to_validate()
     trainer = hooks.first(
         "build_trainer", model=model, tokenizer=tokenizer, rows=rows.to_train(),
-        arguments=arguments, callbacks=callbacks, validation=rows.to_validate(),
+        arguments=arguments, callbacks=callbacks, validation=validation,
     )  # fmt: skip
     began = time.monotonic()
     try:
@@ -169,11 +179,14 @@ def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
     finally:
         clear_line()  # Ctrl-C leaves the progress where it was
     metrics = metrics_of(result, time.monotonic() - began, hooks)
+    metrics |= validation_metrics(folder)
     save(job, model, prompting, metrics, rows)
     say(
         f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
         f"{metrics['train_loss']:.4f}, saved in {folder}"
     )
+    if "eval_loss" in metrics:
+        say(validation_line(metrics, len(validation)))
     held.close()
     hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder)
     hooks.say_seconds()
@@ -210,6 +223,8 @@ def save(job: Plan, model, prompting: Prompting, metrics: dict, rows: RowSets) -
         plugins=[as_record(plugin) for plugin in job.hooks.theirs()],
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    rows.save(folder)
+    not_drawn = rows.save(folder)
+    if not_drawn:
+        say(not_drawn)
     runs.finish(folder, record)
     note_used(job.hooks.theirs())
