@@ -97,6 +97,8 @@ def test_a_recipe_is_found_by_name_or_file_and_other_sources_are_none(tmp_path):
          "2: options: the default of 'lang' is no choice."),
         ("train: a\noptions: {lang: {default: en, unlike: land}}",
          "2: options: 'unlike' of 'lang' names no other option."),
+        ("train: a\noptions: {lang: {default: en, unlike: [land]}}",
+         "2: options: 'unlike' of 'lang' names no other option."),
         ("train: a\noptions:\n  t:\n    default: b\n    choices:\n      b:\n        rwo: c",
          "7: unknown key 'rwo'. Did you mean 'row'?"),
         ("train: a\noptions: {t: {default: b, choices: {b: 1}}}", "2: options: 'b' is a number,"),
@@ -127,6 +129,12 @@ def test_an_option_that_cannot_be_is_refused(options, problem, tmp_path):
     text = f"source: a/b{LANG[:-1]}, n: {{default: 3}}, other: {{default: x, unlike: lang}}}}"
     (said,) = problems_of(tmp_path, text, *options)
     assert said.startswith(problem)
+
+
+def test_an_option_that_breaks_a_column_is_refused(tmp_path):
+    text = "train: a\noptions: {x: {default: y}}\nrow: {instruction: '{t.{x}}', output: '{o}'}"
+    (said,) = problems_of(tmp_path, text, ("x", "a}b"))
+    assert said.startswith("mine.yaml:3: row: 'instruction': with the options given, a brace")
 
 
 def test_a_recipe_without_options_says_so(tmp_path):

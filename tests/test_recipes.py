@@ -234,6 +234,25 @@ def test_offline_the_recipe_the_id_and_the_flag_are_named(offline):
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("The dataset 'facebook/xnli' is no file here and cannot be read from the Hub: it has no "
+         "split 'tset'. Did you mean 'test'? It has train, test: --dataset-split.",
+         "it has no split 'tset'. Did you mean 'test'? It has train, test: --dataset-split."),
+        ("facebook/xnli[train]: reading stops after row 7: timed out.",
+         "facebook/xnli[train]: reading stops after row 7: timed out; give a local copy: "
+         "--dataset-path FOLDER_OR_FILE."),
+    ],
+)  # fmt: skip
+def test_a_local_copy_is_proposed_where_it_would_help(said, told):
+    with pytest.raises(UserError) as raised, read_recipe(KNOWN["xnli"]).reading():
+        raise UserError(said)
+    assert str(raised.value) == (
+        f"The dataset 'xnli' (facebook/xnli on the Hub) cannot be read: {told}"
+    )
+
+
 def test_a_source_that_fails_while_it_is_read_is_named_too(offline):
     recipe = read_recipe(KNOWN["sst2"])
 
@@ -337,3 +356,18 @@ def test_the_page_lists_the_recipes_that_are_shipped():
     text = text.split("## The recipes")[1].split("\n## ")[0]
     told = dict(re.findall(r"^\| `([\w-]+)` \| (?:`([^`]+)`|[^|`]+) \|", text, re.MULTILINE))
     assert told == {name: read_recipe(path).source for name, path in KNOWN.items()}
+
+
+def test_the_recipes_on_the_page_can_be_read(tmp_path):
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    own, options = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(own.splitlines()) == 8
+    (tmp_path / "own.yaml").write_text(own)
+    (tmp_path / "options.yaml").write_text(f"source: a/b\n{options}")
+    row = {"Subject": "Broken", "reply": "Sorry.", "text": {"en": "Yes", "de": "Ja"}}
+    first, second = (
+        next(read_recipe(tmp_path / name).apply([("w", row)]))[1]
+        for name in ("own.yaml", "options.yaml")
+    )
+    assert first == {"instruction": "Answer the ticket: Broken", "output": "Sorry."}
+    assert second == {"instruction": "Translate to German.", "input": "Yes", "output": "Ja"}

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from threetoe.errors import UserError, first_line, no_such_file, unknown
+from threetoe.errors import UserError, no_such_file, unknown
 from threetoe.recipe_file import read_values
 from threetoe.recipe_formats import NAMED
 from threetoe.recipe_row import Columns, labelled, rendered, spread
@@ -97,11 +97,9 @@ class Recipe:
         except UserError as error:
             if dataset_path or not self.source:
                 raise
-            cause = error.__cause__
-            why = first_line(cause) if cause else str(error)
-            hint = "" if isinstance(cause, ValueError) else (
-                "; give a local copy: --dataset-path FOLDER_OR_FILE"
-            )  # fmt: skip
+            _, found, why = str(error).partition("from the Hub: ")  # as rows.read_hub says it
+            why, copy, _ = (why if found else str(error)).partition(" Give a local copy")
+            hint = "; give a local copy: --dataset-path FOLDER_OR_FILE" * bool(copy or not found)
             raise UserError(
                 f"The dataset '{self.name}' ({self.source} on the Hub) cannot be read: "
                 f"{why.rstrip('.')}{hint}."

@@ -9,6 +9,7 @@ from threetoe.errors import UserError
 from threetoe.recipe_check import SPLITS, problems_of
 from threetoe.recipe_formats import arguments_of
 from threetoe.recipe_options import choices_of, choose, texts_of
+from threetoe.recipe_row import parts_of
 
 
 def read_values(path: Path, name: str, given: Iterable[tuple[str, str]]) -> dict:
@@ -28,6 +29,8 @@ def read_values(path: Path, name: str, given: Iterable[tuple[str, str]]) -> dict
     example = values.pop("example", ())
     texts = texts_of(options, chosen)
     row = filled(values.pop("row", {}), {key: doubled(text) for key, text in texts.items()})
+    for field, text in row.items():
+        check_slots(text, f"{path}:{line_of(('row', field), lines)}: row: '{field}'")
     values = filled(values, texts)
     splits = values.pop("splits", {}) | {s: values.pop(s) for s in SPLITS if s in values}
     return {
@@ -40,6 +43,14 @@ def line_of(place: tuple, lines: dict[tuple, int]) -> int:
     """The line of the nearest key at or above a place."""
     place = tuple(map(str, place))
     return next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), 1)
+
+
+def check_slots(text: str, where: str) -> None:
+    """UserError when an option's value has broken a {column}."""
+    try:
+        parts_of(text)
+    except ValueError as error:
+        raise UserError(f"{where}: with the options given, {error}.") from error
 
 
 def doubled(text: str) -> str:

@@ -32,7 +32,7 @@ def one_option(name: str, option: dict, options: dict) -> Problems:
     default, found = option.get("default"), option.get("choices")
     if not isinstance(default, (str, int)) or isinstance(default, bool):
         yield (), f"'{name}' has no 'default' that is a text or a whole number."
-    if option.get("unlike", name) not in options or option.get("unlike") == name:
+    if "unlike" in option and option["unlike"] not in [o for o in options if o != name]:
         yield ("unlike",), f"'unlike' of '{name}' names no other option."
     if found is None:
         return
