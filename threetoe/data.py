@@ -71,16 +71,22 @@ def read_conversations(
     UserError when no row at all can be used.
     """
     recipes = hooks.merge("register_datasets")
-    rows = hooks.first("load_rows", source=str(recipes.get(source, source)))
+    rows = hooks.first(
+        "load_rows", source=str(recipes.get(source, source)), split=config.dataset_split,
+        subset=config.dataset_subset,
+    )  # fmt: skip
     if rows is None:
         raise unknown("dataset", source, recipes)
-    if not rows:
+    faults = []
+    rows = list(without_faults(rows, faults))
+    if not rows and not faults:
         raise UserError(f"{source} is empty: it holds no rows.")
     formats = guarded_formats(hooks)
     rows = mapped(source, rows, config.map)
-    check_columns(source, rows, formats, answered)
+    if rows:
+        check_columns(source, rows, formats, answered)
     plugged = answered and hooks.has("map_messages")
-    ledger, kept = Ledger(source, read=len(rows)), []
+    ledger, kept = Ledger(source, read=len(rows) + len(faults), dropped=faults), []
     for where, row in rows:
         try:
             messages = messages_of(row, formats, answered)
@@ -101,6 +107,15 @@ def read_conversations(
     if not kept:
         raise UserError(*(f"{source}: no row can be used.", *ledger.lines()[1:]))
     return kept, ledger
+
+
+def without_faults(rows, faults: list[tuple[str, str]]):
+    """The rows that can be read; what was wrong with the others goes to `faults`."""
+    for where, row in rows:
+        if isinstance(row, Unusable):
+            faults.append((where, str(row)))
+        else:
+            yield where, row
 
 
 def guarded_formats(hooks) -> dict[str, Format]:
