@@ -2,7 +2,7 @@
 
 import pytest
 
-from threetoe.config_shared import DataConfig
+from threetoe.config import TrainConfig
 from threetoe.errors import UserError
 from threetoe.formats import Unusable
 from threetoe.rows import read_source
@@ -10,7 +10,7 @@ from threetoe.rows import read_source
 
 def read(source, split="train", subset=None, **options):
     """All rows of a source; a fault as its text."""
-    rows = read_source(str(source), split, subset, DataConfig(**options))
+    rows = read_source(str(source), split, subset, TrainConfig(**options))
     return rows and [(at, str(row) if isinstance(row, Unusable) else row) for at, row in rows]
 
 

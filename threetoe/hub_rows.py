@@ -20,8 +20,14 @@ COPY = "hf download --repo-type dataset {} --local-dir FOLDER writes one for --d
 def read_hub(source: str, split: str, subset: str | None, config) -> Iterator:
     """The rows of a Hub id, or of a folder downloaded from there; UserError when it has none."""
     datasets = quiet_datasets()
+    streaming = config.streaming
+    if Path(source).is_dir():  # of a folder datasets keeps a copy, and takes it for a changed one
+        streaming = "[" not in split  # which is a part of a split, and cannot be streamed
+        fresh = {"download_mode": "force_redownload"} if not streaming else {}
+    else:
+        fresh = {}
     try:
-        found = datasets.load_dataset(source, subset, split=split, streaming=config.streaming)
+        found = datasets.load_dataset(source, subset, split=split, streaming=streaming, **fresh)
     except Exception as error:  # datasets raises many kinds: offline, missing, no such split
         raise cannot_read(source, split, subset, error) from error
     return numbered(found, source, split)

@@ -107,7 +107,7 @@ def fingerprint(source: str, split: str, subset: str | None, config) -> str | No
         if path.suffix.lower() in (".yaml", ".yml"):
             files.append(file_of_recipe(path, split))
     elif subset or hub_rows.has_configs(path) or hub_rows.is_saved(path):
-        files = folder_rows.all_files(path)
+        files = [*path.glob("README.md"), *folder_rows.all_files(path)]
     else:
         files = folder_rows.files_of_split(path, split)
     digest = hashlib.sha256()
