@@ -47,7 +47,7 @@ def register_callbacks():
 
 def read_without_layer(source, config):
     """read_conversations as it would stand without hooks: its own functions, no call of a hook."""
-    rows = builtin.load_rows(source, config)
+    rows = list(builtin.load_rows(source, config.dataset_split, None, config))
     formats = builtin.register_formats(config)
     rows = data.mapped(source, rows, config.map)
     data.check_columns(source, rows, formats, True)

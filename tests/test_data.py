@@ -267,7 +267,7 @@ def test_a_hub_id_that_cannot_be_reached_says_how_to_go_on(offline, here):
     done = run_script("train.py", "--dataset", "tatsu-lab/alpaca", cwd=here, code=2, env=offline)
     (line,) = done.stderr.splitlines()
     assert line.startswith("Error: The dataset 'tatsu-lab/alpaca' is no file here and cannot be")
-    assert line.endswith("Give a local copy: --dataset my.jsonl.")
+    assert line.endswith("--local-dir FOLDER writes one for --dataset FOLDER.")
     assert [path for path in here.rglob("*") if path.suffix in (".parquet", ".json")] == []
 
 

@@ -43,7 +43,7 @@ def test_disable_calls_none_of_the_plugin_s_hooks_any_more(here, capsys):
     hooks = hooks_of("bad.py", plugin_errors=(("bad", "disable"),))
     assert [reply(hooks), reply(hooks)] == ["-", "-"]
     assert not hooks.has("map_reply")
-    assert hooks.first("load_rows", source="nothing") is None
+    assert hooks.first("load_rows", source="nothing", split="train", subset=None) is None
     assert capsys.readouterr().err.count("\n") == 1
     assert hooks.plugins[0].calls == 1
 
@@ -178,7 +178,7 @@ def test_the_time_spent_in_hooks_is_counted(here):
         "    for n in range(2):\n        time.sleep(0.03)\n        yield source, {}\n",
     )
     hooks = load_plugins(TrainConfig(plugin=("slow.py",)))
-    hooks.first("load_rows", source="x")
+    list(hooks.first("load_rows", source="x"))
     assert 0.06 <= hooks.seconds()["slow"] < 1
 
 

@@ -129,7 +129,7 @@ def test_the_first_answer_wins_over_the_builtin(here):
     write(here, a="def load_rows():\n    return None\n", b=rows.format("b"), c=rows.format("c"))
     hooks = hooks_of("a.py", "b.py", "c.py")
     assert hooks.first("load_rows", source="x.csv") == [("x.csv", {"b": 1})]
-    assert hooks.first("load_rows", source="no") is None
+    assert hooks.first("load_rows", source="no", split="train", subset=None) is None
 
 
 def test_only_map_messages_may_drop(here):

@@ -1,8 +1,9 @@
 """What a hook may answer; the problem with an answer of another kind, in words."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from threetoe.formats import Format, is_message
+from threetoe.formats import Format, Unusable, is_message
 
 
 def problem_of(hook: str, answer, value=None) -> str | None:
@@ -44,12 +45,18 @@ def problem_of_mapped(hook: str, answer, value) -> str | None:
 
 
 def problem_of_rows(answer) -> str | None:
-    if not isinstance(answer, list):
-        return f"returned {kind(answer)}; return a list of (where, row), a text and a dict each"
-    for row in answer:
-        if not (isinstance(row, (tuple, list)) and len(row) == 2 and isinstance(row[1], dict)):
-            return f"gave {kind(row)}, not (where, row): a text such as 'my.csv:3', and a dict"
-    return None
+    """What is wrong with a list of rows; those of a stream are looked at as they come."""
+    if isinstance(answer, (str, bytes, dict)) or not isinstance(answer, Iterable):
+        return f"returned {kind(answer)}; return (where, row) pairs, a text and a dict each"
+    rows = answer if isinstance(answer, (list, tuple)) else ()
+    return next(filter(None, map(problem_of_row, rows)), None)
+
+
+def problem_of_row(row) -> str | None:
+    pair = isinstance(row, (tuple, list)) and len(row) == 2
+    if pair and isinstance(row[0], str) and isinstance(row[1], (dict, Unusable)):
+        return None
+    return f"gave {kind(row)}, not (where, row): a text such as 'my.csv:3', and a dict"
 
 
 def problem_of_trainer(answer) -> str | None:

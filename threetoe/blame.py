@@ -17,10 +17,14 @@ def raised(plugin: Plugin, what: str, function, error: BaseException) -> str:
 
 
 def line_of(plugin: Plugin, function, error: BaseException) -> str:
-    """The last line of the plugin's own file that an exception came through; where there is none,
+    return line_in(plugin.file, function, error)
+
+
+def line_in(file: Path | None, function, error: BaseException) -> str:
+    """The last line of a plugin's own file that an exception came through; where there is none,
     of any file that is not ours, and else the place of the function."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if is_of(plugin, frame.filename)]
+    own = [frame for frame in frames if file and Path(frame.filename).resolve() == file.resolve()]
     others = [frame for frame in frames if Path(frame.filename).parent != OURS]
     last = (own or others)[-1:]
     return f"{last[0].filename}:{last[0].lineno}" if last else place_of(function)

@@ -16,8 +16,8 @@ def register_formats(config):
     return FORMATS
 
 
-def load_rows(source, config):
-    return rows.read_source(source, config.dataset_split)
+def load_rows(source, split, subset, config):
+    return rows.read_source(source, split, subset, config)
 
 
 def register_callbacks(config):

@@ -33,9 +33,10 @@ def read_conversations(
     def fill(folder: Path) -> None:
         with recipe.reading(config.dataset_path) if recipe else nullcontext():
             found = hooks.first("load_rows", **place)
-            if found is None:
-                raise unknown("dataset", config.dataset, known)
-            write(found, folder, config, hooks, recipe, answered, limit)
+        if found is None:
+            raise unknown("dataset", config.dataset, known)
+        found = recipe.guarded(found, config.dataset_path) if recipe else found
+        write(found, folder, config, hooks, recipe, answered, limit)
 
     key = key_of(config, hooks, recipe, place, answered, limit)
     kept = cache.kept(key, fill)

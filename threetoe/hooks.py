@@ -1,6 +1,5 @@
 """Calls the hooks of plugins by the rules of hookspecs.py; names the plugin that raised."""
 
-from collections.abc import Iterable
 from contextlib import contextmanager
 from functools import wraps
 from time import perf_counter
@@ -10,14 +9,13 @@ from typing import Any, NamedTuple
 import click
 import pluggy
 
-from threetoe import hookspecs
+from threetoe import hookspecs, plugin_rows
 from threetoe.answers import problem_of
 from threetoe.blame import culprit, raised
 from threetoe.errors import Failure, PluginError, UserError
 from threetoe.plugin import HOOKS, Plugin, is_hook, place_of
+from threetoe.plugin_rows import PASSED_OVER
 from threetoe.quiet import clear_line
-
-PASSED_OVER = object()  # the answer of a call that raised, where --plugin-errors says to go on
 
 
 class Call(NamedTuple):
@@ -84,12 +82,15 @@ class Hooks(pluggy.PluginManager):
         known = {**arguments, "config": self.config}
         for call in self.calls_of(hook):
             given = [known[name] for name in call.names]
-            answer = self.guarded_call(call.plugin, hook, call.function, *given)
+            streams = hook == "load_rows"
+            answer = self.guarded_call(call.plugin, hook, call.function, *given, streams=streams)
             if answer is PASSED_OVER or answer is None:
                 continue
-            if hook == "load_rows" and isinstance(answer, Iterable):  # reading may raise
-                answer = self.guarded_call(call.plugin, hook, list, answer)
-            if answer is not PASSED_OVER and self.is_right(call, hook, answer):
+            if not self.is_right(call, hook, answer):
+                continue
+            if hook == "load_rows" and not (call.plugin.is_builtin or isinstance(answer, list)):
+                answer = plugin_rows.opened(self, call, answer)
+            if answer is not None:
                 yield call, answer
 
     def is_right(self, call: Call, hook: str, answer, value=None) -> bool:
@@ -153,8 +154,11 @@ class Hooks(pluggy.PluginManager):
         for _ in self.answers(hook, **arguments):
             pass
 
-    def guarded_call(self, plugin: Plugin, what: str, function, /, *args, at="", lets=(), **named):
-        """What a plugin's function returns, its time counted; a generator's values as a list.
+    def guarded_call(
+        self, plugin: Plugin, what: str, function, /, *args, at="", lets=(), streams=False, **named
+    ):
+        """What a plugin's function returns, its time counted; a generator's values as a list,
+        unless it streams.
 
         An exception becomes a PluginError that names the plugin, `what` with `at` behind it, and
         the file and line; where --plugin-errors says to go on, it is told and PASSED_OVER comes
@@ -166,7 +170,8 @@ class Hooks(pluggy.PluginManager):
         try:
             try:
                 answer = function(*args, **named)
-                return list(answer) if type(answer) is GeneratorType else answer
+                whole = type(answer) is GeneratorType and not streams
+                return list(answer) if whole else answer
             finally:
                 plugin.seconds += perf_counter() - began
                 plugin.calls += 1

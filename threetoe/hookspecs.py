@@ -62,8 +62,11 @@ def register_metrics(config):
 
 
 @hookspec
-def load_rows(source, config):
-    """Once a data source. Return an iterable of (where, row): 'my.csv:3' and a dict. Since 0.1."""
+def load_rows(source, split, subset, config):
+    """Once a data source. Return an iterable of (where, row): 'my.csv:3' and a dict.
+
+    A generator is read as a stream. `subset` is --dataset-subset or None. Since 0.1.
+    """
 
 
 @hookspec

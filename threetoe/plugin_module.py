@@ -80,6 +80,11 @@ def import_plugin(name: str) -> ModuleType:
     path = Path(name).expanduser()
     if not path.is_file():
         raise UserError(f"Plugin {name}: {no_such_file(path)}")
+    return import_file(path)
+
+
+def import_file(path: Path) -> ModuleType:
+    """The module of a file, which is run, after unsloth where it needs to be."""
     path = path.resolve()
     spec = importlib.util.spec_from_file_location(f"threetoe_plugin_{path.stem}", path)
     unsloth_first(spec)
@@ -110,20 +115,20 @@ def unsloth_first(spec) -> None:
         backend.prepare()
 
 
-def load_or_explain(name: str, load) -> ModuleType:
+def load_or_explain(name: str, load, what: str = "Plugin") -> ModuleType:
     try:
         return load()
     except UserError:
         raise
     except SyntaxError as error:
         place = f"{error.filename}:{error.lineno}" if error.lineno else name
-        raise UserError(f"Plugin {name} is not Python: {error.msg} ({place}).") from error
+        raise UserError(f"{what} {name} is not Python: {error.msg} ({place}).") from error
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != name.partition(".")[0]:
-            raise UserError(explained(name, error)) from error
+            raise UserError(explained(f"{what} {name}", error)) from error
         raise no_module(name) from error
     except (Exception, SystemExit) as error:  # an import runs anything, so anything can come out
-        raise UserError(explained(name, error)) from error
+        raise UserError(explained(f"{what} {name}", error)) from error
 
 
 def no_module(name: str) -> UserError:
@@ -133,9 +138,9 @@ def no_module(name: str) -> UserError:
     )
 
 
-def explained(name: str, error: BaseException) -> str:
+def explained(what: str, error: BaseException) -> str:
     """What an import raised, and the plugin's line it came from."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
     frames = [f for f in frames if "importlib" not in f.filename]
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"Plugin {name} cannot be loaded: {described(error)}{place}"
+    return f"{what} cannot be loaded: {described(error)}{place}"

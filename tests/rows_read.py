@@ -1,0 +1,30 @@
+"""Reads the rows of files made for a test."""
+
+import pytest
+
+from threetoe.config import TrainConfig
+from threetoe.errors import UserError
+from threetoe.formats import Unusable
+from threetoe.rows import read_source
+
+
+def read(source, split="train", subset=None, **options):
+    """All rows of a source; a fault as its text."""
+    rows = read_source(str(source), split, subset, TrainConfig(**options))
+    return rows and [(at, str(row) if isinstance(row, Unusable) else row) for at, row in rows]
+
+
+def rows_of(path, text, split="train", **options):
+    """The rows of a file with this text (or these bytes), the file's folder taken off."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    rows = read(path, split, **options)
+    return [(where.removeprefix(f"{path.parent}/"), row) for where, row in rows]
+
+
+def problem_of(path, text, split="train", **options):
+    """What is said of a broken file, its folder taken off."""
+    with pytest.raises(UserError) as raised:
+        rows_of(path, text, split, **options)
+    (problem,) = raised.value.problems
+    assert "\n" not in problem
+    return problem.replace(f"{path.parent}/", "")
