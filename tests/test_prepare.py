@@ -27,7 +27,7 @@ def tokenizer():
 
 
 def row(number, answer="yes", question="Is {} even?"):
-    return {"question": question.format(number), "answer": answer}
+    return {"question": question.replace("{}", str(number)), "answer": answer}
 
 
 def written(path, rows):
@@ -92,7 +92,7 @@ def test_texts_alone_are_framed_by_no_template_unless_one_is_named(here):
 
 def test_read_is_trained_and_validated_and_left_out(tokenizer, tmp_path):
     good = [row(n) for n in range(60)]
-    bad = [row(1, ""), row(2, None), {"other": 1}, row(3, "yes", "{}" * 900)]
+    bad = [row(1, ""), row(2, None), {"other": 1}, row(3, "yes", "1 " * 900)]
     sets = row_sets(
         tokenizer, dataset=written(tmp_path / "a.jsonl", [*good, *bad]), val_size="0.25",
         max_seq_length=64,
@@ -178,10 +178,11 @@ def test_ready_ids_are_trained_as_they_are(tokenizer, here):
     (here / "mine.py").write_text(
         "def get_custom_dataset(config, tokenizer, split):\n"
         "    ids = tokenizer('a b c').input_ids\n"
-        "    return [{'input_ids': ids, 'labels': [-100] + ids[1:]}, {'input_ids': [99999]}]\n"
+        "    good = {'input_ids': ids, 'labels': [-100] + ids[1:]}\n"
+        "    return [good, {'input_ids': [99999], 'labels': [1]}]\n"
     )
-    sets = row_sets(tokenizer, dataset="mine.py", max_seq_length=3)
-    assert sets.to_train()["labels"][0] == [IGNORED, *tokenizer("a b c").input_ids[1:3]]
+    sets = row_sets(tokenizer, dataset="mine.py")
+    assert sets.to_train()["labels"][0] == [IGNORED, *tokenizer("a b c").input_ids[1:]]
     assert list(sets.account()["dropped"]) == [
         f"input_ids has 99999; the tokenizer has {len(tokenizer)} tokens"
     ]

@@ -2,9 +2,10 @@
 
 import pytest
 
+from threetoe.config import DataConfig
 from threetoe.errors import UserError
 from threetoe.recipe import find_recipe, read_recipe
-from threetoe.rows import read_file
+from threetoe.rows import as_file, read_file
 
 ROW = "\nrow: {instruction: '{q}', output: '{a}'}"
 LANG = "\noptions: {lang: {default: en, choices: [en, zh]}}"
@@ -32,7 +33,9 @@ def test_the_short_form_names_a_file_beside_it_for_each_split(tmp_path):
     for split, row in (("train", {"q": "1"}), ("test", {"q": 2})):
         source, its = recipe.location(split)
         assert its == split
-        assert [found for _, found in recipe.apply(read_file(tmp_path / source))] == [row]
+        assert [
+            found for _, found in recipe.apply(read_file(as_file(tmp_path / source, DataConfig())))
+        ] == [row]
     with pytest.raises(UserError, match="No split of mine named 'tset'. Did you mean 'test'"):
         recipe.location("tset")
 

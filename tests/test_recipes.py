@@ -12,24 +12,30 @@ from sources_made import SOURCES, write_csv, write_jsonl, write_source
 
 from threetoe.__main__ import cli
 from threetoe.catalog import named_files
-from threetoe.data import messages_of
+from threetoe.columns import Recogniser
+from threetoe.config import DataConfig
 from threetoe.errors import UserError
 from threetoe.formats import FORMATS, Unusable
+from threetoe.hub_rows import read_hub
 from threetoe.recipe import find_recipe, read_recipe
-from threetoe.rows import read_file, read_hub
+from threetoe.rows import as_file, read_file
 
 KNOWN = named_files("datasets")
 hf.disable_progress_bars()
 
 
+def rows_in(path):
+    return read_file(as_file(path, DataConfig()))
+
+
 def conversations(recipe, rows):
     """(where, role: text ... of the messages, or the fault) of all rows."""
-    answers = []
+    answers, recogniser = [], Recogniser(FORMATS, (), answered=True)
     for where, row in recipe.apply(rows):
         try:
             if isinstance(row, Unusable):
                 raise row
-            turns = messages_of(row, FORMATS, True)
+            turns = recogniser.messages_of(row)
             texts = [m["content"] + (f" <{m['input']}>" if "input" in m else "") for m in turns]
             answers.append((where, turns[0]["role"] == "system", texts))
         except Unusable as reason:
@@ -156,7 +162,7 @@ def test_tweets_with_links_are_skipped_and_scores_become_labels(tmp_path):
     recipe = read_recipe(KNOWN["btc-sentiment"])
     assert recipe.location("test", str(path)) == (str(path), "test")
     ask = "Detect the sentiment of the tweet."
-    assert [answer[1:] for answer in conversations(recipe, read_file(path))] == [
+    assert [answer[1:] for answer in conversations(recipe, rows_in(path))] == [
         (False, [f"{ask} <I like it, @you>", "Positive"]),
         (False, [f"{ask} <Up or down?\n{{tweet}}>", "Neutral"]),
         (False, [f"{ask} <It fell>", "Negative"]),
@@ -172,7 +178,7 @@ def test_concepts_are_asked_for_in_words_of_ones_own(tmp_path):
     rows = [("Data Mining", "A search."), ("{x}", "")]
     path = write_csv(tmp_path / "my.csv", ["Concept", "Description"], rows)
     recipe = read_recipe(KNOWN["concepts"], [("ask", "A prompt {for}")])
-    assert [answer[1:] for answer in conversations(recipe, read_file(path))] == [
+    assert [answer[1:] for answer in conversations(recipe, rows_in(path))] == [
         (False, ["A prompt {for}: Data Mining", "A search."]), ("Unusable", "output is empty"),
     ]  # fmt: skip
 
@@ -192,7 +198,7 @@ def test_a_json_lines_file_takes_the_place_of_a_source(tmp_path):
         {"translation": None}, {"other": 1},
     ])  # fmt: skip
     recipe = read_recipe(KNOWN["iwslt14"], [("source", "fr")])
-    assert [answer[1:] for answer in conversations(recipe, read_file(path))] == [
+    assert [answer[1:] for answer in conversations(recipe, rows_in(path))] == [
         (False, [TRANSLATE.format("French", "English", "Merci {x}."), "Thanks."]),
         ("Unusable", "translation.en is not there"), ("Unusable", "translation.fr is not there"),
         ("Unusable", "no column 'translation'"),
@@ -216,7 +222,7 @@ def test_a_local_copy_that_is_not_there_is_refused(tmp_path):
 def test_a_column_that_is_missing_is_named_with_those_there(tmp_path):
     path = write_csv(tmp_path / "my.csv", ["Text", "label"], [("a", "1")])
     with pytest.raises(UserError) as raised:
-        conversations(read_recipe(KNOWN["sst2"]), read_file(path))
+        conversations(read_recipe(KNOWN["sst2"]), rows_in(path))
     assert str(raised.value) == (
         "The dataset 'sst2' needs a column 'sentence', which the rows do not have. Theirs: Text, "
         "label. Name yours with --map sentence=COLUMN."
@@ -227,7 +233,7 @@ def test_offline_the_recipe_the_id_and_the_flag_are_named(offline):
     recipe = read_recipe(KNOWN["xnli"])
     source, split = recipe.location("train")
     with pytest.raises(UserError) as raised, recipe.reading():
-        list(recipe.apply(read_hub(source, split)))
+        list(recipe.apply(read_hub(source, split, None, DataConfig())))
     (said,) = raised.value.problems
     assert said.startswith("The dataset 'xnli' (facebook/xnli on the Hub) cannot be read: ")
     assert said.endswith("; give a local copy: --dataset-path FOLDER_OR_FILE.")
@@ -258,7 +264,7 @@ def test_a_source_that_fails_while_it_is_read_is_named_too(offline):
 
     def late():
         yield "row 1", {"sentence": "good", "label": 1}
-        yield from read_hub("stanfordnlp/sst2", "train")
+        yield from read_hub("stanfordnlp/sst2", "train", None, DataConfig())
 
     rows = recipe.apply(recipe.guarded(late()))
     assert next(rows)[1]["output"] == "Positive"
@@ -276,10 +282,10 @@ def test_the_fingerprint_follows_what_is_done_to_rows():
 
 def test_what_is_wrong_with_a_local_copy_is_said_as_it_is(tmp_path):
     recipe = read_recipe(KNOWN["xnli"])
-    path = tmp_path / "a.jsonl"
+    path = tmp_path / "a.json"
     path.write_text("{")
-    with pytest.raises(UserError, match="^.*a.jsonl:1: broken JSON"), recipe.reading(str(path)):
-        list(read_file(path))
+    with pytest.raises(UserError, match="^.*a.json:1: broken JSON"), recipe.reading(str(path)):
+        list(rows_in(path))
 
 
 def shown(*args):

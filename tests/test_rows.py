@@ -9,7 +9,6 @@ import pytest
 from pyarrow import parquet
 from rows_read import problem_of, read, rows_of
 
-from threetoe.catalog import named_files
 from threetoe.errors import UserError
 
 
@@ -80,13 +79,6 @@ def test_rows_come_with_the_line_that_they_start_on(name, text, rows, tmp_path):
         ("a.parquet", b"PAR1 and no more", "a.parquet: not parquet, or cut short, after row 0:"),
         ("a.parquet", b"", "a.parquet: not parquet, or cut short, after row 0: Parquet"),
         ("a.txt", "q", "a.txt: the name does not end in one of .json, .jsonl, .csv, .tsv"),
-        ("a.yaml", "", "a.yaml: a dataset has lines such as 'train: rows.jsonl'."),
-        ("a.yaml", "license: none\ntrian: a.csv",
-         "No split of a named 'train'. Did you mean 'trian'? Available: trian."),
-        ("a.yaml", "train: [a.csv]",
-         "a.yaml: 'train' names a file, such as rows.jsonl, not ['a.csv']."),
-        ("a.yaml", "train: row.csv", "No such file: row.csv. Did you mean 'rows.csv'?"),
-        ("a.yaml", "train: {", "a.yaml:1: not YAML:"),
     ],
     ids=lambda case: case if isinstance(case, str) and case.startswith("a.") else "",
 )  # fmt: skip
@@ -112,21 +104,6 @@ def test_parquet_that_is_damaged_is_refused(place, tmp_path):
     assert "a.parquet" in problem_of(tmp_path / "a.parquet", bytes(damaged))
 
 
-def test_a_recipe_of_ones_own_names_a_file_beside_it_for_each_split(tmp_path):
-    (tmp_path / "rows").mkdir()
-    (tmp_path / "rows" / "one.csv").write_text("q\n1\n")
-    (tmp_path / "two.jsonl").write_text('{"q": 2}')
-    recipe = "description: mine\nlicense: none\ntrain: rows/one.csv\ntest: two.jsonl\n"
-    assert rows_of(tmp_path / "mine.yaml", recipe) == [("rows/one.csv:2", {"q": "1"})]
-    assert rows_of(tmp_path / "mine.yaml", recipe, "test") == [("two.jsonl:1", {"q": 2})]
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_a_bundled_dataset_is_a_recipe_too(split):
-    rows = read(named_files("datasets")["sentiment"], split)
-    assert {tuple(row) for _, row in rows} == {("instruction", "input", "output")}
-
-
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
@@ -134,7 +111,6 @@ def test_a_bundled_dataset_is_a_recipe_too(split):
         ("deep/rows.jsonl", "No such file: deep/rows.jsonl. There is no folder deep."),
         ("./rows", "No such file: rows. Did you mean 'rows.jsonl'?"),
         ("/no/where", "No such file: /no/where. There is no folder /no."),
-        ("mine.yaml", "No such file: mine.yaml."),
     ],
 )
 def test_a_source_that_is_no_file_is_refused(source, problem, here):

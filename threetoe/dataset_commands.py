@@ -6,8 +6,8 @@ import textwrap
 import click
 
 from threetoe import preview, rows
-from threetoe.config import Common
-from threetoe.data import messages_of
+from threetoe.columns import Recogniser
+from threetoe.config import Common, DataConfig
 from threetoe.errors import Checks, UserError, unknown
 from threetoe.formats import Unusable
 from threetoe.option_types import Pair
@@ -106,7 +106,7 @@ def option_text(recipe: Recipe, name: str) -> str:
 
 def shown_row(recipe: Recipe, dataset_path: str | None, hooks) -> tuple[str, list[dict]]:
     """(where, messages) of the first usable row of the files at hand, or of the made-up example."""
-    formats = hooks.merge("register_formats")
+    recogniser = Recogniser(hooks.merge("register_formats"), (), answered=True)
     real = dataset_path or recipe.is_bundled
     if not real and not recipe.example:
         raise UserError(
@@ -122,7 +122,7 @@ def shown_row(recipe: Recipe, dataset_path: str | None, hooks) -> tuple[str, lis
         try:
             if isinstance(row, Unusable):
                 raise row
-            return where, messages_of(row, formats, True)
+            return where, recogniser.messages_of(row)
         except Unusable as reason:
             first = first or f"{where}: {reason}"
     raise UserError(f"{recipe.name}: no row can be shown; {first or 'there is none'}.")
@@ -130,7 +130,7 @@ def shown_row(recipe: Recipe, dataset_path: str | None, hooks) -> tuple[str, lis
 
 def first_rows(source: str, split: str, recipe: Recipe):
     """The rows of a file or a folder that the recipe is read from."""
-    found = rows.read_source(source, split)
+    found = rows.read_source(source, split, recipe.subset, DataConfig())
     if found is None:
         raise UserError(f"--dataset-path {source}: no file or folder of rows.")
     return found

@@ -191,7 +191,8 @@ class Rows:
 
     def note_stops(self, conversation: Conversation) -> None:
         """Count answers that contain a stop string of the template."""
-        for stop in self.prompting.template.stop:
+        stops = self.prompting.template.stop if isinstance(conversation.messages, list) else ()
+        for stop in stops:
             answers = (m for m in conversation.messages if m["role"] == "assistant")
             if any(stop in message["content"] for message in answers):
                 count, first = self.notes["stopped"].get(stop, (0, conversation.where))

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from threetoe import folder_rows, function_rows, hub_rows, stdin_rows
-from threetoe.catalog import read_yaml
-from threetoe.errors import UserError, no_such_file, unknown
+from threetoe.errors import no_such_file
 from threetoe.formats import Unusable
 from threetoe.kinds import kind_of, read_file
 from threetoe.text_file import TextFile
@@ -32,14 +31,12 @@ def read_source(source: str, split: str, subset: str | None, config) -> Iterator
         return function_rows.function_rows(
             Path(function[1]).expanduser(), function[2], split, config, tokenizer_of(config)
         )
-    if path.suffix.lower() in (".yaml", ".yml"):
-        path = file_of_recipe(path, split)
     if path.is_dir():
         return read_folder(path, split, subset, config)
     if path.exists():
         return read_file(as_file(path, config))
     is_path = source.startswith((".", "/", "~")) or source.count("/") > 1
-    if is_path or kind_of(path) or path.suffix.lower() in (".yaml", ".yml"):
+    if is_path or kind_of(path):
         raise no_such_file(path)
     return hub_rows.read_hub(source, split, subset, config) if "/" in source else None
 
@@ -76,22 +73,6 @@ def read_folder(path: Path, split: str, subset: str | None, config) -> Iterator[
     return (row for file in found for row in read_file(as_file(file, config)))
 
 
-def file_of_recipe(path: Path, split: str) -> Path:
-    """The file of a split in a named dataset: YAML with description, license and a file each."""
-    recipe = read_yaml(path)
-    if not isinstance(recipe, dict):
-        raise UserError(f"{path}: a dataset has lines such as 'train: rows.jsonl'.")
-    splits = {k: v for k, v in recipe.items() if k not in ("description", "license")}
-    if split not in splits:
-        raise unknown(f"split of {path.stem}", split, splits)
-    if not isinstance(splits[split], str):
-        raise UserError(f"{path}: '{split}' names a file, such as rows.jsonl, not {splits[split]}.")
-    found = path.parent / splits[split]
-    if not found.exists():
-        raise no_such_file(found)
-    return found
-
-
 def fingerprint(source: str, split: str, subset: str | None, config) -> str | None:
     """A hash of the bytes of all files that read_source would read; None where only reading tells.
 
@@ -104,8 +85,6 @@ def fingerprint(source: str, split: str, subset: str | None, config) -> str | No
         return None
     elif not path.is_dir():
         files = [path]
-        if path.suffix.lower() in (".yaml", ".yml"):
-            files.append(file_of_recipe(path, split))
     elif subset or hub_rows.has_configs(path) or hub_rows.is_saved(path):
         files = [*path.glob("README.md"), *folder_rows.all_files(path)]
     else:
