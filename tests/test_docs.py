@@ -27,6 +27,8 @@ HOOKS = [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FOREIGN = {
     "--no-deps",  # pip's
+    "--repo-type",  # of hf download
+    "--local-dir",
     "--lora-rank",  # a mistake that docs/troubleshooting.md explains
 }
 HOME = "/home/me"  # stands in the docs for the folder of the reader's files
@@ -269,15 +271,16 @@ DATA = {
     "columns": ("my.json", '[{"question": "a", "reply": "b"}]', ()),
     "map": ("my.csv", "question,reply\na,b\n", (("instruction", "questoin"),)),
     "json": ("my.json", '[{"prompt": "a"},\n {"prompt": "a" "completion": "b"}]', ()),
-    "not a list": ("my.json", '{"prompt": "a"}\n{"prompt": "b"}', ()),
+    "not a list": ("my.json", '{"data": [{"prompt": "a", "completion": "b"}]}', ()),
     "cells": ("my.csv", "prompt,completion\na,b,c\n", ()),
+    "encoding": ("my.jsonl", '{"prompt": "你好", "completion": "再见"}'.encode("gb18030"), ()),
 }
 
 
 @pytest.mark.parametrize(("name", "text", "pairs"), DATA.values(), ids=DATA)
 def test_a_mistake_in_data_gets_the_message_of_the_docs(name, text, pairs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    saved(Path(name), text)
+    Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
     config = TrainConfig(map=pairs)
     with pytest.raises(UserError) as raised:
         read_conversations(name, config, load_plugins(config))

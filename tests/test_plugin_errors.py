@@ -136,6 +136,43 @@ def test_rows_are_read_where_their_plugin_is_named(here):
         hooks_of("bad.py").first("load_rows", source="x")
 
 
+STREAM = "def load_rows():\n    yield 'a:1', {{}}\n    yield {}\n"
+
+
+@pytest.mark.parametrize("policy", ["stop", "warn", "disable"])
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("1 / 0", "raised in load_rows ({}/bad.py:3): ZeroDivisionError: division by zero"),
+        ("{}", "load_rows gave dict, not (where, row): a text such as 'my.csv:3', and a dict. "
+         "({}/bad.py:1)"),
+    ],
+)  # fmt: skip
+def test_a_stream_that_goes_wrong_midway_stops_whatever_the_policy(second, said, policy, here):
+    write(here, bad=STREAM.format(second))
+    rows = hooks_of("bad.py", plugin_errors=(("", policy),)).first("load_rows", source="x")
+    assert next(rows) == ("a:1", {})
+    with pytest.raises(PluginError) as raised:
+        next(rows)
+    assert str(raised.value).endswith(said.replace("{}/", f"{here}/"))
+    assert "bad.py" in str(raised.value)
+
+
+@pytest.mark.parametrize("wrong", ["1 / 0", "{}", "('a:1', 3)"])
+def test_a_stream_that_is_wrong_from_its_start_is_passed_over_where_plugins_may_fail(wrong, here):
+    write(here, bad=f"def load_rows():\n    yield {wrong}\n",
+          good="def load_rows():\n    yield 'b:1', {}\n")  # fmt: skip
+    hooks = hooks_of("bad.py", "good.py", plugin_errors=(("", "warn"),))
+    assert list(hooks.first("load_rows", source="x")) == [("b:1", {})]
+
+
+def test_rows_of_a_plugin_are_taken_as_they_come(here):
+    write(here, endless="from itertools import count\ndef load_rows(source, split, subset):\n"
+          "    return ((f'{source} {split} {subset} {n}', {}) for n in count())\n")  # fmt: skip
+    rows = hooks_of("endless.py").first("load_rows", source="x", split="dev", subset="s")
+    assert [next(rows)[0] for _ in range(2)] == ["x dev s 0", "x dev s 1"]
+
+
 @pytest.mark.parametrize("policy", ["stop", "warn"])
 def test_an_exporter_that_raises_is_named_and_leaves_no_folder(policy, here, capsys):
     write(

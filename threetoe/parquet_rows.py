@@ -22,7 +22,7 @@ def read_parquet(path: Path, name: str) -> Iterator:
                 for row in rows_of_batch(batch):
                     number += 1
                     yield f"{name}: row {number}", row
-    except (pyarrow.ArrowException, OSError) as error:  # ArrowException: no parquet at all
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: names not UTF-8
         raise UserError(
             f"{name}: not parquet, or cut short, after row {number}: {one_line(error)}"
         ) from error
