@@ -107,6 +107,10 @@ class TrainConfig(DataConfig):
         None, "Steps between losses on validation rows.", POSITIVE, "Training",
         show_default="a tenth of the training",
     )  # fmt: skip
+    push_to: str = option(
+        None, "Where export.py will push, user/model: token and permission are checked first.",
+        group="Training",
+    )  # fmt: skip
     per_device_train_batch_size: int = option(4, "Rows a forward pass.", POSITIVE, "Training")
     gradient_accumulation_steps: int = option(
         4, "Forward passes an optimizer step.", POSITIVE, "Training"
@@ -219,6 +223,23 @@ class ExportConfig(Common):
         None, "Write a 16-bit checkpoint that plain transformers loads.",
         FilePath(path_type=Path), "Where",
     )  # fmt: skip
+    merged_4bit: Path = option(
+        None, "Write a 4-bit checkpoint (bitsandbytes NF4) that transformers loads.",
+        FilePath(path_type=Path), "Where",
+    )  # fmt: skip
+    gguf: tuple = option(
+        (), "Write a GGUF file of this type for llama.cpp: f16, bf16, q8_0, q4_0, q5_1, q4_k_m, ...; "
+        "may be repeated.",
+        group="Where", multiple=True, metavar="TYPE",
+    )  # fmt: skip
+    gguf_dir: Path = option(
+        None, "Folder of the GGUF files.", FilePath(path_type=Path), "Where",
+        show_default="RUN-gguf",
+    )  # fmt: skip
+    ollama: Path = option(
+        None, "Write a folder for `ollama create`: a GGUF file, of --gguf or q8_0, and a Modelfile.",
+        FilePath(path_type=Path), "Where",
+    )  # fmt: skip
     format: tuple = option(
         (), "Write a format that a plugin adds: NAME=DIR.", Pair(), "Where", multiple=True
     )
@@ -228,6 +249,15 @@ class ExportConfig(Common):
     )  # fmt: skip
     private: bool = option(
         False, "Make a new Hub repository private.", click.BOOL, "Where", is_flag=True
+    )
+    revision: str = option(None, "Branch of the Hub repository to push to.", group="Where")
+    create_pr: bool = option(False, "Push as a pull request.", click.BOOL, "Where", is_flag=True)
+    verify: bool = option(
+        True, "Load what was written and compare it with base and adapter.", click.BOOL, "Where",
+        switch=True,
+    )  # fmt: skip
+    force: bool = option(
+        False, "Push even what the comparison found wrong.", click.BOOL, "Where", is_flag=True
     )
     base: str = option(
         None, "Base weights to merge into: a folder or Hub id.", group="Merge",
