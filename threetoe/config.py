@@ -228,8 +228,8 @@ class ExportConfig(Common):
         FilePath(path_type=Path), "Where",
     )  # fmt: skip
     gguf: tuple = option(
-        (), "Write a GGUF file of this type for llama.cpp: f16, bf16, q8_0, q4_0, q5_1, q4_k_m, ...; "
-        "may be repeated.",
+        (), "Write a GGUF file of this type for llama.cpp: f16, bf16, q8_0, q4_0, q5_1, "
+        "q4_k_m, ...; may be repeated.",
         group="Where", multiple=True, metavar="TYPE",
     )  # fmt: skip
     gguf_dir: Path = option(
@@ -237,7 +237,7 @@ class ExportConfig(Common):
         show_default="RUN-gguf",
     )  # fmt: skip
     ollama: Path = option(
-        None, "Write a folder for `ollama create`: a GGUF file, of --gguf or q8_0, and a Modelfile.",
+        None, "Write a folder for `ollama create`: a GGUF file (--gguf, or q8_0) and a Modelfile.",
         FilePath(path_type=Path), "Where",
     )  # fmt: skip
     format: tuple = option(
