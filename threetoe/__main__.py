@@ -5,6 +5,7 @@ import click
 from threetoe import catalog
 from threetoe.config import Common
 from threetoe.errors import UserError
+from threetoe.make_dataset import make_dataset
 from threetoe.options import run_reporting_errors
 from threetoe.plugin_commands import PLUGIN_HELP, plugins
 from threetoe.plugins import load_plugins
@@ -25,6 +26,7 @@ def hooks_of(context):
 
 cli.add_command(templates)
 cli.add_command(plugins)
+cli.add_command(make_dataset)
 
 
 @cli.command()
