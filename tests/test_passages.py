@@ -155,12 +155,14 @@ def test_a_heading_starts_a_passage_and_a_short_end_stays_in_its_chapter():
 
 
 def test_page_numbers_and_running_heads_of_a_text_with_form_feeds_are_dropped(tmp_path):
-    pages = [f"THE BOOK\n\nPage {n} says that it\ngoes on\n\n- {n} -\n" for n in range(1, 6)]
+    pages = [
+        f"THE BOOK\n\nPage {n} says that it\ngoes on to {n} and\n\n- {n} -\n" for n in range(1, 6)
+    ]
     path = tmp_path / "book.txt"
     path.write_text("\f".join(pages), encoding="utf-8")
     book = read_book(path)
     assert (book.numbers, book.heads) == (5, 5)
-    assert mend(book.text)[0].startswith("Page 1 says that it goes on Page 2 says that")
+    assert mend(book.text)[0].startswith("Page 1 says that it goes on to 1 and Page 2")
 
 
 def test_a_line_that_is_a_number_stays_in_a_text_without_pages(tmp_path):

@@ -15,8 +15,7 @@ from threetoe.book import Book, read_book
 from threetoe.errors import Checks, Failure, UserError
 from threetoe.passages import passages_of
 from threetoe.questions import problem_of, repaired
-from threetoe.quiet import clear_line
-from threetoe.row_file import appending, find_rows, folded, show_progress
+from threetoe.row_file import appending, find_rows, folded, going_on, show_progress
 
 COLUMNS = ("question", "answer", "source")
 SYSTEM = (
@@ -136,24 +135,16 @@ def announce(config, book: Book, job: Job) -> None:
 
 
 def carry_out(config, plan, job: Job, end: int) -> None:
-    """Ask for all questions that lack; what is interrupted says how to go on."""
-    try:
-        with (
-            appending(config.output, end) as write,
-            asking(config, plan, job.questions) as asker,
-        ):
-            asked = list(zip(job.todo, job.questions, strict=True))
-            for start in range(0, len(asked), config.concurrency):
-                window = dict(asked[start : start + config.concurrency])
-                ask_window(window, asker, job, config, write)
-    except (KeyboardInterrupt, Failure) as error:
-        clear_line()
-        for line in job.account.lines(config.output):
-            click.echo(line, err=True)
-        click.echo("The same command goes on from there.", err=True)
-        raise error
-    finally:
-        clear_line()
+    """Ask for all questions that lack."""
+    with (
+        going_on(lambda: job.account.lines(config.output)),
+        asking(config, plan, job.questions) as asker,
+        appending(config.output, end) as write,
+    ):
+        asked = list(zip(job.todo, job.questions, strict=True))
+        for start in range(0, len(asked), config.concurrency):
+            window = dict(asked[start : start + config.concurrency])
+            ask_window(window, asker, job, config, write)
 
 
 def ask_window(window: dict, asker, job: Job, config, write) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import click
 
-from threetoe.errors import UserError, reading
+from threetoe.errors import Failure, UserError, reading
 from threetoe.quiet import clear_line
 from threetoe.run import check_writable
 
@@ -31,11 +31,11 @@ def find_rows(path: Path | None, columns: tuple[str, ...]) -> Found:
         raise UserError(f"--output {path}: train.py knows rows of JSON by the ending .jsonl.")
     if not path.parent.is_dir():
         raise UserError(f"--output {path}: there is no folder {path.parent}.")
-    check_writable(path, "--output")
     if not path.exists():
+        check_writable(path, "--output")
         return Found([], 0)
-    with reading(path):
-        content = path.read_bytes()
+    with reading(path), path.open("rb+") as file:  # + asks whether it may be written to
+        content = file.read()
     rows, end = [], 0
     lines = content.split(b"\n")
     for number, line in enumerate(lines, 1):
@@ -83,7 +83,23 @@ def appending(path: Path, end: int):
             file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
             file.flush()
 
-        yield write
+        try:
+            yield write
+        finally:
+            if file.seek(0, 2) == 0:
+                path.unlink()  # nothing came: no file
+
+
+@contextmanager
+def going_on(lines):
+    """Work that can be gone on with: where it is stopped or fails, `lines()` say how far it is."""
+    try:
+        yield
+    except (KeyboardInterrupt, Failure, OSError):
+        clear_line()
+        click.echo("\n".join([*lines(), "The same command goes on from there."]), err=True)
+        raise
+    clear_line()
 
 
 def folded(text: str) -> str:

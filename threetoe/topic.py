@@ -7,8 +7,7 @@ import click
 from threetoe.asking import asking, check_asked, of_whom
 from threetoe.errors import Checks, Failure
 from threetoe.pairs import COLUMNS, pairs_in, problem_of, schema_of
-from threetoe.quiet import clear_line
-from threetoe.row_file import appending, find_rows, folded, show_progress
+from threetoe.row_file import appending, find_rows, folded, going_on, show_progress
 
 BATCH = 10  # pairs a call
 NAMED = 200  # concepts that a prompt names, the latest
@@ -89,18 +88,12 @@ def messages_of(config, account: Account) -> list[dict]:
 def carry_out(config, plan, account: Account, end: int) -> None:
     """Ask until there are enough pairs, or too many calls in a row brought none."""
     full = Account(["a concept of some words"] * min(config.n, NAMED), config.n + BATCH)
-    try:
-        with (
-            appending(config.output, end) as write,
-            asking(config, plan, [messages_of(config, full)]) as asker,
-        ):
-            ask_for_all(config, account, asker, write)
-    except (KeyboardInterrupt, Failure):
-        clear_line()
-        click.echo("\n".join(account.lines(config.output)), err=True)
-        click.echo("The same command goes on from there.", err=True)
-        raise
-    clear_line()
+    with (
+        going_on(lambda: account.lines(config.output)),
+        asking(config, plan, [messages_of(config, full)]) as asker,
+        appending(config.output, end) as write,
+    ):
+        ask_for_all(config, account, asker, write)
     click.echo("\n".join(account.lines(config.output)), err=True)
 
 
