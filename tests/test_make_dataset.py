@@ -89,7 +89,7 @@ def accounted(said):
 
 def test_every_passage_gets_its_question_from_llama_cpp(server, book):
     said = interview(server, "--seed", 2)
-    assert "12 to ask for: 12 to 36 calls of m at http://127.0.0.1" in said
+    assert "12 to ask for, in 12 to 36 calls of m at http://127.0.0.1" in said
     made = rows()
     passages, count, rest = accounted(said)
     assert passages == 12 == count + rest
@@ -175,7 +175,7 @@ def test_pairs_come_from_llama_cpp_by_its_json_schema(server, book):
     assert "12 of 15 pairs are there already, 3 to ask for" in more
     assert rows("pairs.jsonl")[:12] == made
     assert len(rows("pairs.jsonl")) == 15
-    assert "0 to ask for" in topic(server, "-n", 15)
+    assert "nothing to ask for" in topic(server, "-n", 15)
 
 
 def test_concepts_that_are_there_are_named_and_calls_that_bring_none_have_an_end(book):
@@ -328,7 +328,7 @@ def test_a_dry_run_asks_nothing_and_shows_the_first_prompt(book):
     assert "12 passages of" in done.stderr
     done = CliRunner().invoke(make_dataset, ["topic", "bread", "--dry-run"], obj=())
     assert "The glossary is about: bread" in done.stdout
-    assert "25 to ask for: 3 calls or more" in done.stderr
+    assert "25 to ask for, in at least 3 calls" in done.stderr
     assert [path.name for path in book.iterdir()] == ["book.txt"]
 
 

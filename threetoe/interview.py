@@ -131,7 +131,8 @@ def announce(config, book: Book, job: Job) -> None:
         click.echo(f"dropped: {dropped}", err=True)
     calls, most = len(job.todo), len(job.todo) * (config.retries + 1)
     there = f"{job.account.rows} are in {config.output} already, " if job.account.rows else ""
-    click.echo(f"{there}{calls} to ask for: {calls} to {most} calls{of_whom(config)}", err=True)
+    asked = f"{calls} to ask for, in {calls} to {most} calls{of_whom(config)}"
+    click.echo(there + (asked if calls else "nothing to ask for"), err=True)
 
 
 def carry_out(config, plan, job: Job, end: int) -> None:
@@ -172,7 +173,7 @@ def ask_window(window: dict, asker, job: Job, config, write) -> None:
         else:
             job.account.leave_out(place, *problems[place])
     settled = job.account.rows + job.account.reasons.total()
-    show_progress(f"{settled} of {job.account.passages} passages, {job.account.rows} rows")
+    show_progress(f"passage {settled} of {job.account.passages}, rows: {job.account.rows}")
 
 
 def shortened(text: str) -> str:

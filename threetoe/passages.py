@@ -33,7 +33,7 @@ def mend(text: str) -> list[str]:
         lines = [line.rstrip() for line in block.split("\n") if line.strip()]
         for paragraph in mend_block(lines, words):
             if paragraphs and goes_on(paragraphs[-1], paragraph):
-                paragraphs[-1] = joined(paragraphs[-1], paragraph, words)
+                paragraphs[-1] = mended_end(paragraphs[-1], paragraph, words) + paragraph
             else:
                 paragraphs.append(paragraph)
     return paragraphs
@@ -43,21 +43,22 @@ def mend_block(lines: list[str], words: set[str]) -> list[str]:
     """The paragraphs of lines that no blank line parts."""
     lengths = sorted(map(len, lines))
     width = lengths[math.ceil(0.95 * (len(lengths) - 1))] if lengths else 0
-    paragraphs = []
+    paragraphs: list[list[str]] = []  # lists of lines: long texts would be copied at every line
     for place, line in enumerate(lines):
         if place and not starts_paragraph(paragraphs[-1], lines[place - 1], line, width):
-            paragraphs[-1] = joined(paragraphs[-1], line.strip(), words)
+            paragraphs[-1][-1] = mended_end(paragraphs[-1][-1], line.strip(), words)
+            paragraphs[-1].append(line.strip())
         else:
-            paragraphs.append(line.strip())
-    return paragraphs
+            paragraphs.append([line.strip()])
+    return list(map("".join, paragraphs))
 
 
-def starts_paragraph(paragraph: str, before: str, line: str, width: int) -> bool:
+def starts_paragraph(paragraph: list[str], before: str, line: str, width: int) -> bool:
     """Whether a line break is one that the author made: the last of `paragraph` is `before`.
 
     Within a sentence it is not; behind one it is where the next word would have had room.
     """
-    if BULLET.match(line) or is_heading(paragraph):
+    if BULLET.match(line) or (len(paragraph) == 1 and is_heading(paragraph[0])):
         return True
     if not ENDS_SENTENCE.search(before):
         return False
@@ -80,18 +81,16 @@ def goes_on(paragraph: str, following: str) -> bool:
     return unfinished and following[0].islower() and not is_heading(paragraph)
 
 
-def joined(text: str, line: str, words: set[str]) -> str:
-    """Two lines as one."""
-    divided, rest = DIVIDED.search(text), re.match(r"[^\W_]+", line)
+def mended_end(text: str, line: str, words: set[str]) -> str:
+    """A text as it goes on with a line: with a space, or without the hyphen of a divided word."""
+    divided, rest = DIVIDED.search(text, max(0, len(text) - 80)), re.match(r"[^\W_]+", line)
     if divided and rest and rest[0] not in LEFT_OPEN:
         head, hyphen = divided[1], divided[2]
         whole, parted = f"{head}{rest[0]}".lower(), f"{head}-{rest[0]}".lower()
         known = parted in words and whole not in words
         keep = hyphen != SOFT and (known or not line[0].islower())
-        return text[: divided.start(2)] + hyphen * keep + line
-    if WIDE.match(text[-1]) and WIDE.match(line[0]):
-        return text + line
-    return f"{text} {line}"
+        return text[: divided.start(2)] + hyphen * keep
+    return text if WIDE.match(text[-1]) and WIDE.match(line[0]) else text + " "
 
 
 def passages_of(text: str, min_chars: int = 300, max_chars: int = 2000) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from bisect import bisect_right
 
 CLOSERS = "\"'”’»)\\]」』）》"
 ENDS_SENTENCE = re.compile(rf"[.!?…。！？][{CLOSERS}]*$")
@@ -51,13 +52,14 @@ def pieces_of(text: str, longest: int) -> list[str]:
     while start < len(text):
         left = len(text) - start
         target = start + math.ceil(left / math.ceil(left / longest))
-        fitting = [end for end in ends if start < end and room(text, start, end) <= longest]
+        near = ends[bisect_right(ends, start) : bisect_right(ends, start + longest + 9)]
+        fitting = [end for end in near if room(text, start, end) <= longest]
         if left <= longest:
             end = len(text)
         elif fitting:
             end = min(fitting, key=lambda end: abs(end - target))
         else:
-            end = start + within_sentence(text[start:], longest)
+            end = start + within_sentence(text[start : start + longest + 1], longest)
         parts.append(text[start:end].strip())
         start = end
     return [part for part in parts if part]
@@ -71,9 +73,8 @@ def room(text: str, start: int, end: int) -> int:
 
 
 def within_sentence(text: str, longest: int) -> int:
-    """Where a sentence is parted that is too long; no part is shorter than half of what fits,
-    where there is a choice."""
-    head = text[: longest + 1]
-    clauses = [m.end() for m in CLAUSE.finditer(head) if longest / 2 <= m.end() <= longest]
-    spaces = [m.end() for m in re.finditer(r"\s+", head) if m.end() <= longest]
+    """Where a sentence that is too long is parted, given its beginning; no part is shorter than
+    half of what fits, where there is a choice."""
+    clauses = [m.end() for m in CLAUSE.finditer(text) if longest / 2 <= m.end() <= longest]
+    spaces = [m.end() for m in re.finditer(r"\s+", text) if m.end() <= longest]
     return (clauses or spaces or [longest])[-1]

@@ -34,7 +34,7 @@ class Account:
         kept = self.answered - self.reasons.total()
         return [
             f"{len(self.concepts)} of {self.wanted} pairs in {output}",
-            f"{self.calls} calls brought {self.answered} pairs, {kept} of them new",
+            f"calls: {self.calls}, pairs that they brought: {self.answered}, new ones: {kept}",
             *(f"{count} left out: {reason}" for reason, count in self.reasons.most_common()),
         ]
 
@@ -63,11 +63,9 @@ def make_topic(config) -> None:
 def announce(config, account: Account) -> None:
     calls = -(-account.missing // BATCH)
     there = f"{len(account.concepts)} of {account.wanted} pairs are there already, "
-    click.echo(
-        f"{there if account.concepts else ''}{account.missing} to ask for: {calls} calls or more"
-        f"{of_whom(config)}",
-        err=True,
-    )
+    asked = f"{account.missing} to ask for, in at least {calls} calls{of_whom(config)}"
+    asked = asked if calls else "nothing to ask for"
+    click.echo((there if account.concepts else "") + asked, err=True)
 
 
 def messages_of(config, account: Account) -> list[dict]:
@@ -104,7 +102,7 @@ def ask_for_all(config, account: Account, asker, write) -> None:
         (answer,) = asker.ask([messages_of(config, account)], fruitless, schema)
         before = len(account.concepts)
         take(pairs_in(answer), account, write)
-        show_progress(f"{len(account.concepts)} of {account.wanted} pairs")
+        show_progress(f"pairs: {len(account.concepts)} of {account.wanted}")
         fruitless = 0 if len(account.concepts) > before else fruitless + 1
         if fruitless > config.retries:
             raise Failure(
