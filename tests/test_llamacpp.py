@@ -31,10 +31,10 @@ JOINED = {
 class Loaded:
     """A GGUF file that llama.cpp serves on a local port."""
 
-    def __init__(self, path):
+    def __init__(self, path, context=512):
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
-        params.n_ctx, params.n_parallel, params.cpuparams.n_threads = 512, 1, 1
+        params.n_ctx, params.n_parallel, params.cpuparams.n_threads = context, 1, 1
         params.port, params.warmup, params.verbosity = 0, False, -1
         self.server = xllamacpp.Server(params)
         # One answer, so that its loop runs: a server that is let go before never ends.

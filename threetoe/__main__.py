@@ -4,6 +4,7 @@ import click
 
 from threetoe.dataset_commands import datasets
 from threetoe.errors import UserError
+from threetoe.make_dataset import make_dataset
 from threetoe.options import run_reporting_errors
 from threetoe.plugin_commands import PLUGIN_HELP, plugins
 from threetoe.template_commands import templates
@@ -20,6 +21,7 @@ def cli(context, plugin):
 cli.add_command(templates)
 cli.add_command(plugins)
 cli.add_command(datasets)
+cli.add_command(make_dataset)
 
 
 def run(_) -> None:

@@ -142,25 +142,36 @@ def check_output(config: InferConfig, expects: bool) -> None:
 
 def infer(config: InferConfig) -> None:
     """Answer the questions; answers to standard output or --output, the rest to stderr."""
-    job = plan(config)
-    backend.prepare()
-    tokenizer = contract.load_tokenizer(job.folder, job.run)
-    job = job._replace(run=contract.settled(job.folder, job.run, job.template, tokenizer, config))
+    job, tokenizer = with_tokenizer(plan(config))
     job, prompts = with_prompts(job, tokenizer)
-    trained = job.run.the_config(plugin=config.plugin)
-    longest = max(map(len, prompts)) + config.max_new_tokens  # longer ones Unsloth cuts on a GPU
-    length = max(job.run.options.get("max_seq_length", 0), longest)
-    job.hooks.config = replace(trained, max_seq_length=length)
-    model = job.hooks.first("load_model", adapter=job.folder)
-    if rows_of_adapter(job.folder):
-        token_rows.put_in_place(model, trained=config.adapter)
-    job.hooks.config = config
+    model = load_model(job, max(map(len, prompts)) + config.max_new_tokens)
     if not (config.file or config.output):
         return show(job, model, tokenizer, prompts)
     answers = write(answered(job, model, tokenizer, prompts), job)
     if answers:
         metrics.evaluate(job.metrics, answers, job.hooks, job.folder)
     job.hooks.say_seconds()
+
+
+def with_tokenizer(job: Plan) -> tuple:
+    """The plan with the run's record as its tokenizer settles it, and that tokenizer."""
+    backend.prepare()
+    tokenizer = contract.load_tokenizer(job.folder, job.run)
+    run = contract.settled(job.folder, job.run, job.template, tokenizer, job.config)
+    return job._replace(run=run), tokenizer
+
+
+def load_model(job: Plan, longest: int):
+    """The run's model; `longest` in tokens, question and answer: longer ones Unsloth cuts on a
+    GPU."""
+    trained = job.run.the_config(plugin=job.config.plugin)
+    length = max(job.run.options.get("max_seq_length", 0), longest)
+    job.hooks.config = replace(trained, max_seq_length=length)
+    model = job.hooks.first("load_model", adapter=job.folder)
+    if rows_of_adapter(job.folder):
+        token_rows.put_in_place(model, trained=job.config.adapter)
+    job.hooks.config = job.config
+    return model
 
 
 def with_prompts(job: Plan, tokenizer) -> tuple[Plan, list[list[int]]]:

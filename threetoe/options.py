@@ -95,7 +95,8 @@ def as_param(f) -> click.Parameter:
         flag += f"/--no{flag[1:]}"
     if switch or metadata.get("is_flag"):
         metadata.pop("type")
-    param = click.Option([flag, f.name], expose_value=True, **metadata)
+    short = [metadata.pop("short")] if "short" in metadata else []
+    param = click.Option([*short, flag, f.name], expose_value=True, **metadata)
     param.group, param.adds = group, adds
     return param
 

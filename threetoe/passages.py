@@ -1,0 +1,135 @@
+"""A book's text becomes passages: line breaks mended, short ones merged, long ones split.
+
+Sentences stay whole. A chapter's heading starts a passage, and nothing but white space and the
+hyphens of divided words is lost.
+"""
+
+import math
+import re
+
+from threetoe.sentences import DIVIDED, ENDS_SENTENCE, SOFT, WIDE, pieces_of
+
+BLANK = re.compile(r"\n[^\S\n]*\n\s*")
+NUMBERED = "|".join("Chapter CHAPTER Part PART Book BOOK Section SECTION".split())
+CHAPTER = re.compile(
+    r"#{1,6} .+|第[\d〇零一二三四五六七八九十百]+[章回节節部卷].*"
+    rf"|(?:{NUMBERED})\s+(?:\d+|[IVXLC]+|[A-Z][A-Za-z]+(?:-[A-Za-z]+)?)(?:[.:]?|\W+[A-Z].*)"
+    r"|(?i:prologue|epilogue|preface|foreword|introduction|afterword|conclusion)[.:]?"
+    r"|[IVXLC]+\.?"
+)
+LONGEST_HEADING = 80  # characters
+BULLET = re.compile(r"\s*[•▪◦*]\s")
+WRAPPED = 120  # characters; longer lines were not broken by hand or by a page's width
+BETWEEN = "\n\n"  # paragraphs of a passage
+LEFT_OPEN = {"and", "or", "to", "und", "oder", "bis"}  # pre- and post-war
+
+
+def mend(text: str) -> list[str]:
+    """The paragraphs of a text, each on one line. Words divided at a line's end are whole again,
+    with their hyphen where the book elsewhere spells them so."""
+    words = set(re.findall(r"\w+(?:-\w+)*", text.lower()))
+    paragraphs = []
+    for block in BLANK.split(text.strip()):
+        lines = [line.rstrip() for line in block.split("\n") if line.strip()]
+        for paragraph in mend_block(lines, words):
+            if paragraphs and goes_on(paragraphs[-1], paragraph):
+                paragraphs[-1] = mended_end(paragraphs[-1], paragraph, words) + paragraph
+            else:
+                paragraphs.append(paragraph)
+    return paragraphs
+
+
+def mend_block(lines: list[str], words: set[str]) -> list[str]:
+    """The paragraphs of lines that no blank line parts."""
+    lengths = sorted(map(len, lines))
+    width = lengths[math.ceil(0.95 * (len(lengths) - 1))] if lengths else 0
+    paragraphs: list[list[str]] = []  # lists of lines: long texts would be copied at every line
+    for place, line in enumerate(lines):
+        if place and not starts_paragraph(paragraphs[-1], lines[place - 1], line, width):
+            paragraphs[-1][-1] = mended_end(paragraphs[-1][-1], line.strip(), words)
+            paragraphs[-1].append(line.strip())
+        else:
+            paragraphs.append([line.strip()])
+    return list(map("".join, paragraphs))
+
+
+def starts_paragraph(paragraph: list[str], before: str, line: str, width: int) -> bool:
+    """Whether a line break is one that the author made: the last of `paragraph` is `before`.
+
+    Within a sentence it is not; behind one it is where the next word would have had room.
+    """
+    if BULLET.match(line) or (len(paragraph) == 1 and is_heading(paragraph[0])):
+        return True
+    if not ENDS_SENTENCE.search(before):
+        return False
+    indented = line[0].isspace() and not before[0].isspace()
+    first = line.split()[0][: 1 if WIDE.match(line.strip()) else None]
+    had_room = len(before) + 1 + len(first) < 0.85 * width
+    return indented or had_room or width > WRAPPED or is_heading(line)
+
+
+def is_heading(line: str) -> bool:
+    line = line.strip()
+    if len(line) > LONGEST_HEADING:
+        return False
+    return bool(CHAPTER.fullmatch(line)) or (line.isupper() and bool(re.search(r"\w{4}", line)))
+
+
+def goes_on(paragraph: str, following: str) -> bool:
+    """Whether a sentence was parted by a blank line, as at the end of a page."""
+    unfinished = not ENDS_SENTENCE.search(paragraph) and paragraph[-1] not in ":;："
+    return unfinished and following[0].islower() and not is_heading(paragraph)
+
+
+def mended_end(text: str, line: str, words: set[str]) -> str:
+    """A text as it goes on with a line: with a space, or without the hyphen of a divided word."""
+    divided, rest = DIVIDED.search(text, max(0, len(text) - 80)), re.match(r"[^\W_]+", line)
+    if divided and rest and rest[0] not in LEFT_OPEN:
+        head, hyphen = divided[1], divided[2]
+        whole, parted = f"{head}{rest[0]}".lower(), f"{head}-{rest[0]}".lower()
+        known = parted in words and whole not in words
+        keep = hyphen != SOFT and (known or not line[0].islower())
+        return text[: divided.start(2)] + hyphen * keep
+    return text if WIDE.match(text[-1]) and WIDE.match(line[0]) else text + " "
+
+
+def passages_of(text: str, min_chars: int = 300, max_chars: int = 2000) -> list[str]:
+    """The passages of a book's text, in its order.
+
+    Paragraphs are merged while a passage has fewer than `min_chars` characters, and parted at
+    ends of sentences, into parts of like size, where it has more than `max_chars`. A passage may
+    stay shorter where the whole book is, or where its neighbours leave it no room.
+    """
+    merged = []
+    for chapter in chapters(mend(text)):
+        groups = grouped(chapter, min_chars)
+        if merged and len(merged[-1]) < min_chars:  # a chapter too short to stand alone
+            groups[0] = merged.pop() + BETWEEN + groups[0]
+        merged += groups
+    if len(merged) > 1 and len(merged[-1]) < min_chars:
+        merged[-2:] = [BETWEEN.join(merged[-2:])]
+    return [part for passage in merged for part in pieces_of(passage, max_chars)]
+
+
+def chapters(paragraphs: list[str]) -> list[list[str]]:
+    """Paragraphs by chapter; headings that follow each other open one chapter."""
+    found = []
+    for place, paragraph in enumerate(paragraphs):
+        opens = is_heading(paragraph) and not (place and is_heading(paragraphs[place - 1]))
+        if opens or not found:
+            found.append([])
+        found[-1].append(paragraph)
+    return found
+
+
+def grouped(paragraphs: list[str], min_chars: int) -> list[str]:
+    """Paragraphs put together until each group has `min_chars`; a short rest joins the last."""
+    groups = []
+    for paragraph in paragraphs:
+        if groups and len(groups[-1]) < min_chars:
+            groups[-1] += BETWEEN + paragraph
+        else:
+            groups.append(paragraph)
+    if len(groups) > 1 and len(groups[-1]) < min_chars:
+        groups[-2:] = [BETWEEN.join(groups[-2:])]
+    return groups
