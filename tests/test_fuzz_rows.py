@@ -6,13 +6,21 @@ from collections import Counter
 
 import malformed
 import pytest
+from conftest import TINY
 from pyarrow import ArrowException, parquet
 
+from threetoe import backend
+from threetoe.columns import Recogniser
 from threetoe.config import TrainConfig
-from threetoe.data import messages_of
+from threetoe.data import read_conversations
+from threetoe.encode import marks_of
 from threetoe.errors import UserError
 from threetoe.formats import FORMATS, Unusable
+from threetoe.ledger import Ledger
+from threetoe.plugins import load_plugins
+from threetoe.prepare import Prompting, account_for, prepare
 from threetoe.rows import read_source
+from threetoe.template_file import find_template, known_templates
 
 SEED, COUNT = 20240229, 360
 NEWLINE = re.compile(r"\r\n|\n|\r")
@@ -26,13 +34,13 @@ def outcomes(tmp_path_factory):
 
 
 def outcome_of(path):
-    found = []
+    found, recogniser = [], Recogniser(FORMATS, (), answered=True)
     try:
         for where, row in read_source(str(path), "train", None, TrainConfig()):
             try:
                 if isinstance(row, Unusable):
                     raise row
-                found.append((where, messages_of(row, FORMATS, True)))
+                found.append((where, recogniser.messages_of(row)))
             except Unusable as fault:
                 found.append((where, str(fault)))
     except UserError as error:
@@ -116,3 +124,48 @@ def test_faults_are_found_in_every_kind_of_file(outcomes):
     good = Counter(p.suffix for p, _, rows, _ in outcomes for _, f in rows if isinstance(f, list))
     assert min(faulty.values()) >= 20 and len(faulty) == 5
     assert min(good.values()) >= 20 and len(good) == 5
+
+
+@pytest.fixture(scope="module")
+def ledgers(outcomes):
+    """(path, ledger, its log, the problem) of every file small enough to encode quickly."""
+    tokenizer = backend.load_tokenizer(str(TINY))
+    hooks = load_plugins(TrainConfig())
+    alpaca = find_template("alpaca", known_templates(hooks))
+    prompting = Prompting(alpaca, marks_of(tokenizer), tokenizer, 512, False)
+    paths = [path for path, *_ in outcomes if path.stat().st_size < 10**6]
+    return [(path, *ledger_of(path, hooks, prompting)) for path in paths]
+
+
+def ledger_of(path, hooks, prompting):
+    config = TrainConfig(dataset=str(path), allow_dropped=1.0, data_cache=False)
+    try:
+        conversations, ledger = read_conversations(config, hooks)
+        rows = prepare(conversations, prompting)
+        account_for(rows, ledger, config)
+    except UserError as error:
+        return Ledger(""), [], error.problems
+    logs = [folder / "data.jsonl" for folder in (conversations.folder, rows.kept.path)]
+    lines = "".join(log.read_text(encoding="utf-8") for log in logs).splitlines()
+    return ledger, [json.loads(line) for line in lines], None
+
+
+def test_the_ledger_balances_and_its_log_has_every_row_with_its_place(ledgers):
+    assert len(ledgers) >= 300
+    balanced = [(path, ledger, log) for path, ledger, log, problem in ledgers if problem is None]
+    assert len(balanced) > 100
+    for path, ledger, log in balanced:
+        left_out = [entry for entry in log if entry["what"] != "truncated"]
+        assert ledger.read == ledger.kept + len(left_out), path
+        assert len(left_out) == ledger.faults + sum(ledger.skipped.values()), path
+        assert len(log) - len(left_out) == ledger.truncated, path
+        place = re.compile(re.escape(str(path)) + r"(:\d+|: row \d+)")
+        assert all(place.fullmatch(entry["where"]) for entry in log), path
+
+
+def test_what_stops_a_training_names_the_file_and_the_flag_or_the_row(ledgers):
+    stopped = [(path, problems) for path, _, _, problems in ledgers if problems]
+    assert len(stopped) > 40
+    for path, problems in stopped:
+        assert str(path) in problems[0], problems
+        assert all("\n" not in problem for problem in problems)
