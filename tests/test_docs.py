@@ -269,7 +269,15 @@ def test_a_mistake_in_a_plugin_gets_the_message_of_the_docs(code, tmp_path, monk
 
 
 DATA = {
-    "columns": ("my.json", '[{"question": "a", "reply": "b"}]', ()),
+    "columns": ("my.json", '[{"query": "a", "reply": "b"}]', ()),
+    "faults": (
+        "my.json",
+        "["
+        + '{"prompt": "a", "completion": "b"},\n' * 17
+        + ",\n".join(['{"instruction": "a", "output": ""}'] * 3)
+        + "]",
+        (),
+    ),
     "map": ("my.csv", "question,reply\na,b\n", (("instruction", "questoin"),)),
     "json": ("my.json", '[{"prompt": "a"},\n {"prompt": "a" "completion": "b"}]', ()),
     "not a list": ("my.json", '{"data": [{"prompt": "a", "completion": "b"}]}', ()),
@@ -282,9 +290,9 @@ DATA = {
 def test_a_mistake_in_data_gets_the_message_of_the_docs(name, text, pairs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    config = TrainConfig(map=pairs)
+    config = TrainConfig(dataset=name, map=pairs)
     with pytest.raises(UserError) as raised:
-        read_conversations(name, config, load_plugins(config))
+        read_conversations(config, load_plugins(config))
     documented = [block.strip() for block in blocks(page("troubleshooting"), "text")]
     assert str(raised.value) in documented
 
@@ -293,13 +301,14 @@ def test_the_account_of_rows_reads_as_in_the_docs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [
         '{"instruction": "a", "output": "b"}',
-        '{"question": "a", "reply": "b"}',
+        '{"query": "a", "reply": "b"}',
         '{"instruction": "c", "output": ""}',
         '{"instruction": "d", "output": 5}',
         '{"messages": [{"role": "assistant", "content": "x"}]}',
     ]
     saved(Path("mixed.jsonl"), "\n".join(rows))
-    _, ledger = read_conversations("mixed.jsonl", TrainConfig(), load_plugins(TrainConfig()))
+    config = TrainConfig(dataset="mixed.jsonl", allow_dropped=1.0)
+    _, ledger = read_conversations(config, load_plugins(config))
     assert "\n".join(ledger.lines()) == blocks(page("datasets"), "text")[0].strip()
 
 

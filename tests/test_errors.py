@@ -58,16 +58,16 @@ def test_a_refused_call_imports_nothing_heavy_writes_nothing_and_is_quick(call, 
 
 
 def test_all_problems_of_a_call_are_reported_together(here):
-    (here / "bad.jsonl").write_text('{"instruction": "a", "output": "b"}\n{"instruction": \n')
+    (here / "bad.json").write_text('[{"instruction": "a", "output": "b"},\n{"instruction": ]')
     (here / "plug.py").write_text("def map_mesages(messages):\n    return messages\n")
     (here / "run.yaml").write_text("lora_alhpa: 3\n")
     (here / "full").mkdir()
     (here / "full" / "run.json").write_text("{}")
     problems = refused(
-        train, "--dataset", "bad.jsonl", "--template", "chtml", "--plugin", "plug.py",
+        train, "--dataset", "bad.json", "--template", "chtml", "--plugin", "plug.py",
         "--config", "run.yaml", "--output-dir", "full", "--lora-r", "0", "--max-setps", "3",
     )  # fmt: skip
-    assert [line for line in problems if "bad.jsonl:2: broken JSON" in line]
+    assert [line for line in problems if "bad.json:2: broken JSON" in line]
     assert [line for line in problems if "Did you mean 'chatml'?" in line]
     assert [line for line in problems if "Did you mean 'map_messages'?" in line]
     assert [line for line in problems if "Did you mean 'lora_alpha'?" in line]

@@ -282,7 +282,7 @@ def test_a_webhook_that_fails_loses_no_run(ran):
 
 def test_nearly_equal_rows_are_dropped_and_counted(ran):
     assert (
-        "dropped: dropped by plugin plugins/near_duplicates.py"
+        "skipped: dropped by plugin plugins/near_duplicates.py"
         in (ran[1]["near_duplicates"]["stderr"])
     )
     long = "The weather in the mountains changes quickly, so take warm clothes and water along"

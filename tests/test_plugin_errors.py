@@ -82,7 +82,7 @@ def test_the_rows_whose_format_raises_are_counted_when_plugins_may_fail(here):
         "def register_formats():\n"
         "    return {'mine': Format(('mine',), lambda row: 1 / 0)}\n",
     )
-    flags = ["--plugin", "bad.py", "--plugin-errors", "warn", "--preview", 1]
+    flags = ["--plugin", "bad.py", "--plugin-errors", "warn", "--preview", 1, "--allow-dropped", 1]
     done = run_script("train.py", "--dataset", "a.jsonl", *flags, cwd=here)
     assert "raised in the format 'mine' (" in done.stderr
     assert "1 dropped: the format 'mine' of plugin bad.py raised (first: a.jsonl:2)" in done.stderr

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, TINY, refused, run_script
@@ -17,10 +18,9 @@ import train
 from threetoe import run as runs
 from threetoe.announce import steps_and_epochs
 from threetoe.config import TrainConfig
-from threetoe.encode import IGNORED, Encoded
 from threetoe.errors import UserError
+from threetoe.row_sets import check_ends
 from threetoe.template import hash_of
-from threetoe.train import check_ends
 
 
 def losses(folder):
@@ -37,18 +37,18 @@ def test_answers_that_could_not_learn_to_end_are_refused_before_the_model_loads(
 
 
 def test_an_answer_without_its_end_token_is_refused():
-    row = Encoded([5, 6, 7], [IGNORED, 6, 7], 3)
-    check_ends([("a.jsonl:1", [], row)], [7], TrainConfig())
+    notes = {"whole": 2, "shortest": 9, "endless": ""}
+    check_ends(SimpleNamespace(notes=notes), TrainConfig())
     with pytest.raises(UserError, match="a.jsonl:1: the answer has no end token"):
-        check_ends([("a.jsonl:1", [], row)], [8], TrainConfig())
+        check_ends(SimpleNamespace(notes=notes | {"endless": "a.jsonl:1"}), TrainConfig())
 
 
 def test_a_run_folder_holds_everything_and_nothing_else(demo):
     folder, _ = demo
     assert sorted(path.name for path in folder.iterdir()) == [
-        "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
-        "generation_config.json", "metrics.jsonl", "run.json", "tokenizer.json",
-        "tokenizer_config.json",
+        "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "data.json",
+        "data.jsonl", "data.png", "generation_config.json", "metrics.jsonl", "run.json",
+        "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
 
 
@@ -183,6 +183,7 @@ def test_rows_too_long_are_cut_and_rows_with_nothing_to_learn_dropped(tmp_path):
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     shown = run_script(
         "train.py", "--dataset", data, "--template", "chatml", "--max-seq-length", 100,
+        "--allow-dropped", 0.5,
         "--dry-run", cwd=tmp_path,
     )  # fmt: skip
     assert f"3 rows read from {data}, 2 to train on" in shown.stderr

@@ -197,6 +197,7 @@ class InferConfig(DataConfig):
     )
     dataset: str | None = None  # --file is its flag here
     streaming: bool = False  # no option: every row is asked
+    allow_dropped: float = 1.0  # nor this: what cannot be asked is said
     dataset_split: str = split_option("test")
     batch_size: int = option(8, "Rows answered at once.", POSITIVE, "Batch")
     run_plugins: bool = run_plugins_option()

@@ -134,7 +134,7 @@ def check(account: Ledger, mapped: Mapped, recogniser: Recogniser, config) -> No
     mapped.check(source)
     if not account.kept:
         recogniser.check(source)
-        raise UserError(f"{source}: no row can be used.", *account.lines()[1:])
+        raise UserError(f"{source}: no row can be used.", *account.left_out())
     check_share(account, config)
 
 
@@ -145,5 +145,5 @@ def check_share(account: Ledger, config) -> None:
         raise UserError(
             f"{account.source}: {account.faults:,} of {account.read:,} rows have faults "
             f"({100 * share:.1f} %); --allow-dropped {share + 0.005:.2f} goes on without them.",
-            *account.lines()[1:],
+            *account.left_out(),
         )

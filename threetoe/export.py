@@ -173,7 +173,7 @@ def write_card(job: Plan, name: str, folder: Path) -> None:
         example = preview.show_pieces(template.pieces(EXAMPLE, run.the_marks()), colour=False)
         data = {k: run.data[k] for k in ("source", "read", "trained") if run.data}
         if run.data:
-            data["dropped"] = len(run.data["dropped"])
+            data["dropped"] = sum(run.data["dropped"].values())
         facts = {
             "model": run.options["model"],
             "vocab_size": run.vocab_size,

@@ -88,7 +88,17 @@ class Ledger:
         rows = "1 row" if self.read == 1 else f"{self.read:,} rows"
         kept = f"{self.kept - self.validation:,} to train on"
         kept += f", {self.validation:,} for validation" if self.validation else ""
-        lines = [f"{rows} read from {self.source}, {kept}"]
+        lines = [f"{rows} read from {self.source}, {kept}", *self.left_out()]
+        if self.truncated:
+            lines.append(f"{self.truncated:,} cut to fit (first: {self.first_truncated})")
+        if self.duplicates:
+            stand = "1 stands" if self.duplicates == 1 else f"{self.duplicates:,} stand"
+            lines.append(f"{stand} in it more than once")
+        return lines
+
+    def left_out(self) -> list[str]:
+        """A line for each reason, the most frequent first, with the place of the first row."""
+        lines = []
         left_out = [("dropped", *item) for item in by_count(self.dropped).items()]
         left_out += [("skipped", *item) for item in by_count(self.skipped).items()]
         for what, reason, count in left_out[:SHOWN]:
@@ -96,11 +106,6 @@ class Ledger:
         if left_out[SHOWN:]:
             count = sum(count for _, _, count in left_out[SHOWN:])
             lines.append(f"{count:,} left out for {len(left_out) - SHOWN} other reasons")
-        if self.truncated:
-            lines.append(f"{self.truncated:,} cut to fit (first: {self.first_truncated})")
-        if self.duplicates:
-            stand = "1 stands" if self.duplicates == 1 else f"{self.duplicates:,} stand"
-            lines.append(f"{stand} in it more than once")
         return lines
 
     def save(self, folder: Path) -> None:

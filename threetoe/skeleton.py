@@ -119,7 +119,7 @@ FIRST_TEST = """\
 def test_a_row_that_echoes_is_dropped(rehearsal):
     rows = [{"prompt": "Hi", "completion": text} for text in ("Hi", "Hello!", "Good day!")]
     done = rehearsal("$module", rows=rows)
-    assert done.record["data"]["reasons"] == {"dropped by plugin $module": 1}
+    assert done.record["data"]["skipped"] == {"dropped by plugin $module": 1}
 """
 
 ANY_TEST = """\
