@@ -52,14 +52,14 @@ def draw(path: Path, ledger: dict) -> str | None:
 
 
 def draw_answers(place, answers: dict[str, int]) -> None:
-    """Bars from the most frequent answer down; numbers for names where no font has the letters."""
+    """Bars from the most frequent answer down; numbers for those that no font can show."""
     ranked = sorted(answers.items(), key=lambda item: -item[1])
     names = [shortened(text) for text, _ in ranked[:BARS]]
     counts = [count for _, count in ranked[:BARS]]
     font, note = font_for("".join(names)), ""
     if font is None:
-        names, font = [str(number) for number in range(1, len(names) + 1)], font_for("1")
-        note = " (texts in data.json, in this order)"
+        font, note = font_for("1"), " (texts in data.json, in this order)"
+        names = [name if font_for(name) else f"({at})" for at, name in enumerate(names, 1)]
     rest = len(ranked) - len(names)
     if rest:
         names.append(f"{rest:,} more")
