@@ -188,6 +188,22 @@ def test_ready_ids_are_trained_as_they_are(tokenizer, here):
     ]
 
 
+def test_tokens_in_a_file_are_checked_as_those_of_a_function(tokenizer, tmp_path):
+    good = {"input_ids": [5, 6, 0], "labels": [-100, 6, 0], "attention_mask": [1, 1, 0]}
+    faulty = [
+        {"input_ids": [5, 6]}, {"input_ids": [5, 6], "labels": [6]},
+        {"input_ids": ["a"], "labels": ["a"]}, {"input_ids": [5], "labels": [99999]},
+    ]  # fmt: skip
+    sets = row_sets(tokenizer, dataset=written(tmp_path / "a.jsonl", [good, *faulty]))
+    assert sets.to_train()[0] == {"input_ids": [5, 6], "labels": [-100, 6], "length": 2}
+    assert sets.account()["dropped"] == {
+        "has input_ids, but no labels; -100 is for what is not learned": 1,
+        "labels has 1 values, input_ids 2": 1,
+        "input_ids has other things than whole numbers": 1,
+        f"labels has 99999; the tokenizer has {len(tokenizer)} tokens": 1,
+    }
+
+
 def test_a_second_run_encodes_nothing_and_a_change_encodes_anew(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "FOLDER", tmp_path / "kept")
     source = written(tmp_path / "a.jsonl", [row(n) for n in range(9)])

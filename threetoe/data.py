@@ -12,6 +12,7 @@ from threetoe.conversations import Conversations, Writer
 from threetoe.errors import UserError, unknown
 from threetoe.formats import Skipped, Unusable, order_problem
 from threetoe.ledger import Ledger
+from threetoe.ready_ids import is_ready, ready_row
 from threetoe.recipe import Recipe, find_recipe
 
 LOG = "data.jsonl"
@@ -102,10 +103,10 @@ def messages_of(row, recogniser: Recogniser, hooks, answered: bool) -> list[dict
     """What a row becomes; Unusable says why nothing, Skipped that this was meant."""
     if isinstance(row, Unusable):
         raise row
-    if "input_ids" in row:
+    if is_ready(row):
         if not answered:
             raise Unusable("input_ids ask nothing")
-        return {"input_ids": row["input_ids"], "labels": row.get("labels", row["input_ids"])}
+        return ready_row(row)
     messages = recogniser.messages_of(row)
     if answered and hooks.has("map_messages"):
         messages, dropped_by = hooks.chain("map_messages", "messages", messages, may_drop=True)
