@@ -225,6 +225,20 @@ def test_columns_are_renamed_by_map(row, pairs, messages, here):
     assert messages_of(here, row, map=pairs) == [messages]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "q", "Output": "a"}, {"Instruction": "q", " output": "a", "INPUT": "i"},
+        {"instruction": "q", "Instruction": "x", "OUTPUT": "a"},
+    ],
+)  # fmt: skip
+def test_each_column_is_known_whatever_its_case(row, here):
+    ((question, answer),) = messages_of(here, row)
+    assert (question["content"], question.get("input"), answer) == (
+        "q", row.get("INPUT"), assistant("a")
+    )  # fmt: skip
+
+
 def test_a_mapped_column_that_is_not_there_is_suggested(here):
     assert problem_of(here, GOOD | {"context": "b"}, map=(("input", "contxt"),)) == (
         "--map input=contxt: rows.jsonl has no column 'contxt'. Did you mean 'context'? "
@@ -272,10 +286,19 @@ def test_a_hub_id_that_cannot_be_reached_says_how_to_go_on(offline, here):
 
 @pytest.mark.parametrize(
     ("code", "text"),
-    [(1, "Positive"), (1.0, "Positive"), ("1", "Positive"), (" -1.0", "Negative"), ("x", "Other")],
+    [
+        (1, "Positive"),
+        (1.0, "Positive"),
+        ("1", "Positive"),
+        (True, "Positive"),
+        (" -1.0", "Negative"),
+        ("x", "Other"),
+        ("inf", "Endless"),
+        (float("inf"), "Endless"),
+    ],
 )
 def test_codes_become_texts_however_they_are_written(code, text, here):
-    labels = (("-1", "Negative"), ("1", "Positive"), ("x", "Other"))
+    labels = (("-1", "Negative"), ("1", "Positive"), ("x", "Other"), ("inf", "Endless"))
     (messages,) = messages_of(here, GOOD | {"output": code}, labels=labels)
     assert messages[-1] == assistant(text)
 
