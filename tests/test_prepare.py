@@ -174,6 +174,42 @@ def test_two_kinds_of_validation_are_refused(here):
     assert "--val-size takes validation rows from the training's" in line
 
 
+def test_a_validation_dataset_needs_none_of_what_a_named_one_does(tokenizer, tmp_path):
+    pairs = [{"concept": f"c{n}", "description": f"d{n}"} for n in range(9)]
+    sets = row_sets(
+        tokenizer, dataset="concepts", dataset_path=written(tmp_path / "a.jsonl", pairs),
+        dataset_option=(("ask", "What is"),),
+        val_dataset=written(tmp_path / "b.jsonl", [row(n) for n in range(5)]),
+    )  # fmt: skip
+    assert (len(sets.to_train()), len(sets.to_validate())) == (9, 5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--eval-steps", 5], "--eval-steps 5: there are no rows to measure the loss on; take some "
+         "with --val-size, --val-split or --val-dataset."),
+        (["--dataset-split", "train[:5]"], "--dataset-split train[:5]: only splits of the Hub are "
+         "read in part, a.jsonl is read whole; --streaming reads what --max-steps takes."),
+        (["--dataset-subset", "en"],
+         "--dataset-subset en: a file has no subsets; folders and datasets of the Hub do."),
+        (["--map", "prompt=question", "--map", "prompt=answer"],
+         "--map prompt: is given question and answer; one column can have a name."),
+    ],
+    ids=["eval-steps", "slice", "subset", "map"],
+)  # fmt: skip
+def test_what_would_change_nothing_is_refused(flags, said, here):
+    written(here / "a.jsonl", [row(1)])
+    assert refused(train, "--dataset", "a.jsonl", *flags) == [said]
+
+
+def test_labels_for_rows_without_a_column_of_answers_are_refused(tokenizer, tmp_path):
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "1"}]
+    source = written(tmp_path / "a.jsonl", [{"messages": said}])
+    with pytest.raises(UserError, match="--labels names codes in answers of one column; .*a.jsonl"):
+        row_sets(tokenizer, dataset=source, labels=(("1", "Positive"),))
+
+
 def test_ready_ids_are_trained_as_they_are(tokenizer, here):
     (here / "mine.py").write_text(
         "def get_custom_dataset(config, tokenizer, split):\n"

@@ -39,6 +39,10 @@ class Mapped:
 
     def __init__(self, rows: Iterator, pairs: tuple):
         self.rows, self.pairs = rows, pairs
+        names = [name for name, _ in pairs]
+        for name in {name for name in names if names.count(name) > 1}:
+            theirs = " and ".join(column for given, column in pairs if given == name)
+            raise UserError(f"--map {name}: is given {theirs}; one column can have a name.")
         self.known: dict[str, None] = {}
 
     def __iter__(self):
@@ -71,6 +75,7 @@ class Recogniser:
         self.formats, self.answered = formats, answered
         self.labels = {code_of(code): text for code, text in labels}
         self.shapes: dict[tuple, tuple[Format | None, dict]] = {}
+        self.spelled = False  # whether --labels has given a code its text
         self.names = {*ABOUT}
         for form in formats.values():
             self.names |= {*form.columns, *form.optional, form.answer}
@@ -101,6 +106,7 @@ class Recogniser:
         text = self.labels.get(code_of(value))
         if text is None:
             raise Unusable(f"{column} has a code that --labels does not name")
+        self.spelled = True
         return {**row, column: text}
 
     def shape_of(self, columns: tuple) -> tuple[Format | None, dict]:

@@ -58,6 +58,10 @@ def place_of(recipe: Recipe | None, config) -> dict:
                 f"--dataset-{flag} goes with a named dataset, which {config.dataset} is not; "
                 "python -m threetoe datasets lists them."
             )
+    if subset and (config.dataset == "-" or Path(config.dataset).expanduser().is_file()):
+        raise UserError(
+            f"--dataset-subset {subset}: a file has no subsets; folders and datasets of the Hub do."
+        )
     return {"source": config.dataset, "split": config.dataset_split, "subset": subset}
 
 
@@ -136,6 +140,10 @@ def check(account: Ledger, mapped: Mapped, recogniser: Recogniser, config) -> No
     if not account.kept:
         recogniser.check(source)
         raise UserError(f"{source}: no row can be used.", *account.left_out())
+    if config.labels and recogniser.answered and not recogniser.spelled:
+        raise UserError(
+            f"--labels names codes in answers of one column; {source} has rows of another format."
+        )
     check_share(account, config)
 
 

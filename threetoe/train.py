@@ -68,10 +68,17 @@ def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
             "--val-size takes validation rows from the training's; with --val-split or "
             "--val-dataset they have their own: choose one."
         )
+    if config.eval_steps and not (own or config.val_size):
+        raise UserError(
+            f"--eval-steps {config.eval_steps}: there are no rows to measure the loss on; take "
+            "some with --val-size, --val-split or --val-dataset."
+        )
     sources = [Source(*read_conversations(config, hooks, limit=rows_needed(config)))]
     if own:
-        changes = {"dataset": config.val_dataset or config.dataset}
-        changes["dataset_split"] = config.val_split or "validation"
+        changes = {"dataset_split": config.val_split or "validation"}
+        if config.val_dataset not in (None, config.dataset):
+            of_the_other = {"dataset_path": None, "dataset_option": (), "dataset_subset": None}
+            changes |= {"dataset": config.val_dataset, **of_the_other}
         sources.append(Source(*read_conversations(replace(config, **changes), hooks)))
     return sources
 
