@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pyarrow
 import pytest
@@ -353,6 +354,26 @@ def test_the_cache_forgets_what_was_not_used_for_longest(here, monkeypatch):
         os.utime(kept(key).path, (number, number))
     kept("d")
     assert sorted(path.name for path in (here / "kept").iterdir()) == ["a", "d"]
+
+
+def test_a_folder_that_cannot_keep_anything_is_named_with_the_flag(here, monkeypatch):
+    (here / "file").write_text("")
+    monkeypatch.setattr(cache, "FOLDER", here / "file" / "data")
+    assert problem_of(here, GOOD, data_cache=True) == (
+        f"Prepared rows cannot be kept in {here}/file/data: Not a directory. --no-data-cache keeps "
+        "none; XDG_CACHE_HOME names another place."
+    )
+    assert len(read(here, [GOOD])[0]) == 1
+
+
+def test_what_a_killed_process_left_is_never_used_and_removed_a_day_later(here, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", here / "kept")
+    for name, age in ((".new", 0), (".old", 2 * cache.ABANDONED)):
+        (here / "kept" / name).mkdir(parents=True)
+        os.utime(here / "kept" / name, (time.time() - age,) * 2)
+    kept = read(here, [GOOD], data_cache=True)[0].kept
+    assert kept.is_new
+    assert sorted(p.name for p in (here / "kept").iterdir()) == [".new", kept.path.name]
 
 
 def test_a_failure_while_data_is_prepared_keeps_nothing(here, monkeypatch):
