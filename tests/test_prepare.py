@@ -7,16 +7,19 @@ from types import SimpleNamespace
 import numpy
 import pytest
 from conftest import TINY, refused, run_script
+from tokenizers_made import KINDS
 
 import train
 from threetoe import backend, cache, prepare
 from threetoe.config import TrainConfig
 from threetoe.conversations import Conversations, Writer
 from threetoe.data import read_conversations
-from threetoe.encode import IGNORED, Batch, encode, marks_of, splits_apart
+from threetoe.encode import IGNORED, Batch, encode, marks_of, splits_apart, with_cuts
 from threetoe.errors import UserError
 from threetoe.plugins import load_plugins
+from threetoe.preview import fitting
 from threetoe.row_sets import Source, encode_sources
+from threetoe.template import Piece
 from threetoe.template_file import find_template, known_templates
 from threetoe.validation import split_rows
 
@@ -281,7 +284,9 @@ def test_conversations_come_back_as_they_were_written(tmp_path):
     assert len(found) == 2
 
 
-def test_pieces_apart_and_in_one_text_have_the_same_ids(tokenizer):
+@pytest.mark.parametrize("kind", ["tiny", "llama3", "qwen", "gpt2"])
+def test_pieces_apart_and_in_one_text_have_the_same_ids(kind):
+    tokenizer = with_cuts(KINDS[kind]())
     assert splits_apart(tokenizer)
     template = find_template("llama3", known_templates(load_plugins(TrainConfig())))
     turns = [("user", " a "), ("assistant", "b\n\n"), ("user", "\n"), ("assistant", "  <|eot_id|>")]
@@ -292,6 +297,30 @@ def test_pieces_apart_and_in_one_text_have_the_same_ids(tokenizer):
         batch = Batch(pieces, tokenizer, apart)
         rows += batch.rows(batch.run(), 1000, False)
     assert rows[0] == rows[1]
+
+
+def test_pieces_of_sentencepiece_stay_in_one_text():
+    assert not splits_apart(with_cuts(KINDS["llama2"]()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_that_is_cut_is_shown_as_far_as_its_tokens_go(kind):
+    tokenizer = with_cuts(KINDS[kind]())
+    pieces = [Piece("Say hello. ", False), Piece("Hello, world! 12345 certain", True)]
+    ids = encode([pieces], tokenizer, 1000)[0].input_ids
+    for room in range(3, len(ids)):  # the first may be the space that Llama 2 puts before a text
+        shown, full = fitting(pieces, tokenizer, room)
+        assert full == len(ids)
+        text = "".join(piece.text for piece in shown)
+        assert text.split() == tokenizer.decode(ids[:room]).split()
+    assert fitting(pieces, tokenizer, len(ids)) == (pieces, len(ids))
+
+
+def test_rows_for_validation_are_not_shown_as_trained(here):
+    written(here / "a.jsonl", [row(n) for n in range(8)])
+    flags = ["--model", TINY, "--dataset", "a.jsonl", "--val-size", 6]
+    shown = run_script("train.py", *flags, "--preview", 8, cwd=here).stdout
+    assert shown.count("── a.jsonl:") == 2
 
 
 def test_streaming_reads_what_the_steps_take(here):

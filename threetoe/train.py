@@ -116,7 +116,7 @@ def train(config: TrainConfig) -> None:
     announce(job.config, job.template, rows)
     if looking:
         if config.preview:
-            click.echo(preview.show_first(rows.training, prompting, config.preview))
+            click.echo(preview.show_first(rows, prompting, config.preview))
         return job.hooks.say_seconds()
     fit(job, prompting, rows)
 
