@@ -188,6 +188,25 @@ def test_what_plugins_leave_is_checked_again(here):
     assert "after map_messages of plugins: the last turn has no answer" in problem
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("messages[1]['content'] += '\\udc00'", "'utf-8' codec can't encode"),
+        ("messages[0]['when'] = {1}", "Object of type set is not JSON serializable"),
+    ],
+)
+def test_what_a_plugin_puts_in_that_cannot_be_written_is_a_fault(code, said, here):
+    (here / "odd.py").write_text(
+        "def map_messages(messages):\n    if messages[1]['content'] == 'b':\n"
+        f"        {code}\n    return messages\n"
+    )
+    conversations, account = read(here, [GOOD, GOOD | {"output": "b"}], plugin=("odd.py",))
+    assert (account.kept, account.faults) == (1, 1)
+    ((where, _, reason),) = left_out(conversations)
+    assert where == "rows.jsonl:2"
+    assert reason.startswith(f"its messages cannot be written: {said}")
+
+
 def test_data_without_one_usable_row_says_why(here):
     problem = problem_of(here, GOOD | {"output": ""}, GOOD | {"output": []})
     assert problem.splitlines() == [

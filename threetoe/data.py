@@ -89,10 +89,10 @@ def write(found, folder: Path, config, hooks, recipe: Recipe | None, answered: b
             account.read += 1
             try:
                 messages = messages_of(row, recogniser, hooks, answered)
+                writer.add(where, messages)
             except Unusable as error:
                 account.leave_out(where, str(error), log, isinstance(error, Skipped))
                 continue
-            writer.add(where, messages)
             count(account, messages)
             if writer.count == limit:
                 break
