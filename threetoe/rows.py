@@ -86,7 +86,8 @@ def read_folder(path: Path, split: str, subset: str | None, config) -> Iterator[
 
 
 def fingerprint(source: str, split: str, subset: str | None, config) -> str | None:
-    """A hash of the bytes of all files that read_source would read; None where only reading tells.
+    """A hash of the names, which rows are known by, and the bytes of all files that read_source
+    would read; None where only reading tells.
 
     None for a Hub id, a function, and what is not there.
     """
@@ -103,7 +104,8 @@ def fingerprint(source: str, split: str, subset: str | None, config) -> str | No
         files = folder_rows.files_of_split(path, split)
     digest = hashlib.sha256()
     for file in files:
+        name = "" if source == "-" else file  # the copy of standard input has a new name each time
         with file.open("rb") as opened:
-            digest.update(f"{file.name}\0".encode())
+            digest.update(f"{name}\0".encode())
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()
