@@ -19,6 +19,7 @@ from threetoe.errors import UserError
 from threetoe.plugins import load_plugins
 from threetoe.preview import fitting
 from threetoe.row_sets import Source, encode_sources
+from threetoe.run import default_folder
 from threetoe.template import Piece
 from threetoe.template_file import find_template, known_templates
 from threetoe.validation import split_rows
@@ -248,6 +249,23 @@ def test_tokens_in_a_file_are_checked_as_those_of_a_function(tokenizer, tmp_path
         "input_ids has other things than whole numbers": 1,
         f"labels has 99999; the tokenizer has {len(tokenizer)} tokens": 1,
     }
+
+
+def test_a_row_of_one_token_has_nothing_to_learn(tokenizer, tmp_path):
+    rows = [{"input_ids": ids, "labels": ids} for ids in ([5], [5, 6])]
+    account = row_sets(tokenizer, dataset=written(tmp_path / "a.jsonl", rows)).account()
+    assert account["dropped"] == {"nothing to learn within --max-seq-length": 1}
+    assert account["trained"] == 1
+
+
+def test_rows_piped_in_and_a_folder_here_have_names(here):
+    written(here / "a.jsonl", [row(1)])
+    with (here / "a.jsonl").open("rb") as file:
+        flags = ["--model", TINY, "--dataset", "-", "--dry-run"]
+        shown = run_script("train.py", *flags, cwd=here, stdin=file).stderr
+    assert shown.startswith("1 row read from stdin, 1 to train on")
+    folders = [default_folder(TrainConfig(dataset=d, template="alpaca")).name for d in "-."]
+    assert folders == ["stdin-alpaca", f"{here.name}-alpaca"]
 
 
 def test_a_second_run_encodes_nothing_and_a_change_encodes_anew(tokenizer, tmp_path, monkeypatch):

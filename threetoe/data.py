@@ -6,7 +6,7 @@ source -> rows -> --map -> recipe -> format and --labels -> messages -> map_mess
 from contextlib import nullcontext
 from pathlib import Path
 
-from threetoe import cache, ledger, rows
+from threetoe import cache, ledger, rows, stdin_rows
 from threetoe.columns import Mapped, Recogniser, guarded_formats
 from threetoe.conversations import Conversations, Writer
 from threetoe.errors import UserError, unknown
@@ -41,8 +41,12 @@ def read_conversations(
 
     key = key_of(config, hooks, recipe, place, answered, limit)
     kept = cache.kept(key, fill)
-    account = ledger.load(kept.path, config.dataset)
+    account = ledger.load(kept.path, name_of(config))
     return Conversations(kept.path, account.kept, kept, key), account
+
+
+def name_of(config) -> str:
+    return stdin_rows.NAME if config.dataset == "-" else config.dataset
 
 
 def place_of(recipe: Recipe | None, config) -> dict:
@@ -83,7 +87,7 @@ def write(found, folder: Path, config, hooks, recipe: Recipe | None, answered: b
     """Fill a folder with the conversations of a source, its ledger and the log of the ledger."""
     mapped = Mapped(found, config.map)
     recogniser = Recogniser(guarded_formats(hooks), config.labels, answered)
-    account, writer = Ledger(config.dataset), Writer(folder)
+    account, writer = Ledger(name_of(config)), Writer(folder)
     with (folder / LOG).open("w", encoding="utf-8") as log:
         for where, row in recipe.apply(mapped, answered) if recipe else mapped:
             account.read += 1

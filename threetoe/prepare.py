@@ -178,7 +178,8 @@ class Rows:
         shortest = self.notes["shortest"]
         self.notes["shortest"] = min(shortest or row.full_length, row.full_length)
         learned = len(row.labels) - row.labels.count(IGNORED)
-        if not learned:
+        if learned == (row.labels[0] != IGNORED):  # nothing stands before the first token
+            learned = 0
             reason = "nothing to learn within --max-seq-length"
             self.account.leave_out(where, reason, log)
         elif row.full_length > len(row.input_ids):

@@ -74,7 +74,8 @@ def write_json(path: Path, values: dict) -> None:
 
 def default_folder(config: TrainConfig) -> Path:
     """runs/DATASET-TEMPLATE, with a number behind it when that is taken."""
-    names = (Path(config.dataset).stem, Path(config.template.lstrip("# ")).stem)
+    dataset = "stdin" if config.dataset == "-" else Path(config.dataset).resolve().stem
+    names = (dataset, Path(config.template.lstrip("# ")).stem)
     base = Path("runs", "-".join(names))
     number = 2
     folder = base
