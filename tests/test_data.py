@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pyarrow
 import pytest
@@ -187,6 +188,25 @@ def test_what_plugins_leave_is_checked_again(here):
     assert "after map_messages of plugins: the last turn has no answer" in problem
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("messages[1]['content'] += '\\udc00'", "'utf-8' codec can't encode"),
+        ("messages[0]['when'] = {1}", "Object of type set is not JSON serializable"),
+    ],
+)
+def test_what_a_plugin_puts_in_that_cannot_be_written_is_a_fault(code, said, here):
+    (here / "odd.py").write_text(
+        "def map_messages(messages):\n    if messages[1]['content'] == 'b':\n"
+        f"        {code}\n    return messages\n"
+    )
+    conversations, account = read(here, [GOOD, GOOD | {"output": "b"}], plugin=("odd.py",))
+    assert (account.kept, account.faults) == (1, 1)
+    ((where, _, reason),) = left_out(conversations)
+    assert where == "rows.jsonl:2"
+    assert reason.startswith(f"its messages cannot be written: {said}")
+
+
 def test_data_without_one_usable_row_says_why(here):
     problem = problem_of(here, GOOD | {"output": ""}, GOOD | {"output": []})
     assert problem.splitlines() == [
@@ -223,6 +243,20 @@ def test_missing_columns_are_named_with_the_flag_that_mends_it(here):
 def test_columns_are_renamed_by_map(row, pairs, messages, here):
     pairs = tuple(tuple(pair.split("=")) for pair in pairs.split())
     assert messages_of(here, row, map=pairs) == [messages]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "q", "Output": "a"}, {"Instruction": "q", " output": "a", "INPUT": "i"},
+        {"instruction": "q", "Instruction": "x", "OUTPUT": "a"},
+    ],
+)  # fmt: skip
+def test_each_column_is_known_whatever_its_case(row, here):
+    ((question, answer),) = messages_of(here, row)
+    assert (question["content"], question.get("input"), answer) == (
+        "q", row.get("INPUT"), assistant("a")
+    )  # fmt: skip
 
 
 def test_a_mapped_column_that_is_not_there_is_suggested(here):
@@ -272,10 +306,19 @@ def test_a_hub_id_that_cannot_be_reached_says_how_to_go_on(offline, here):
 
 @pytest.mark.parametrize(
     ("code", "text"),
-    [(1, "Positive"), (1.0, "Positive"), ("1", "Positive"), (" -1.0", "Negative"), ("x", "Other")],
+    [
+        (1, "Positive"),
+        (1.0, "Positive"),
+        ("1", "Positive"),
+        (True, "Positive"),
+        (" -1.0", "Negative"),
+        ("x", "Other"),
+        ("inf", "Endless"),
+        (float("inf"), "Endless"),
+    ],
 )
 def test_codes_become_texts_however_they_are_written(code, text, here):
-    labels = (("-1", "Negative"), ("1", "Positive"), ("x", "Other"))
+    labels = (("-1", "Negative"), ("1", "Positive"), ("x", "Other"), ("inf", "Endless"))
     (messages,) = messages_of(here, GOOD | {"output": code}, labels=labels)
     assert messages[-1] == assistant(text)
 
@@ -330,6 +373,26 @@ def test_the_cache_forgets_what_was_not_used_for_longest(here, monkeypatch):
         os.utime(kept(key).path, (number, number))
     kept("d")
     assert sorted(path.name for path in (here / "kept").iterdir()) == ["a", "d"]
+
+
+def test_a_folder_that_cannot_keep_anything_is_named_with_the_flag(here, monkeypatch):
+    (here / "file").write_text("")
+    monkeypatch.setattr(cache, "FOLDER", here / "file" / "data")
+    assert problem_of(here, GOOD, data_cache=True) == (
+        f"Prepared rows cannot be kept in {here}/file/data: Not a directory. --no-data-cache keeps "
+        "none; XDG_CACHE_HOME names another place."
+    )
+    assert len(read(here, [GOOD])[0]) == 1
+
+
+def test_what_a_killed_process_left_is_never_used_and_removed_a_day_later(here, monkeypatch):
+    monkeypatch.setattr(cache, "FOLDER", here / "kept")
+    for name, age in ((".new", 0), (".old", 2 * cache.ABANDONED)):
+        (here / "kept" / name).mkdir(parents=True)
+        os.utime(here / "kept" / name, (time.time() - age,) * 2)
+    kept = read(here, [GOOD], data_cache=True)[0].kept
+    assert kept.is_new
+    assert sorted(p.name for p in (here / "kept").iterdir()) == [".new", kept.path.name]
 
 
 def test_a_failure_while_data_is_prepared_keeps_nothing(here, monkeypatch):

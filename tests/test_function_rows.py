@@ -7,6 +7,8 @@ from rows_read import read
 
 from threetoe import backend
 from threetoe.errors import PluginError, UserError
+from threetoe.formats import Unusable
+from threetoe.ready_ids import ready_row
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "custom_dataset.py"
 ROW = {"prompt": "a", "completion": "b"}
@@ -20,6 +22,14 @@ def rows_of(folder, source, name="mine.py", function="", split="train"):
 
 def returned(folder, answer, top=""):
     return rows_of(folder, f"{top}\ndef get_custom_dataset():\n    return {answer}\n")
+
+
+def checked(row):
+    """What becomes of a row of tokens, or the fault of it."""
+    try:
+        return ready_row(row)
+    except Unusable as fault:
+        return str(fault)
 
 
 def problem_of(error, folder, *args, **named):
@@ -70,7 +80,7 @@ def test_lists_of_messages_are_conversations(tmp_path):
     ],
 )  # fmt: skip
 def test_ready_ids_become_lists_without_padding(row, ready, tmp_path):
-    rows = returned(tmp_path, f"[{row}]", "import numpy as np")
+    rows = [checked(row) for row in returned(tmp_path, f"[{row}]", "import numpy as np")]
     assert rows == [dict(zip(("input_ids", "labels"), ready, strict=True))]
     assert {type(number) for column in rows[0].values() for number in column} == {int}
 
@@ -96,7 +106,7 @@ def test_ready_ids_become_lists_without_padding(row, ready, tmp_path):
 )  # fmt: skip
 def test_ready_ids_that_cannot_be_learned_are_faults_of_their_rows(row, reason, tmp_path):
     good = {"input_ids": [1], "labels": [1]}
-    assert returned(tmp_path, [row, good]) == [reason, good]
+    assert [checked(row) for row in returned(tmp_path, [row, good])] == [reason, good]
 
 
 @pytest.mark.parametrize(

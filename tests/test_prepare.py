@@ -7,16 +7,20 @@ from types import SimpleNamespace
 import numpy
 import pytest
 from conftest import TINY, refused, run_script
+from tokenizers_made import KINDS
 
 import train
 from threetoe import backend, cache, prepare
 from threetoe.config import TrainConfig
 from threetoe.conversations import Conversations, Writer
 from threetoe.data import read_conversations
-from threetoe.encode import IGNORED, Batch, encode, marks_of, splits_apart
+from threetoe.encode import IGNORED, Batch, encode, marks_of, splits_apart, with_cuts
 from threetoe.errors import UserError
 from threetoe.plugins import load_plugins
+from threetoe.preview import fitting
 from threetoe.row_sets import Source, encode_sources
+from threetoe.run import default_folder
+from threetoe.template import Piece
 from threetoe.template_file import find_template, known_templates
 from threetoe.validation import split_rows
 
@@ -161,6 +165,13 @@ def test_a_validation_source_of_its_own_has_no_row_of_the_training(tokenizer, tm
     account = sets.account()["validation_source"]
     assert balance(account) == account["read"] == 15
     assert account["skipped"] == {"stands in the training rows": 5}
+    assert "15 rows read from" in sets.lines()[1] and sets.lines()[1].endswith(
+        ", 10 for validation"
+    )
+    assert sets.lines()[2].endswith(f"(first: {validation}:1)")
+    sets.save(tmp_path)
+    log = [json.loads(line) for line in (tmp_path / "data.jsonl").read_text().splitlines()]
+    assert [entry["where"] for entry in log] == [f"{validation}:{n}" for n in range(1, 6)]
     assert len(sets.to_validate()) == account["validation"] == 10
     with pytest.raises(UserError, match="every validation row is a row to train on"):
         row_sets(tokenizer, dataset=training, val_dataset=training)
@@ -172,6 +183,42 @@ def test_two_kinds_of_validation_are_refused(here):
         train, "--dataset", "a.jsonl", "--val-size", "0.5", "--val-dataset", "a.jsonl"
     )
     assert "--val-size takes validation rows from the training's" in line
+
+
+def test_a_validation_dataset_needs_none_of_what_a_named_one_does(tokenizer, tmp_path):
+    pairs = [{"concept": f"c{n}", "description": f"d{n}"} for n in range(9)]
+    sets = row_sets(
+        tokenizer, dataset="concepts", dataset_path=written(tmp_path / "a.jsonl", pairs),
+        dataset_option=(("ask", "What is"),),
+        val_dataset=written(tmp_path / "b.jsonl", [row(n) for n in range(5)]),
+    )  # fmt: skip
+    assert (len(sets.to_train()), len(sets.to_validate())) == (9, 5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--eval-steps", 5], "--eval-steps 5: there are no rows to measure the loss on; take some "
+         "with --val-size, --val-split or --val-dataset."),
+        (["--dataset-split", "train[:5]"], "--dataset-split train[:5]: only splits of the Hub are "
+         "read in part, a.jsonl is read whole; --streaming reads what --max-steps takes."),
+        (["--dataset-subset", "en"],
+         "--dataset-subset en: a file has no subsets; folders and datasets of the Hub do."),
+        (["--map", "prompt=question", "--map", "prompt=answer"],
+         "--map prompt: is given question and answer; one column can have a name."),
+    ],
+    ids=["eval-steps", "slice", "subset", "map"],
+)  # fmt: skip
+def test_what_would_change_nothing_is_refused(flags, said, here):
+    written(here / "a.jsonl", [row(1)])
+    assert refused(train, "--dataset", "a.jsonl", *flags) == [said]
+
+
+def test_labels_for_rows_without_a_column_of_answers_are_refused(tokenizer, tmp_path):
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "1"}]
+    source = written(tmp_path / "a.jsonl", [{"messages": said}])
+    with pytest.raises(UserError, match="--labels names codes in answers of one column; .*a.jsonl"):
+        row_sets(tokenizer, dataset=source, labels=(("1", "Positive"),))
 
 
 def test_ready_ids_are_trained_as_they_are(tokenizer, here):
@@ -186,6 +233,39 @@ def test_ready_ids_are_trained_as_they_are(tokenizer, here):
     assert list(sets.account()["dropped"]) == [
         f"input_ids has 99999; the tokenizer has {len(tokenizer)} tokens"
     ]
+
+
+def test_tokens_in_a_file_are_checked_as_those_of_a_function(tokenizer, tmp_path):
+    good = {"input_ids": [5, 6, 0], "labels": [-100, 6, 0], "attention_mask": [1, 1, 0]}
+    faulty = [
+        {"input_ids": [5, 6]}, {"input_ids": [5, 6], "labels": [6]},
+        {"input_ids": ["a"], "labels": ["a"]}, {"input_ids": [5], "labels": [99999]},
+    ]  # fmt: skip
+    sets = row_sets(tokenizer, dataset=written(tmp_path / "a.jsonl", [good, *faulty]))
+    assert sets.to_train()[0] == {"input_ids": [5, 6], "labels": [-100, 6], "length": 2}
+    assert sets.account()["dropped"] == {
+        "has input_ids, but no labels; -100 is for what is not learned": 1,
+        "labels has 1 values, input_ids 2": 1,
+        "input_ids has other things than whole numbers": 1,
+        f"labels has 99999; the tokenizer has {len(tokenizer)} tokens": 1,
+    }
+
+
+def test_a_row_of_one_token_has_nothing_to_learn(tokenizer, tmp_path):
+    rows = [{"input_ids": ids, "labels": ids} for ids in ([5], [5, 6])]
+    account = row_sets(tokenizer, dataset=written(tmp_path / "a.jsonl", rows)).account()
+    assert account["dropped"] == {"nothing to learn within --max-seq-length": 1}
+    assert account["trained"] == 1
+
+
+def test_rows_piped_in_and_a_folder_here_have_names(here):
+    written(here / "a.jsonl", [row(1)])
+    with (here / "a.jsonl").open("rb") as file:
+        flags = ["--model", TINY, "--dataset", "-", "--dry-run"]
+        shown = run_script("train.py", *flags, cwd=here, stdin=file).stderr
+    assert shown.startswith("1 row read from stdin, 1 to train on")
+    folders = [default_folder(TrainConfig(dataset=d, template="alpaca")).name for d in "-."]
+    assert folders == ["stdin-alpaca", f"{here.name}-alpaca"]
 
 
 def test_a_second_run_encodes_nothing_and_a_change_encodes_anew(tokenizer, tmp_path, monkeypatch):
@@ -229,7 +309,9 @@ def test_conversations_come_back_as_they_were_written(tmp_path):
     assert len(found) == 2
 
 
-def test_pieces_apart_and_in_one_text_have_the_same_ids(tokenizer):
+@pytest.mark.parametrize("kind", ["tiny", "llama3", "qwen", "gpt2"])
+def test_pieces_apart_and_in_one_text_have_the_same_ids(kind):
+    tokenizer = with_cuts(KINDS[kind]())
     assert splits_apart(tokenizer)
     template = find_template("llama3", known_templates(load_plugins(TrainConfig())))
     turns = [("user", " a "), ("assistant", "b\n\n"), ("user", "\n"), ("assistant", "  <|eot_id|>")]
@@ -240,6 +322,30 @@ def test_pieces_apart_and_in_one_text_have_the_same_ids(tokenizer):
         batch = Batch(pieces, tokenizer, apart)
         rows += batch.rows(batch.run(), 1000, False)
     assert rows[0] == rows[1]
+
+
+def test_pieces_of_sentencepiece_stay_in_one_text():
+    assert not splits_apart(with_cuts(KINDS["llama2"]()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_that_is_cut_is_shown_as_far_as_its_tokens_go(kind):
+    tokenizer = with_cuts(KINDS[kind]())
+    pieces = [Piece("Say hello. ", False), Piece("Hello, world! 12345 certain", True)]
+    ids = encode([pieces], tokenizer, 1000)[0].input_ids
+    for room in range(3, len(ids)):  # the first may be the space that Llama 2 puts before a text
+        shown, full = fitting(pieces, tokenizer, room)
+        assert full == len(ids)
+        text = "".join(piece.text for piece in shown)
+        assert text.split() == tokenizer.decode(ids[:room]).split()
+    assert fitting(pieces, tokenizer, len(ids)) == (pieces, len(ids))
+
+
+def test_rows_for_validation_are_not_shown_as_trained(here):
+    written(here / "a.jsonl", [row(n) for n in range(8)])
+    flags = ["--model", TINY, "--dataset", "a.jsonl", "--val-size", 6]
+    shown = run_script("train.py", *flags, "--preview", 8, cwd=here).stdout
+    assert shown.count("── a.jsonl:") == 2
 
 
 def test_streaming_reads_what_the_steps_take(here):

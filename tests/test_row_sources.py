@@ -266,6 +266,21 @@ def test_a_fingerprint_is_that_of_the_bytes_that_would_be_read(tmp_path, downloa
     assert len(set(before)) == 2  # a folder with one file for the split is that file
 
 
+def test_a_file_that_moved_has_another_fingerprint_for_its_rows_have_other_places(tmp_path):
+    write(tmp_path, "a/x.json")
+    before = fingerprint(str(tmp_path), "train", None, TrainConfig())
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert fingerprint(str(tmp_path), "train", None, TrainConfig()) != before
+
+
+def test_the_same_standard_input_has_the_same_fingerprint(monkeypatch):
+    prints = []
+    for data in (b'{"q": 1}', b'{"q": 1}', b'{"q": 2}'):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        prints.append(fingerprint("-", "train", None, TrainConfig()))
+    assert prints[0] == prints[1] != prints[2]
+
+
 @pytest.mark.parametrize("source", ["user/name", "nothing.json", "my.py:get_foo"])
 def test_what_cannot_be_known_without_reading_has_no_fingerprint(source, here):
     assert fingerprint(source, "train", None, TrainConfig()) is None

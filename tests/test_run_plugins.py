@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from conftest import refused, run_script
@@ -183,6 +184,20 @@ def test_a_published_record_names_no_place_and_loads_nothing(run):
         f"plugin {name} of this run is not used: this folder does not say where it is; name it "
         "with --plugin" for name in ("polite.py", "halt.py")
     ])  # fmt: skip
+
+
+def test_a_published_record_has_the_figures_of_the_data_and_no_place(run):
+    folder, record = runs.load(run)
+    places = {"dataset": "/home/me/a.csv", "dataset_path": "/home/me/b", "val_dataset": "~/c.csv"}
+    account = {"source": "/home/me/a.csv", "dropped": {"output is empty": 2}, "truncated": 1}
+    account |= {"examples": {"output is empty": "/home/me/a.csv:3"}}
+    account |= {"first_truncated": "/home/me/a.csv:4"}
+    data = account | {"validation_source": account}
+    changed_record = replace(record, options=record.options | places, data=data)
+    published = runs.without_paths(changed_record)
+    figures = {"source": "a.csv", "dropped": {"output is empty": 2}, "truncated": 1}
+    assert published["data"] == figures | {"validation_source": figures}
+    assert [published["options"][name] for name in places] == ["a.csv", "b", "c.csv"]
 
 
 def test_an_installed_plugin_of_a_run_is_used_as_it_is_installed(run, install, monkeypatch):

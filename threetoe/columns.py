@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from threetoe.errors import UserError, did_you_mean
 from threetoe.formats import ABOUT, Format, Unusable, is_blank, order_problem
 from threetoe.hooks import PASSED_OVER
+from threetoe.recipe_row import code_of
 
 SHAPES = 10_000  # sets of columns that are remembered
 NAMED = 8  # columns in a message
@@ -38,6 +39,10 @@ class Mapped:
 
     def __init__(self, rows: Iterator, pairs: tuple):
         self.rows, self.pairs = rows, pairs
+        names = [name for name, _ in pairs]
+        for name in {name for name in names if names.count(name) > 1}:
+            theirs = " and ".join(column for given, column in pairs if given == name)
+            raise UserError(f"--map {name}: is given {theirs}; one column can have a name.")
         self.known: dict[str, None] = {}
 
     def __iter__(self):
@@ -70,6 +75,10 @@ class Recogniser:
         self.formats, self.answered = formats, answered
         self.labels = {code_of(code): text for code, text in labels}
         self.shapes: dict[tuple, tuple[Format | None, dict]] = {}
+        self.spelled = False  # whether --labels has given a code its text
+        self.names = {*ABOUT}
+        for form in formats.values():
+            self.names |= {*form.columns, *form.optional, form.answer}
 
     def messages_of(self, row: dict) -> list[dict]:
         """A row's messages in right order."""
@@ -97,16 +106,16 @@ class Recogniser:
         text = self.labels.get(code_of(value))
         if text is None:
             raise Unusable(f"{column} has a code that --labels does not name")
+        self.spelled = True
         return {**row, column: text}
 
     def shape_of(self, columns: tuple) -> tuple[Format | None, dict]:
         """The format of rows with these columns, and {column there: the format's name for it}."""
         found = self.shapes.get(columns)
         if found is None:
-            found = format_of(columns, self.formats), {}
-            if found[0] is None:
-                names = {c: str(c).strip().lower() for c in columns}
-                found = format_of(tuple(names.values()), self.formats), names
+            lowered = {c: str(c).strip().lower() for c in columns if c not in self.names}
+            names = {c: name for c, name in lowered.items() if name in {*self.names} - {*columns}}
+            found = format_of(tuple(names.get(c, c) for c in columns), self.formats), names
             if len(self.shapes) < SHAPES:
                 self.shapes[columns] = found
         return found
@@ -150,13 +159,3 @@ def listed(columns) -> str:
     """Columns in a message; of many the first."""
     names = [str(column)[:40] for column in columns]
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if names[NAMED:] else "")
-
-
-def code_of(value) -> str:
-    """A code as a text; 1, 1.0 and "1" are the same one."""
-    text = str(value).strip()
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return str(int(number)) if number == number and number in (int(number),) else text

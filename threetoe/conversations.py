@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from threetoe.errors import first_line
+from threetoe.formats import Unusable
+
 ROWS, HASHES = "rows.jsonl", "hashes.bin"
 as_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -27,8 +30,12 @@ class Writer:
         self.file = (folder / ROWS).open("w", encoding="utf-8")
 
     def add(self, where: str, messages) -> None:
-        text = as_json(messages)
-        data = text.encode() + b"\n"
+        """Write one; Unusable where a plugin has put into it what no text can say."""
+        try:
+            text = as_json(messages)
+            data = text.encode() + b"\n"
+        except (TypeError, ValueError) as error:  # ValueError: half a character, or a circle
+            raise Unusable(f"its messages cannot be written: {first_line(error)}") from error
         self.whole.update(data)
         digest = hashlib.blake2b(data, digest_size=8).digest()
         self.hashes.append(int.from_bytes(digest, "little"))

@@ -6,12 +6,13 @@ source -> rows -> --map -> recipe -> format and --labels -> messages -> map_mess
 from contextlib import nullcontext
 from pathlib import Path
 
-from threetoe import cache, ledger, rows
+from threetoe import cache, ledger, rows, stdin_rows
 from threetoe.columns import Mapped, Recogniser, guarded_formats
 from threetoe.conversations import Conversations, Writer
 from threetoe.errors import UserError, unknown
 from threetoe.formats import Skipped, Unusable, order_problem
 from threetoe.ledger import Ledger
+from threetoe.ready_ids import is_ready, ready_row
 from threetoe.recipe import Recipe, find_recipe
 
 LOG = "data.jsonl"
@@ -40,8 +41,12 @@ def read_conversations(
 
     key = key_of(config, hooks, recipe, place, answered, limit)
     kept = cache.kept(key, fill)
-    account = ledger.load(kept.path, config.dataset)
+    account = ledger.load(kept.path, name_of(config))
     return Conversations(kept.path, account.kept, kept, key), account
+
+
+def name_of(config) -> str:
+    return stdin_rows.NAME if config.dataset == "-" else config.dataset
 
 
 def place_of(recipe: Recipe | None, config) -> dict:
@@ -57,6 +62,10 @@ def place_of(recipe: Recipe | None, config) -> dict:
                 f"--dataset-{flag} goes with a named dataset, which {config.dataset} is not; "
                 "python -m threetoe datasets lists them."
             )
+    if subset and (config.dataset == "-" or Path(config.dataset).expanduser().is_file()):
+        raise UserError(
+            f"--dataset-subset {subset}: a file has no subsets; folders and datasets of the Hub do."
+        )
     return {"source": config.dataset, "split": config.dataset_split, "subset": subset}
 
 
@@ -78,16 +87,16 @@ def write(found, folder: Path, config, hooks, recipe: Recipe | None, answered: b
     """Fill a folder with the conversations of a source, its ledger and the log of the ledger."""
     mapped = Mapped(found, config.map)
     recogniser = Recogniser(guarded_formats(hooks), config.labels, answered)
-    account, writer = Ledger(config.dataset), Writer(folder)
+    account, writer = Ledger(name_of(config)), Writer(folder)
     with (folder / LOG).open("w", encoding="utf-8") as log:
         for where, row in recipe.apply(mapped, answered) if recipe else mapped:
             account.read += 1
             try:
                 messages = messages_of(row, recogniser, hooks, answered)
+                writer.add(where, messages)
             except Unusable as error:
                 account.leave_out(where, str(error), log, isinstance(error, Skipped))
                 continue
-            writer.add(where, messages)
             count(account, messages)
             if writer.count == limit:
                 break
@@ -102,10 +111,10 @@ def messages_of(row, recogniser: Recogniser, hooks, answered: bool) -> list[dict
     """What a row becomes; Unusable says why nothing, Skipped that this was meant."""
     if isinstance(row, Unusable):
         raise row
-    if "input_ids" in row:
+    if is_ready(row):
         if not answered:
             raise Unusable("input_ids ask nothing")
-        return {"input_ids": row["input_ids"], "labels": row.get("labels", row["input_ids"])}
+        return ready_row(row)
     messages = recogniser.messages_of(row)
     if answered and hooks.has("map_messages"):
         messages, dropped_by = hooks.chain("map_messages", "messages", messages, may_drop=True)
@@ -135,6 +144,10 @@ def check(account: Ledger, mapped: Mapped, recogniser: Recogniser, config) -> No
     if not account.kept:
         recogniser.check(source)
         raise UserError(f"{source}: no row can be used.", *account.left_out())
+    if config.labels and recogniser.answered and not recogniser.spelled:
+        raise UserError(
+            f"--labels names codes in answers of one column; {source} has rows of another format."
+        )
     check_share(account, config)
 
 

@@ -11,7 +11,6 @@ from threetoe.errors import Failure, PluginError, UserError, did_you_mean, no_su
 from threetoe.formats import Unusable
 from threetoe.plugin import place_of
 from threetoe.plugin_module import import_file, load_or_explain
-from threetoe.ready_ids import is_ready, ready_row
 
 DEFAULT = "get_custom_dataset"
 KNOWN = {"config": "config", "dataset_config": "config", "tokenizer": "tokenizer", "split": "split"}
@@ -128,7 +127,7 @@ def numbered(items: Iterator, function: Callable, source: str) -> Iterator:
         number += 1
         where = f"{source} row {number}"
         if isinstance(item, Mapping):
-            yield where, ready_row(item) if is_ready(item) else dict(item)
+            yield where, dict(item)
         elif isinstance(item, list) and all(isinstance(message, Mapping) for message in item):
             yield where, {"messages": [dict(message) for message in item]}
         elif isinstance(item, Unusable):

@@ -86,9 +86,12 @@ class Ledger:
     def lines(self) -> list[str]:
         """The account, to be printed."""
         rows = "1 row" if self.read == 1 else f"{self.read:,} rows"
-        kept = f"{self.kept - self.validation:,} to train on"
-        kept += f", {self.validation:,} for validation" if self.validation else ""
-        lines = [f"{rows} read from {self.source}, {kept}", *self.left_out()]
+        trained, kept = self.kept - self.validation, []
+        if trained or not self.validation:
+            kept.append(f"{trained:,} to train on")
+        if self.validation:
+            kept.append(f"{self.validation:,} for validation")
+        lines = [f"{rows} read from {self.source}, {', '.join(kept)}", *self.left_out()]
         if self.truncated:
             lines.append(f"{self.truncated:,} cut to fit (first: {self.first_truncated})")
         if self.duplicates:

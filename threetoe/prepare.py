@@ -134,10 +134,11 @@ def finished(listed, batch: Batch, future, prompting: Prompting) -> list:
 
 
 def ready(row: dict, prompting: Prompting) -> Encoded | Unusable:
-    """Ids and labels that a function brought."""
+    """Ids and labels that the data bring; ready_ids has checked all but their size."""
     ids, labels, room = row["input_ids"], row["labels"], len(prompting.tokenizer)
-    if ids and not 0 <= min(ids) <= max(ids) < room:
-        return Unusable(f"input_ids has {max(ids)}; the tokenizer has {room} tokens")
+    for name, largest in (("input_ids", max(ids)), ("labels", max(labels))):
+        if largest >= room:
+            return Unusable(f"{name} has {largest}; the tokenizer has {room} tokens")
     return Encoded(ids[: prompting.max_seq_length], labels[: prompting.max_seq_length], len(ids))
 
 
@@ -177,7 +178,8 @@ class Rows:
         shortest = self.notes["shortest"]
         self.notes["shortest"] = min(shortest or row.full_length, row.full_length)
         learned = len(row.labels) - row.labels.count(IGNORED)
-        if not learned:
+        if learned == (row.labels[0] != IGNORED):  # nothing stands before the first token
+            learned = 0
             reason = "nothing to learn within --max-seq-length"
             self.account.leave_out(where, reason, log)
         elif row.full_length > len(row.input_ids):

@@ -6,8 +6,9 @@ from itertools import groupby, islice
 
 import click
 
-from threetoe.encode import IGNORED, Encoded, encode, trimmed
-from threetoe.prepare import Prepared, Prompting
+from threetoe.encode import IGNORED, Encoded, text_of, trimmed
+from threetoe.prepare import Prompting
+from threetoe.row_sets import RowSets
 from threetoe.template import CUT, Piece
 
 
@@ -16,12 +17,12 @@ def in_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def show_first(prepared: Prepared, prompting: Prompting, count: int) -> str:
-    """The first rows that are learned, to be printed."""
-    wanted = set(prepared.numbers[:count].tolist())
-    first = islice(prepared.conversations, max(wanted) + 1)
+def show_first(sets: RowSets, prompting: Prompting, count: int) -> str:
+    """The first rows that are trained, to be printed."""
+    wanted = set(sets.training.numbers[sets.trained[:count]].tolist())
+    first = islice(sets.training.conversations, max(wanted) + 1)
     found = [c for number, c in enumerate(first) if number in wanted]
-    rows = prepared.dataset()[: len(found)]
+    rows = sets.to_train()[: len(found)]
     colour, shown = in_colour(), []
     for number, conversation in enumerate(found):
         ids, labels = rows["input_ids"][number], rows["labels"][number]
@@ -29,10 +30,24 @@ def show_first(prepared: Prepared, prompting: Prompting, count: int) -> str:
             pieces = spelt(ids, labels, prompting.tokenizer)
             full = len(conversation.messages["input_ids"])
         else:
-            pieces = trimmed(prompting.pieces(conversation))
-            full = encode([pieces], prompting.tokenizer, len(ids), False)[0].full_length
+            whole = trimmed(prompting.pieces(conversation))
+            pieces, full = fitting(whole, prompting.tokenizer, len(ids))
         shown.append(show_row(conversation.where, pieces, Encoded(ids, labels, full), colour))
     return "\n\n".join(shown)
+
+
+def fitting(pieces: list[Piece], tokenizer, room: int) -> tuple[list[Piece], int]:
+    """The pieces as far as `room` tokens go, and how many tokens all of them are."""
+    text, _ = text_of(pieces)
+    encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    if len(encoding.ids) <= room:
+        return pieces, len(encoding.ids)
+    left, shown = encoding.offsets[room - 1][1], []
+    for piece in pieces:
+        left -= len(CUT) if piece.learned else 0
+        shown.append(piece._replace(text=piece.text[: max(left, 0)]))
+        left -= len(piece.text)
+    return [piece for piece in shown if piece.text], len(encoding.ids)
 
 
 def spelt(ids: list[int], labels: list[int], tokenizer) -> list[Piece]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from threetoe.errors import Failure, UserError
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "threetoe")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "threetoe")
 NOISY = (
     "torch", "torchao", "bitsandbytes", "transformers", "peft", "trl", "unsloth", "unsloth_zoo",
     "unsloth_zoo.log", "unsloth.import_fixes",

@@ -11,23 +11,20 @@ def is_ready(row) -> bool:
     return "input_ids" in row
 
 
-def ready_row(row) -> dict | Unusable:
-    """{"input_ids", "labels"} as lists of int, padding cut off; or the fault."""
-    try:
-        ids = whole_numbers(row, "input_ids")
-        labels = whole_numbers(row, "labels")
-        if len(labels) != len(ids):
-            raise Unusable(f"labels has {len(labels)} values, input_ids {len(ids)}")
-        start, end = attended(row, len(ids))
-    except Unusable as fault:
-        return fault
+def ready_row(row) -> dict:
+    """{"input_ids", "labels"} as lists of int, padding cut off; Unusable with the fault."""
+    ids = whole_numbers(row, "input_ids")
+    labels = whole_numbers(row, "labels")
+    if len(labels) != len(ids):
+        raise Unusable(f"labels has {len(labels)} values, input_ids {len(ids)}")
+    start, end = attended(row, len(ids))
     ids, labels = ids[start:end], labels[start:end]
     if not ids:
-        return Unusable("input_ids is empty")
+        raise Unusable("input_ids is empty")
     if min(ids) < 0:
-        return Unusable("input_ids has a number below 0")
+        raise Unusable("input_ids has a number below 0")
     if any(label < 0 and label != IGNORED for label in labels):
-        return Unusable(f"labels has a number below 0 that is not {IGNORED}")
+        raise Unusable(f"labels has a number below 0 that is not {IGNORED}")
     return {"input_ids": ids, "labels": labels}
 
 

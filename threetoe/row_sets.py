@@ -1,5 +1,6 @@
 """The rows of a training: what is trained, what is validated, and the account of both."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import copyfileobj
 from typing import NamedTuple
@@ -8,10 +9,12 @@ from threetoe.chart import draw, histogram
 from threetoe.conversations import Conversations
 from threetoe.data import LOG
 from threetoe.errors import UserError
-from threetoe.ledger import Ledger
+from threetoe.ledger import Ledger, note
 from threetoe.prepare import Prepared, Prompting, account_for, prepare
 from threetoe.run import write_json
 from threetoe.validation import split_rows, unseen
+
+TRAINED_TOO = "stands in the training rows"
 
 
 class Source(NamedTuple):
@@ -53,6 +56,13 @@ class RowSets(NamedTuple):
         own = {"validation_source": self.ledgers[1].as_dict()} if self.ledgers[1:] else {}
         return {**self.ledgers[0].as_dict(), **figures, **own}
 
+    def trained_too(self):
+        """The indices of a validation source's rows that are trained, so not validated on."""
+        import numpy
+
+        count = len(self.validation) if self.ledgers[1:] else 0
+        return numpy.setdiff1d(numpy.arange(count), self.validated)
+
     def save(self, folder: Path) -> str | None:
         """Write data.json, data.png, and data.jsonl with every row that was left out or cut; a
         line that says why there is no picture."""
@@ -63,7 +73,16 @@ class RowSets(NamedTuple):
                 for place in (prepared.conversations.folder, prepared.kept.path):
                     with (place / LOG).open(encoding="utf-8") as log:
                         copyfileobj(log, file)
+            for where in places(self.validation, self.trained_too()):
+                note(file, where, "skipped", TRAINED_TOO)
         return draw(folder / "data.png", account)
+
+
+def places(prepared: Prepared | None, indices) -> Iterator[str]:
+    """Where these rows stand, in order."""
+    if len(indices):
+        wanted = set(prepared.numbers[indices].tolist())
+        yield from (c.where for n, c in enumerate(prepared.conversations) if n in wanted)
 
 
 def chosen(prepared: Prepared, indices):
@@ -88,19 +107,20 @@ def encode_sources(job, prompting: Prompting) -> RowSets:
         return RowSets(ledgers, training, trained, training, validated, room)
     if made[1:]:
         validated = unseen(made[1].hashes(), training.hashes())
-        set_apart(ledgers[1], len(made[1]) - len(validated))
-        return RowSets(ledgers, training, trained, made[1], validated, room)
+        sets = RowSets(ledgers, training, trained, made[1], validated, room)
+        set_apart(ledgers[1], list(places(made[1], sets.trained_too())))
+        return sets
     return RowSets(ledgers, training, trained, None, None, room)
 
 
-def set_apart(ledger: Ledger, trained: int) -> None:
+def set_apart(ledger: Ledger, trained: list[str]) -> None:
     """Make the ledger of a validation source; rows that are trained too are none of it."""
-    if trained == ledger.kept:
+    if len(trained) == ledger.kept:
         raise UserError(f"{ledger.source}: every validation row is a row to train on, too.")
     if trained:
-        ledger.skipped["stands in the training rows"] = trained
-        ledger.examples["stands in the training rows"] = ledger.source
-    ledger.kept -= trained
+        ledger.skipped[TRAINED_TOO] = len(trained)
+        ledger.examples[TRAINED_TOO] = trained[0]
+    ledger.kept -= len(trained)
     ledger.validation = ledger.kept
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from threetoe import folder_rows, function_rows, hub_rows, stdin_rows
-from threetoe.errors import no_such_file
+from threetoe.errors import UserError, no_such_file
 from threetoe.formats import Unusable
 from threetoe.kinds import kind_of, read_file
 from threetoe.text_file import TextFile
@@ -25,6 +25,7 @@ def read_source(source: str, split: str, subset: str | None, config) -> Iterator
     the Hub; `config` says encoding, field and streaming. UserError when nothing can be read.
     """
     path = Path(source).expanduser()
+    check_slice(source, split)
     if source == "-":
         return read_file(stdin_rows.spooled(config.encoding, config.field))
     if function := FUNCTION.fullmatch(source):
@@ -39,6 +40,17 @@ def read_source(source: str, split: str, subset: str | None, config) -> Iterator
     if is_path or kind_of(path):
         raise no_such_file(path)
     return hub_rows.read_hub(source, split, subset, config) if "/" in source else None
+
+
+def check_slice(source: str, split: str) -> None:
+    """UserError for train[:100] of what is read whole."""
+    path = Path(source).expanduser()
+    is_file = source == "-" or path.is_file() and not FUNCTION.fullmatch(source)
+    if "[" in split and (is_file or path.is_dir() and not hub_rows.has_configs(path)):
+        raise UserError(
+            f"--dataset-split {split}: only splits of the Hub are read in part, {source} is read "
+            "whole; --streaming reads what --max-steps takes."
+        )
 
 
 def tokenizer_of(config):
@@ -74,7 +86,8 @@ def read_folder(path: Path, split: str, subset: str | None, config) -> Iterator[
 
 
 def fingerprint(source: str, split: str, subset: str | None, config) -> str | None:
-    """A hash of the bytes of all files that read_source would read; None where only reading tells.
+    """A hash of the names, which rows are known by, and the bytes of all files that read_source
+    would read; None where only reading tells.
 
     None for a Hub id, a function, and what is not there.
     """
@@ -91,7 +104,8 @@ def fingerprint(source: str, split: str, subset: str | None, config) -> str | No
         files = folder_rows.files_of_split(path, split)
     digest = hashlib.sha256()
     for file in files:
+        name = "" if source == "-" else file  # the copy of standard input has a new name each time
         with file.open("rb") as opened:
-            digest.update(f"{file.name}\0".encode())
+            digest.update(f"{name}\0".encode())
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()

@@ -22,6 +22,7 @@ from threetoe.template import Marks, Template
 
 RECORD, PARTIAL, METRICS = "run.json", "run.partial.json", "metrics.jsonl"
 PRIVATE = ("file", "module", "settings")  # of a plugin
+PLACES = ("examples", "first_truncated")  # of a data account: rows by file and line
 PACKAGES = "torch transformers trl peft accelerate bitsandbytes datasets unsloth".split()
 
 
@@ -73,7 +74,8 @@ def write_json(path: Path, values: dict) -> None:
 
 def default_folder(config: TrainConfig) -> Path:
     """runs/DATASET-TEMPLATE, with a number behind it when that is taken."""
-    names = (Path(config.dataset).stem, Path(config.template.lstrip("# ")).stem)
+    dataset = "stdin" if config.dataset == "-" else Path(config.dataset).resolve().stem
+    names = (dataset, Path(config.template.lstrip("# ")).stem)
     base = Path("runs", "-".join(names))
     number = 2
     folder = base
@@ -180,7 +182,9 @@ def without_paths(run: Run) -> dict:
     """A run's record as it may be published: data and plugins by name, no rows by place."""
     if not run.data:
         return vars(run)  # trained elsewhere
-    options = {**run.options, "dataset": Path(run.options["dataset"]).name, "output_dir": None}
+    sources = ("dataset", "dataset_path", "val_dataset")
+    named = {name: Path(run.options[name]).name for name in sources if run.options.get(name)}
+    options = {**run.options, **named, "output_dir": None}
     options["plugin"] = [Path(plugin).name for plugin in options["plugin"]]
     options["settings"] = []  # may be places, or nobody's business
     policies = options.get("plugin_errors", ())
@@ -189,8 +193,15 @@ def without_paths(run: Run) -> dict:
         {k: v for k, v in plugin.items() if k not in PRIVATE} | {"name": Path(plugin["name"]).name}
         for plugin in run.plugins
     ]
-    data = {**run.data, "source": options["dataset"], "dropped": [], "truncated": []}
-    return {**vars(run), "options": options, "data": data, "plugins": plugins}
+    return {**vars(run), "options": options, "data": nameless(run.data), "plugins": plugins}
+
+
+def nameless(account: dict) -> dict:
+    """A data account without the places of rows, its sources by name."""
+    kept = {k: nameless(v) if k == "validation_source" else v for k, v in account.items()}
+    return {k: v for k, v in kept.items() if k not in PLACES} | {
+        "source": Path(account["source"]).name
+    }
 
 
 def latest() -> Path:

@@ -68,10 +68,17 @@ def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
             "--val-size takes validation rows from the training's; with --val-split or "
             "--val-dataset they have their own: choose one."
         )
+    if config.eval_steps and not (own or config.val_size):
+        raise UserError(
+            f"--eval-steps {config.eval_steps}: there are no rows to measure the loss on; take "
+            "some with --val-size, --val-split or --val-dataset."
+        )
     sources = [Source(*read_conversations(config, hooks, limit=rows_needed(config)))]
     if own:
-        changes = {"dataset": config.val_dataset or config.dataset}
-        changes["dataset_split"] = config.val_split or "validation"
+        changes = {"dataset_split": config.val_split or "validation"}
+        if config.val_dataset not in (None, config.dataset):
+            of_the_other = {"dataset_path": None, "dataset_option": (), "dataset_subset": None}
+            changes |= {"dataset": config.val_dataset, **of_the_other}
         sources.append(Source(*read_conversations(replace(config, **changes), hooks)))
     return sources
 
@@ -109,7 +116,7 @@ def train(config: TrainConfig) -> None:
     announce(job.config, job.template, rows)
     if looking:
         if config.preview:
-            click.echo(preview.show_first(rows.training, prompting, config.preview))
+            click.echo(preview.show_first(rows, prompting, config.preview))
         return job.hooks.say_seconds()
     fit(job, prompting, rows)
 
@@ -157,6 +164,7 @@ def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
     config, hooks, folder = job.config, job.hooks, job.folder
     tokenizer = prompting.tokenizer
     hooks.config = config
+    training, validation = rows.to_train(), rows.to_validate()
     if config.model != backend.TINY and not Path(config.model).expanduser().is_dir():
         say(f"loading {config.model}; the first time it is downloaded")
     model = hooks.first("load_model", adapter=None)
@@ -166,10 +174,10 @@ def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
     arguments = backend.training_arguments(config, folder)
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
     held = runs.start(folder, options_of(config))
+    save_account(rows, folder)
     callbacks = guarded_callbacks(hooks)
-    validation = rows.to_validate()
     trainer = hooks.first(
-        "build_trainer", model=model, tokenizer=tokenizer, rows=rows.to_train(),
+        "build_trainer", model=model, tokenizer=tokenizer, rows=training,
         arguments=arguments, callbacks=callbacks, validation=validation,
     )  # fmt: skip
     began = time.monotonic()
@@ -178,8 +186,7 @@ def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
             result = trainer.train()
     finally:
         clear_line()  # Ctrl-C leaves the progress where it was
-    metrics = metrics_of(result, time.monotonic() - began, hooks)
-    metrics |= validation_metrics(folder)
+    metrics = metrics_of(result, time.monotonic() - began, hooks) | validation_metrics(folder)
     save(job, model, prompting, metrics, rows)
     say(
         f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
@@ -190,6 +197,13 @@ def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
     held.close()
     hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder)
     hooks.say_seconds()
+
+
+def save_account(rows: RowSets, folder: Path) -> None:
+    """Before the training: by its end the cache that holds the logs may have been emptied."""
+    not_drawn = rows.save(folder)
+    if not_drawn:
+        say(not_drawn)
 
 
 def metrics_of(result, seconds: float, hooks: Hooks) -> dict:
@@ -223,8 +237,5 @@ def save(job: Plan, model, prompting: Prompting, metrics: dict, rows: RowSets) -
         plugins=[as_record(plugin) for plugin in job.hooks.theirs()],
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    not_drawn = rows.save(folder)
-    if not_drawn:
-        say(not_drawn)
     runs.finish(folder, record)
     note_used(job.hooks.theirs())
