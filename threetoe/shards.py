@@ -95,32 +95,30 @@ def list_checkpoint(folder: Path) -> list[Stored]:
     return tensors
 
 
-def lay_out(
-    sources: Iterable[Stored],
-    dtype: str | None,
-    folder: Path,
-    max_shard_size: int,
-    heights: dict[str, int],
-) -> list[list[tuple[Stored, Stored]]]:
+def output_of(source: Stored, dtype: str | None, heights: dict[str, int]) -> Stored:
+    """What a base tensor becomes; its place in a file is not known yet.
+
+    `dtype` is a safetensors name for every float tensor, or None for each one's own. `heights`
+    names the tensors that become larger, with their rows.
+    """
+    to = dtype if dtype and source.dtype in FLOATS else source.dtype
+    shape = (heights[source.name], *source.shape[1:]) if source.name in heights else source.shape
+    size = math.prod(shape) * BITS[to] // 8 if to in BITS else source.size
+    return replace(source, dtype=to, shape=shape, size=size)
+
+
+def lay_out(pairs, folder: Path, max_shard_size: int) -> list[list[tuple[Stored, Stored]]]:
     """Shards of pairs (source, output), split as transformers splits: in order, greedily.
 
-    `dtype` is a safetensors name for every float tensor, or None for each one's own. A tensor
-    larger than `max_shard_size` (bytes) gets a shard of its own. `heights` names the tensors that
-    become larger, with their rows.
+    A tensor larger than `max_shard_size` (bytes) gets a shard of its own.
     """
     shards, room = [[]], max_shard_size
-    for source in sources:
-        to = dtype if dtype and source.dtype in FLOATS else source.dtype
-        shape = (
-            (heights[source.name], *source.shape[1:]) if source.name in heights else source.shape
-        )
-        output = replace(source, dtype=to, shape=shape)
-        size = output.count * BITS[to] // 8 if to in BITS else source.size
-        if size > room and shards[-1]:
+    for source, output in pairs:
+        if output.size > room and shards[-1]:
             shards.append([])
             room = max_shard_size
-        room -= size
-        shards[-1].append((source, replace(output, size=size)))
+        room -= output.size
+        shards[-1].append((source, output))
     return [place(pairs, folder, n, len(shards)) for n, pairs in enumerate(shards, 1)]
 
 
