@@ -7,8 +7,8 @@ Every contestant is a process of its own; peak memory is that process's, imports
 """
 
 import argparse
-import importlib.util
 import json
+import multiprocessing
 import shutil
 import statistics
 import subprocess
@@ -17,6 +17,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 HIDDEN, INNER, VOCABULARY, LAYERS, KEYS, RANK = 2048, 8192, 128256, 16, 512, 16
@@ -29,45 +30,63 @@ PROJECTIONS = {
     "mlp.up_proj": (INNER, HIDDEN),
     "mlp.down_proj": (HIDDEN, INNER),
 }
-COPY = """
+START = "# what follows is timed\n"
+COPY = f"""
 import os, shutil, sys
 from pathlib import Path
+{START}
 base, _, target = map(Path, sys.argv[1:])
 for file in sorted(base.glob("*.safetensors")):
     with open(file, "rb") as read, open(target / file.name, "wb", buffering=0) as write:
         shutil.copyfileobj(read, write, 2**23)
         os.fsync(write.fileno())
 """
-OURS = """
+OURS = f"""
 import sys
 from pathlib import Path
-sys.path.insert(0, {root!r})
+sys.path.insert(0, {str(ROOT)!r})
+import torch
 from threetoe.merge import merge
+{START}
 merge(*map(Path, sys.argv[1:]))
 """
-PEFT = """
-import sys, torch
+PEFT = f"""
+import os, sys, torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
+{START}
 base, adapter, target = sys.argv[1:]
 model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
 PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(target)
 """
-UNSLOTH = """
-import sys
+UNSLOTH = f"""
+import os, sys
 from unsloth import FastLanguageModel
+{START}
 base, adapter, target = sys.argv[1:]
 model, tokenizer = FastLanguageModel.from_pretrained(adapter, load_in_4bit=False)
 model.save_pretrained_merged(target, tokenizer, save_method="merged_16bit")
 """
+SYNC = """
+for name in os.listdir(target):
+    if name.endswith(".safetensors"):
+        with open(os.path.join(target, name), "rb") as file:
+            os.fsync(file.fileno())
+"""
+PROGRAMS = {
+    "durable copy": COPY,
+    "Threetoe": OURS,
+    "PEFT merge_and_unload": PEFT + SYNC,
+    "Unsloth save_pretrained_merged": UNSLOTH + SYNC,
+}
 
 
-def contestants() -> dict[str, str]:
-    """Program texts by name, ours and those peers that are installed."""
-    found = {"durable copy": COPY, "Threetoe": OURS.format(root=str(ROOT)), "PEFT": PEFT}
-    if importlib.util.find_spec("unsloth"):
-        found["Unsloth"] = UNSLOTH
-    return found
+class Measured(NamedTuple):
+    """Seconds without and with imports, and peak memory in MB, of one process."""
+
+    seconds: float
+    process: float
+    peak: float
 
 
 def write_base(folder: Path) -> None:
@@ -123,63 +142,82 @@ def write_adapter(base: Path, folder: Path) -> None:
     ).save_pretrained(folder)  # fmt: skip
 
 
-def measure(program: str, base: Path, adapter: Path, root: Path) -> tuple[float, float]:
-    """Seconds and peak MB of one process that writes its result into a new folder."""
+def measure(program: str, base: Path, adapter: Path, root: Path) -> Measured:
+    """One process that writes its result into a new folder; RuntimeError when it does not."""
     target = root / "out"
     target.mkdir()
-    code = program + (
-        "\nimport resource\n"
-        "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+    code = program.replace(START, "import time; started = time.perf_counter()\n") + (
+        "\nimport resource; seconds = time.perf_counter() - started\n"
+        "print('measured', seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
     )
     start = time.perf_counter()
     command = [sys.executable, "-c", code, base, adapter, target]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, encoding="utf-8")
-    seconds = time.perf_counter() - start
+    process = time.perf_counter() - start
     written = sum(file.stat().st_size for file in target.glob("*.safetensors"))
     shutil.rmtree(target)
     if done.returncode or written < 2.4e9:
         raise RuntimeError(f"{written} bytes written: {done.stderr[-400:]}")
-    return seconds, float(done.stdout.rpartition("peak")[2])
+    seconds, peak = done.stdout.rpartition("measured")[2].split()
+    return Measured(float(seconds), process, float(peak))
+
+
+def compete(programs: dict, rounds: int, root: Path) -> tuple[dict, dict]:
+    """What every program needed in each round, and why some did not run."""
+    found, failed = {name: [] for name in programs}, {}
+    for _ in range(rounds):
+        for name in [name for name in programs if name not in failed]:
+            try:
+                found[name].append(measure(programs[name], root / "base", root / "adapter", root))
+            except RuntimeError as error:
+                failed[name] = str(error)
+    return {name: rounds for name, rounds in found.items() if rounds}, failed
+
+
+def report(found: dict[str, list[Measured]]) -> None:
+    copies = next(iter(found.values()))
+    print("| | s | lowest and highest | beside the copy | with imports, s | peak MB |")
+    print("|---|---|---|---|---|---|")
+    for name, rounds in found.items():
+        seconds = [one.seconds for one in rounds]
+        ratios = [one.seconds / copy.seconds for one, copy in zip(rounds, copies, strict=False)]
+        cells = [
+            name,
+            f"{statistics.median(seconds):.1f}",
+            f"{min(seconds):.1f} to {max(seconds):.1f}",
+            f"{statistics.median(ratios):.2f}",
+            f"{statistics.median(one.process for one in rounds):.1f}",
+            f"{max(one.peak for one in rounds):.0f}",
+        ]
+        print(f"| {' | '.join(cells)} |")
+    packages = ("torch", "peft", "transformers", "unsloth")
+    print(", ".join(f"{name} {version(name)}" for name in packages))
+
+
+def make(root: Path) -> None:
+    """Writes base and adapter, in a process of its own: a child's peak begins at its parent's."""
+    base, adapter = root / "base", root / "adapter"
+    base.mkdir()
+    adapter.mkdir()
+    write_base(base)
+    write_adapter(base, adapter)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the checkpoint is made and deleted")
-    parser.add_argument("--only", nargs="*", help="some of the contestants")
+    parser.add_argument("--only", nargs="*", default=list(PROGRAMS), help="some contestants")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
-        root = Path(scratch)
-        base, adapter = root / "base", root / "adapter"
-        base.mkdir(), adapter.mkdir()
-        write_base(base), write_adapter(base, adapter)
-        programs = contestants()
-        if options.only:
-            programs = {name: programs[name] for name in options.only}
-        found, failed = {name: [] for name in programs}, {}
-        for _ in range(options.rounds):
-            for name in programs.keys() - failed.keys():
-                try:
-                    found[name].append(measure(programs[name], base, adapter, root))
-                except RuntimeError as error:
-                    failed[name] = str(error)
-    report({name: rounds for name, rounds in found.items() if rounds})
+        maker = multiprocessing.get_context("spawn").Process(target=make, args=(Path(scratch),))
+        maker.start()
+        maker.join()
+        programs = {name: PROGRAMS[name] for name in options.only}
+        found, failed = compete(programs, options.rounds, Path(scratch))
+    report(found)
     for name, error in failed.items():
         print(f"{name}: did not run: {error}")
-
-
-def report(found: dict[str, list[tuple[float, float]]]) -> None:
-    first = [seconds for seconds, _ in next(iter(found.values()))]
-    print("| | s | lowest and highest | beside the copy | peak MB |\n|---|---|---|---|---|")
-    for name, rounds in found.items():
-        seconds = [second for second, _ in rounds]
-        ratio = statistics.median(mine / copy for mine, copy in zip(seconds, first, strict=False))
-        peak = max(mb for _, mb in rounds)
-        spread = f"{min(seconds):.1f} to {max(seconds):.1f}"
-        print(
-            f"| {name} | {statistics.median(seconds):.1f} | {spread} | {ratio:.2f} | {peak:.0f} |"
-        )
-    print(", ".join(f"{name} {version(name)}" for name in ("torch", "peft", "transformers")))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ says beforehand, from headers alone, whether all of it can be merged; `merge` wr
 `merged_tensors` gives each tensor to whoever writes something else.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,16 +13,11 @@ from typing import NamedTuple
 from threetoe.adapter import check_merge
 from threetoe.adapter_rows import Change, grown_heights
 from threetoe.errors import unknown
+from threetoe.merge_plan import adapter_inputs, base_inputs, begin
 from threetoe.merge_rows import CHUNK, merge_tensor, numbers
-from threetoe.shards import (
-    FLOATS,
-    WAITING,
-    Stored,
-    lay_out,
-    output_of,
-    write_index,
-    write_shards,
-)
+from threetoe.shard_layout import lay_out, output_of, write_index
+from threetoe.shard_writer import write_shards
+from threetoe.shards import FLOATS, Stored
 
 __all__ = ["CHUNK", "check_merge", "merge", "merged_tensors", "plan_merge"]
 
@@ -42,9 +36,10 @@ class Merge(NamedTuple):
         known yet."""
         return [output for _, output in self.pairs]
 
-    def pieces(self, source: Stored, output: Stored, buffers: deque) -> Iterator[memoryview]:
-        """The bytes of an output in order, in whole rows, in `buffers` used in turn."""
-        return merge_tensor(source, output, self.changes, buffers, self.as_used)
+    def pieces(self, source: Stored, output: Stored) -> Iterator[memoryview]:
+        """The bytes of an output in order, in whole rows; a piece holds until the next."""
+        change = self.changes.get(source.name, Change())
+        return merge_tensor(source, output, change, self.as_used)
 
 
 def stays(name: str) -> None:
@@ -82,7 +77,7 @@ def merged_tensors(plan: Merge, names=None) -> Iterator[tuple[Stored, Iterator]]
 
 
 def blocks(plan: Merge, source: Stored, output: Stored) -> Iterator:
-    for piece in plan.pieces(source, output, deque([bytearray()])):
+    for piece in plan.pieces(source, output):
         yield numbers(piece, output).view(-1, *output.shape[1:])
 
 
@@ -103,14 +98,16 @@ def merge(
     Returns tensors, merged (how many of them the adapter changed), bytes, dtype (that of most
     bytes) and vocab_size (None unless new tokens made it larger). Raises UserError before writing
     for whatever does not fit, and while writing for a result that is not finite; OSError when
-    writing fails. The files written so far then stay in `target`: give it a folder that is renamed
-    when all is well.
+    writing fails. Each shard bears its name only when whole and on the disk. Stopped at any point,
+    the same call goes on at its next shard, and another one starts anew: merge_plan.PLAN in the
+    folder says what it was; whoever gives the folder its name takes that file out.
     """
     plan = plan_merge(base, adapter, dtype, as_used)
     shards = lay_out(plan.pairs, target, max_shard_size)
-    buffers = deque(bytearray() for _ in range(WAITING + 1))
+    options = [dtype, max_shard_size, f"{as_used.__module__}.{as_used.__qualname__}"]
+    begin(target, shards, [base_inputs(base), adapter_inputs(adapter), options])
     with one_thread():
-        write_shards(shards, lambda *pair: plan.pieces(*pair, buffers), progress)
+        write_shards(shards, plan.pieces, progress)
     write_index(target, shards)
     return facts_of(plan)
 

@@ -1,7 +1,6 @@
 """The bytes of one merged tensor, piece by piece: read, summed in fp32, rounded once."""
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from threetoe.adapter_rows import Change
@@ -12,30 +11,26 @@ CHUNK = 2**18  # numbers worked on at once: 1 MB of fp32, which stays in a core'
 
 
 def merge_tensor(
-    source: Stored, output: Stored, changes: dict[str, Change], buffers: deque, as_used: Callable
+    source: Stored, output: Stored, change: Change, as_used: Callable
 ) -> Iterator[memoryview]:
-    """The bytes of one merged tensor, piece by piece, in buffers that are used in turn."""
-    change = changes.get(source.name, Change())
+    """The bytes of one merged tensor in pieces of whole rows; a piece holds until the next."""
     lora = {name: load(part) for name, part in change.parts.items() if name != "whole"}
     new_rows = lora.pop("rows", None)
     used = None if "whole" in change.parts else as_used(source.name)
     source = change.parts.get("whole", source)
     rows = source.shape[0] if source.shape else 1
     columns = source.count // max(1, rows)
-    # DoRA divides by the norm of whole rows or columns, so its tensors are not cut.
-    step = rows if "magnitude" in lora or used else max(1, CHUNK // max(1, columns))
-    with open(source.file, "rb") as file:
+    # DoRA divides by the norm of whole outputs, here columns, so such a tensor is not cut.
+    whole = used or ("magnitude" in lora and change.flipped)
+    step = rows if whole else max(1, CHUNK // max(1, columns))
+    room = Room(min(step, rows) * columns, source, output)
+    with open(source.file, "rb", buffering=0) as file:
         file.seek(source.start)
         for first in range(0, rows, step):
             here = slice(first, min(first + step, rows))
-            count = (here.stop - first) * columns
-            read, room = (tensor.size * count // tensor.count for tensor in (source, output))
-            written = take(buffers, room)
-            same = source.dtype == output.dtype
-            raw = written if same else memoryview(bytearray(read))
-            if file.readinto(raw) != read:
-                raise UserError(f"{source.file} ended while {source.name} was read.")
-            if lora or used or not same:
+            raw, written = room.views((here.stop - first) * columns)
+            read_into(file, raw, source)
+            if lora or used or raw is not written:
                 weight = numbers(raw, source).view(-1, columns)
                 weight = (used(weight) if used else weight).float()
                 merged = add_lora(weight, lora, here, change) if lora else weight
@@ -45,16 +40,40 @@ def merge_tensor(
                 put_rows(written, output, first, new_rows, change)
             yield written
     if change.rows:
-        yield from further_rows(rows, output, new_rows, change, buffers)
+        yield from further_rows(rows, output, new_rows, change)
 
 
-def further_rows(held: int, output: Stored, new_rows, change: Change, buffers: deque):
+class Room:
+    """The memory for one piece as it is read, and as it is written: the same where types agree."""
+
+    def __init__(self, count: int, source: Stored, output: Stored):
+        self.widths = [tensor.size // max(1, tensor.count) for tensor in (source, output)]
+        self.read = bytearray(count * self.widths[0])
+        same = source.dtype == output.dtype
+        self.written = self.read if same else bytearray(count * self.widths[1])
+
+    def views(self, count: int) -> tuple[memoryview, memoryview]:
+        """Where `count` numbers are read to, and written."""
+        raw = memoryview(self.read)[: count * self.widths[0]]
+        if self.written is self.read:
+            return raw, raw
+        return raw, memoryview(self.written)[: count * self.widths[1]]
+
+
+def read_into(file, raw: memoryview, source: Stored) -> None:
+    while raw:
+        count = file.readinto(raw)
+        if not count:
+            raise UserError(f"{source.file} ended while {source.name} was read.")
+        raw = raw[count:]
+
+
+def further_rows(held: int, output: Stored, new_rows, change: Change) -> Iterator[memoryview]:
     """Yields the rows of tokens for which the base, with its `held` rows, has none."""
-    columns = output.shape[1]
-    step = max(1, CHUNK // columns)
+    row = output.size // output.shape[0]
+    step = max(1, CHUNK // output.shape[1])
     for first in range(held, output.shape[0], step):
-        count = min(step, output.shape[0] - first) * columns
-        written = take(buffers, output.size * count // output.count)
+        written = memoryview(bytearray(min(step, output.shape[0] - first) * row))
         put_rows(written, output, first, new_rows, change)
         yield written
 
@@ -65,14 +84,6 @@ def put_rows(written: memoryview, output: Stored, first: int, new_rows, change: 
     for place, row in enumerate(change.rows):
         if first <= row < first + len(piece):
             refuse_infinite(piece[row - first].copy_(new_rows[place]), output)
-
-
-def take(buffers: deque, size: int) -> memoryview:
-    """`size` bytes of the buffer that was used longest ago, which grows when it is too small."""
-    buffers.rotate()
-    if len(buffers[0]) < size:
-        buffers[0] = bytearray(size)
-    return memoryview(buffers[0])[:size]
 
 
 def numbers(raw: memoryview, stored: Stored):
