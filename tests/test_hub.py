@@ -73,6 +73,7 @@ def waits(monkeypatch):
     import huggingface_hub.utils._http as client
 
     monkeypatch.setattr(client, "time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr("threetoe.hub.RETRY_SECONDS", (0, 0))
     return waited
 
 
@@ -204,7 +205,7 @@ def test_a_hub_that_cuts_the_connection_is_named(hub):
 
 
 def test_a_hub_that_never_answers_is_given_up(hub, monkeypatch):
-    monkeypatch.setattr("threetoe.hub.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("threetoe.hub_checks.ANSWER_SECONDS", 0.2)
     hub.fail("GET", "whoami", -1)
     (problem,) = problems("ada/model")
     assert "cannot be reached: timed out" in problem

@@ -17,6 +17,7 @@ from threetoe.config import ExportConfig
 from threetoe.errors import Checks, UserError, unknown
 from threetoe.hooks import PASSED_OVER, Hooks
 from threetoe.merge import check_merge, merge
+from threetoe.merge_plan import PLAN
 from threetoe.nf4 import as_used_in_4bit
 from threetoe.plugins import load_plugins
 from threetoe.quiet import quieten
@@ -154,6 +155,7 @@ def write(job: Plan, name: str, path: Path) -> bool:
         raise
     if path.is_dir():
         path.rmdir()  # empty, or check_target would have refused it
+    (partial / PLAN).unlink(missing_ok=True)
     partial.rename(path)
     job.hooks.tell("after_export", format=name, folder=path)
     return True
