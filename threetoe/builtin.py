@@ -27,7 +27,7 @@ def register_callbacks(config):
 
 
 def register_exporters(config):
-    from threetoe.export import write_adapter, write_merged
+    from threetoe.exporters import write_adapter, write_merged
     from threetoe.gguf_export import write_gguf, write_ollama
 
     return {

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from threetoe.errors import UserError
+from threetoe.room import available_memory
 from threetoe.shards import FLOATS, list_checkpoint
 
 FP32 = 4  # bytes
@@ -47,9 +48,8 @@ class Weights:
 
 def has_room(size: int) -> bool:
     """Whether a model of this many bytes fits into the memory that is free."""
-    import psutil
-
-    return size + MARGIN < psutil.virtual_memory().available
+    available = available_memory()
+    return available is None or size + MARGIN < available
 
 
 def load_whole(folder: Path, weights: Weights | None = None, rows: int = 0):

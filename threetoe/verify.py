@@ -28,12 +28,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from threetoe import backend, plain, proof_tokens
 from threetoe import base as bases
-from threetoe import plain, proof_tokens
 from threetoe.contract import load_tokenizer
 from threetoe.errors import first_line
 from threetoe.gaps import Gap, agreement, gap_of, shortened
+from threetoe.hub_base import cached
 from threetoe.nf4 import as_used_in_4bit, through_nf4
+from threetoe.preflight import base_name
 from threetoe.prompts import prompts_of
 from threetoe.quiet import chatter_hidden, quieten
 from threetoe.reference import Reference, logits_of, sequences_of
@@ -77,7 +79,10 @@ def compare(found: dict, folder: Path, kind: str, run: Run, config, prompts: lis
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    base = bases.base_weights(run, config)
+    base = base_of(kind, run, config)
+    if base is None:
+        text = f"its base {run.options['model']} is not here: logits were not compared"
+        return found["warnings"].append(text)
     used = as_used_in_4bit if bases.dequantizes(run, config) else lambda name: None
     with torch.inference_mode(), chatter_hidden():
         reference = Reference(base, config.run, used)
@@ -97,6 +102,16 @@ def compare(found: dict, folder: Path, kind: str, run: Run, config, prompts: lis
             found["problems"].append(f"it cannot be loaded: {first_line(error)}")
             return
     judge(found, wanted, rounded, written)
+
+
+def base_of(kind: str, run: Run, config) -> Path | None:
+    """The folder of the 16-bit base; for an adapter nothing is downloaded, and None may come."""
+    if kind != "adapter":
+        return bases.base_weights(run, config)
+    name = base_name(run, config)
+    folder = Path(backend.location(name))
+    base = None if folder.is_dir() else cached(name)
+    return folder if folder.is_dir() else base and base.folder
 
 
 def rounding_of(folder: Path, kind: str, config, found: dict) -> Callable:
@@ -161,10 +176,19 @@ def problems_of(beyond: Gap, limit: float, tokens: dict) -> list[str]:
     return problems
 
 
+def said(found: dict) -> str:
+    """', checked: largest gap 0.0041, 128 of 128 tokens agree'; '' for what has no figures."""
+    if not found:
+        return ""
+    if found["passed"] is None:
+        return ", not checked"
+    wrong = "" if found["passed"] else f"WRONG, and kept by --force: {'; '.join(found['problems'])}"
+    return f", {wrong}" if wrong else f", checked: {summary(found)}"
+
+
 def summary(found: dict) -> str:
-    """'largest gap 0.0041, 128 of 128 tokens agree'"""
     if "gap" not in found:
-        return "; ".join(found["problems"] or found["warnings"]) or "ids agree"
+        return "; ".join(["ids and files agree", *found["warnings"]])
     tokens, ties = found["tokens"], found["tokens"]["ties"]
     tied = f" ({ties} tied)" if ties else ""
     agree = f"{tokens['same'] + ties} of {tokens['positions']} tokens agree{tied}"
