@@ -46,9 +46,9 @@ class Weights:
         return sum(tensor.count for tensor in self.stored.values()) * FP32
 
 
-def has_room(size: int) -> bool:
-    """Whether a model of this many bytes fits into the memory that is free."""
-    available = available_memory()
+def has_room(size: int, memory: int | None) -> bool:
+    """Whether a model of this many bytes fits into that much memory, or else what is free."""
+    available = available_memory() if memory is None else memory
     return available is None or size + MARGIN < available
 
 

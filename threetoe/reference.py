@@ -11,12 +11,12 @@ from threetoe.tokens import rows_of_adapter
 class Reference:
     """Base + adapter, not merged; hollow where memory is short (threetoe.plain)."""
 
-    def __init__(self, base: Path, adapter: Path, used: Callable):
+    def __init__(self, base: Path, adapter: Path, used: Callable, memory: int | None):
         from peft import PeftModel
 
         self.weights = plain.Weights(base, used)
         rows, model = rows_of_adapter(adapter), None
-        if not plain.has_room(self.weights.size()):
+        if not plain.has_room(self.weights.size(), memory):
             model = plain.load_hollow(base, self.weights, rows)
         self.hollow = model is not None
         model = model or plain.load_whole(base, self.weights, rows)
@@ -88,12 +88,12 @@ def run(model, sequences: list) -> list:
     return [row[: len(given)] for row, given in zip(logits, sequences, strict=True)]
 
 
-def logits_of(folder: Path, kind: str, sequences: list) -> list:
+def logits_of(folder: Path, kind: str, sequences: list, memory: int | None) -> list:
     """The logits of an exported checkpoint, loaded as a user would."""
     if kind == "merged-4bit":
         return run(in_fp32(plain.load_whole(folder)), sequences)
     weights = plain.Weights(folder)
-    model = None if plain.has_room(weights.size()) else plain.load_hollow(folder, weights)
+    model = None if plain.has_room(weights.size(), memory) else plain.load_hollow(folder, weights)
     with plain.filled(model or plain.load_whole(folder), weights) as model:
         return run(model, sequences)
 

@@ -47,8 +47,9 @@ FP32_NOISE = 1e-3  # logits
 SHARE = 0.25  # of rounding's own gap
 
 
-def verify(folder: Path, kind: str, run: Run, config) -> dict:
+def verify(folder: Path, kind: str, run: Run, config, memory: int | None = None) -> dict:
     """What verify.json says of an exported folder; `config.run` is the folder it was made from.
+    Models that do not fit into `memory` (bytes; None: what is free) are run a layer at a time.
 
     `passed` is true or false; `problems` has a line for each figure beyond its limit, `warnings`
     what the comparison could not see. Never raises for what is wrong with the export.
@@ -61,7 +62,7 @@ def verify(folder: Path, kind: str, run: Run, config) -> dict:
     found["prompts"] = len(prompts)
     found["problems"] += proof_tokens.problems(folder, run, prompts, tokenizer)
     if not found["problems"]:
-        compare(found, folder, kind, run, config, prompts)
+        compare(found, folder, kind, run, config, prompts, memory)
     found["passed"] = not found["problems"]
     found["seconds"] = round(time.monotonic() - began, 1)
     found["versions"] = package_versions()
@@ -73,7 +74,7 @@ def not_verified(kind: str) -> dict:
     return {"passed": None, "kind": kind, "problems": [], "warnings": ["not checked: --no-verify"]}
 
 
-def compare(found: dict, folder: Path, kind: str, run: Run, config, prompts: list) -> None:
+def compare(found, folder: Path, kind: str, run: Run, config, prompts: list, memory) -> None:
     """Add the figures of the weights to what was found."""
     import torch
     from transformers.utils.logging import disable_progress_bar
@@ -85,7 +86,7 @@ def compare(found: dict, folder: Path, kind: str, run: Run, config, prompts: lis
         return found["warnings"].append(text)
     used = as_used_in_4bit if bases.dequantizes(run, config) else lambda name: None
     with torch.inference_mode(), chatter_hidden():
-        reference = Reference(base, config.run, used)
+        reference = Reference(base, config.run, used, memory)
         found["loaded"] = "one layer at a time" if reference.hollow else "whole"
         sequences = sequences_of(prompts, reference, run.stop_ids, found)
         wanted = reference.logits(sequences)
@@ -97,7 +98,7 @@ def compare(found: dict, folder: Path, kind: str, run: Run, config, prompts: lis
             else:
                 rounded = reference.logits(sequences, rounding=rounding)
                 del reference
-                written = logits_of(folder, kind, sequences)
+                written = logits_of(folder, kind, sequences, memory)
         except Exception as error:  # whatever a library makes of a broken file
             found["problems"].append(f"it cannot be loaded: {first_line(error)}")
             return
