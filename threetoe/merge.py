@@ -14,10 +14,10 @@ from threetoe.adapter import check_merge
 from threetoe.adapter_rows import Change, grown_heights
 from threetoe.errors import unknown
 from threetoe.merge_plan import adapter_inputs, base_inputs, begin
-from threetoe.merge_rows import CHUNK, merge_tensor, numbers
+from threetoe.merge_rows import CHUNK, merge_tensor
 from threetoe.shard_layout import lay_out, output_of, write_index
 from threetoe.shard_writer import write_shards
-from threetoe.shards import FLOATS, Stored
+from threetoe.shards import FLOATS, Stored, numbers
 
 __all__ = ["CHUNK", "check_merge", "merge", "merged_tensors", "plan_merge"]
 
@@ -52,7 +52,8 @@ def plan_merge(
     """What merge() would do, from headers alone; UserError for whatever does not fit.
 
     `dtype` is float32, float16 or bfloat16; None keeps each base tensor's own. `as_used(name)` is
-    None, or a function from a base weight to what training used in its place (threetoe.nf4).
+    None, or a function that makes of a base weight what training used in its place
+    (threetoe.nf4.rounded_rows). Weights that the base stores in 4 bits are expanded.
     """
     codes = {name: code for code, name in FLOATS.items()}
     if dtype is not None and dtype not in codes:
