@@ -28,8 +28,9 @@ def register_callbacks(config):
 
 def register_exporters(config):
     from threetoe.export import write_adapter, write_merged
+    from threetoe.merged_4bit import write_merged_4bit
 
-    return {"adapter": write_adapter, "merged": write_merged}
+    return {"adapter": write_adapter, "merged": write_merged, "merged-4bit": write_merged_4bit}
 
 
 def register_metrics(config):

@@ -28,8 +28,10 @@ def merge_tensor(
 
 def copied(file: BinaryIO, source: Stored) -> Iterator[memoryview]:
     """A tensor's own bytes, of any dtype, in pieces of whole rows."""
-    row = source.size // max(1, source.shape[0] if source.shape else 1)
-    step = max(1, 2 * CHUNK // max(1, row)) * row
+    height = source.shape[0] if source.shape else 1
+    columns = source.count // max(1, height)
+    rows = step_of(max(1, CHUNK // max(1, columns)), columns)
+    step = rows * (source.size // max(1, height))
     room = memoryview(bytearray(min(step, source.size)))
     for start in range(0, source.size, max(1, step)):
         yield read_into(file, source.start + start, room[: min(step, source.size - start)])
