@@ -298,11 +298,11 @@ def test_a_quantised_base_is_refused(pair, tmp_path):
     file = pair[0] / "model.safetensors"
     tensors = load_file(file)
     tensors[Q_NAME + ".weight"] = torch.zeros(1152, 1, dtype=torch.uint8)
-    tensors[Q_NAME + ".weight.quant_state.bitsandbytes__nf4"] = torch.zeros(80, dtype=torch.uint8)
+    tensors[Q_NAME + ".qzeros"] = torch.zeros(80, dtype=torch.uint8)
     save_file(tensors, file)
-    assert_refused(pair, tmp_path, f"{Q_NAME}.weight U8 [1152, 1]", "and 1 more")
-    change_config(pair[0] / "config.json", quantization_config={"quant_method": "bitsandbytes"})
-    with pytest.raises(UserError, match="bitsandbytes"):
+    assert_refused(pair, tmp_path, f"{Q_NAME}.qzeros U8 [80]", "and 1 more")
+    change_config(pair[0] / "config.json", quantization_config={"quant_method": "gptq"})
+    with pytest.raises(UserError, match="gptq"):
         check_merge(*pair)
 
 

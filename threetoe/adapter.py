@@ -19,6 +19,7 @@ from threetoe.adapter_rows import (
     rows_of,
 )
 from threetoe.errors import UserError
+from threetoe.nf4 import unpacked
 from threetoe.shards import FLOATS, Stored, list_checkpoint, read_header, read_json
 
 PLAIN = {"I64", "I32", "I16", "BOOL"}  # counters and masks, copied as they are
@@ -52,7 +53,7 @@ def check_merge(base: Path, adapter: Path) -> tuple[list[Stored], dict[str, Chan
     """
     config = read_json(adapter / "adapter_config.json")
     refuse(config_problems(config))
-    tensors = list_checkpoint(base)
+    tensors = unpacked(list_checkpoint(base))
     base_config = read_json(base / "config.json") if (base / "config.json").is_file() else {}
     refuse(base_problems(base, tensors, base_config))
     changes, strangers = read_changes(adapter, config)
@@ -87,9 +88,9 @@ def config_problems(config: dict) -> Iterator[tuple[str, str]]:
 
 
 def base_problems(base: Path, tensors: list[Stored], config: dict) -> Iterator[tuple[str, str]]:
-    """Quantised weights: adding to them is no addition of numbers."""
-    if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method")
+    """Quantised weights, except those in 4 bits that threetoe.nf4 expands."""
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    if method not in (None, "bitsandbytes"):
         yield "base", f"{base} is quantised ({method}): merge into its 16-bit original instead."
         return
     for tensor in tensors:

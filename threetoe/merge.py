@@ -13,11 +13,11 @@ from typing import NamedTuple
 from threetoe.adapter import check_merge
 from threetoe.adapter_rows import Change, grown_heights
 from threetoe.errors import unknown
-from threetoe.merge_plan import adapter_inputs, base_inputs, begin
-from threetoe.merge_rows import CHUNK, merge_tensor, numbers
+from threetoe.merge_plan import begin, inputs_of, keep_whole
+from threetoe.merge_rows import CHUNK, merge_tensor
 from threetoe.shard_layout import lay_out, output_of, write_index
 from threetoe.shard_writer import write_shards
-from threetoe.shards import FLOATS, Stored
+from threetoe.shards import FLOATS, Stored, numbers
 
 __all__ = ["CHUNK", "check_merge", "merge", "merged_tensors", "plan_merge"]
 
@@ -52,7 +52,8 @@ def plan_merge(
     """What merge() would do, from headers alone; UserError for whatever does not fit.
 
     `dtype` is float32, float16 or bfloat16; None keeps each base tensor's own. `as_used(name)` is
-    None, or a function from a base weight to what training used in its place (threetoe.nf4).
+    None, or a function that makes of a base weight what training used in its place
+    (threetoe.nf4.rounded_rows). Weights that the base stores in 4 bits are expanded.
     """
     codes = {name: code for code, name in FLOATS.items()}
     if dtype is not None and dtype not in codes:
@@ -104,11 +105,13 @@ def merge(
     """
     plan = plan_merge(base, adapter, dtype, as_used)
     shards = lay_out(plan.pairs, target, max_shard_size)
-    options = [dtype, max_shard_size, f"{as_used.__module__}.{as_used.__qualname__}"]
-    begin(target, shards, [base_inputs(base), adapter_inputs(adapter), options])
+    files = [pairs[0][1].file.name for pairs in shards]
+    begin(target, files, inputs_of(base, adapter, as_used, dtype, max_shard_size))
+    for pairs in shards:
+        keep_whole([output for _, output in pairs])
     with one_thread():
         write_shards(shards, plan.pieces, progress)
-    write_index(target, shards)
+    write_index(target, [output for pairs in shards for _, output in pairs])
     return facts_of(plan)
 
 
