@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from threetoe.errors import UserError
-from threetoe.merge import CHUNK, check_merge, merge
+from threetoe.merge import CHUNK, check_merge, merge, merged_tensors, plan_merge
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 EVERY = [*ATTENTION, "gate_proj", "up_proj", "down_proj"]
@@ -435,3 +435,18 @@ def test_the_checks_take_no_torch(pair):
     )
     root = Path(__file__).parents[1]
     subprocess.run([sys.executable, "-c", code, *pair], cwd=root, check=True)
+
+
+def test_tensors_come_one_by_one_as_merge_writes_them(pair, tmp_path):
+    (tmp_path / "out").mkdir()
+    merge(*pair, tmp_path / "out", dtype="bfloat16")
+    plan = plan_merge(*pair, dtype="bfloat16")
+    expected = written(tmp_path / "out")
+    came = []
+    for output, blocks in merged_tensors(plan):
+        tensor = torch.cat([block.clone() for block in blocks])
+        assert torch.equal(tensor, expected[output.name]) and tensor.shape == output.shape
+        came.append(output)
+    assert came == plan.outputs
+    (output, _), *more = merged_tensors(plan, names={"lm_head.weight"})
+    assert (output.name, output.dtype, more) == ("lm_head.weight", "BF16", [])

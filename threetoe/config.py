@@ -11,7 +11,16 @@ import click
 
 from threetoe.config_shared import Common as Common
 from threetoe.config_shared import DataConfig, split_option
-from threetoe.option_types import FilePath, FiniteRange, Pair, Share, WholeRange, Words, option
+from threetoe.option_types import (
+    FilePath,
+    FiniteRange,
+    Gigabytes,
+    Pair,
+    Share,
+    WholeRange,
+    Words,
+    option,
+)
 
 POSITIVE = WholeRange(min=1)
 NOT_NEGATIVE = FiniteRange(min=0)
@@ -244,7 +253,8 @@ class ExportConfig(Common):
         (), "Write a format that a plugin adds: NAME=DIR.", Pair(), "Where", multiple=True
     )
     push: str = option(
-        None, "Push to the Hub as user/model: the merged model with --merged, else the adapter.",
+        None, "Push to the Hub as user/model: what --merged, --merged-4bit or --gguf writes, the "
+        "first of them, else the adapter.",
         group="Where",
     )  # fmt: skip
     private: bool = option(
@@ -275,4 +285,4 @@ class ExportConfig(Common):
         "Merge", show_default="the base's own",
     )  # fmt: skip
     run_plugins: bool = run_plugins_option()
-    max_shard_size: int = option(5, "Largest shard in GB.", POSITIVE, "Merge")
+    max_shard_size: float = option(5, "Largest shard, as 5 or 5GB, or 200MB.", Gigabytes(), "Merge")

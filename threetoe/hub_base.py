@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from threetoe import backend
 from threetoe.errors import UserError
-from threetoe.shards import Stored, header_bytes, list_checkpoint, read_json
+from threetoe.shard_layout import header_bytes
+from threetoe.shards import Stored, list_checkpoint, read_json
 
 WANTED = ("*.safetensors*", "config.json")
 ELSE = "name a folder with its 16-bit safetensors: --base DIR"

@@ -5,7 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
-from threetoe.shards import BITS, FLOATS, Stored
+from threetoe.shard_layout import BITS
+from threetoe.shards import FLOATS, Stored
 
 # Bits a weight of llama.cpp's types, scales included: github.com/ggml-org/llama.cpp, quantize.cpp.
 GGUF_BITS = {

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import backend, preview, token_rows, tokens
+from threetoe import backend, preview, prompts, token_rows, tokens
 from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.announce import announce, say
@@ -228,6 +228,7 @@ def save(job: Plan, model, prompting: Prompting, metrics: dict, rows: RowSets) -
         plugins=[as_record(plugin) for plugin in job.hooks.theirs()],
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    prompts.keep(rows.training, rows.trained, folder)
     not_drawn = rows.save(folder)
     if not_drawn:
         say(not_drawn)
