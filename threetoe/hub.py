@@ -15,7 +15,7 @@ from threetoe.hub_checks import answers_within, check_push, check_repo_id, one_l
 
 __all__ = ["PushError", "answers_within", "check_push", "check_repo_id", "push"]
 
-READ_SECONDS = 120  # without a byte; an upload as a whole may take hours
+READ_SECONDS = 90  # without a byte; an upload as a whole may take hours
 RETRY_SECONDS = (3, 15)  # before the second and the third try
 LONGEST_WAIT = 300  # seconds that a Retry-After is obeyed for
 PASSING = (409, 412, 429)  # another commit came first, or too many requests: nothing was done
@@ -125,7 +125,7 @@ def upload(api, folder: Path, repo_id: str, message: str, revision, create_pr: b
                 raise
         except httpx.TransportError as error:
             said = f"the Hub cannot be reached ({type(error).__name__})"
-            if seconds is None or create_pr:
+            if seconds is None or create_pr or isinstance(error, httpx.TimeoutException):
                 raise
         click.echo(f"{said}; trying again in {seconds} s", err=True)
         time.sleep(seconds)

@@ -103,15 +103,21 @@ def one_line(error: BaseException, token: str | None) -> str:
 
 @contextmanager
 def answers_within(seconds: float):
-    """Gives the client that huggingface_hub shares a time limit, for a while."""
+    """Gives every request of the client that huggingface_hub shares a time limit, for a while:
+    on connecting, and on each read and write. Some of its calls ask for none outright."""
     from huggingface_hub import get_session
 
-    session = get_session()
-    before, session.timeout = session.timeout, seconds
+    def limit(request):
+        asked = request.extensions.get("timeout", {})
+        kinds = ("connect", "read", "write", "pool")
+        request.extensions["timeout"] = {k: min(asked.get(k) or seconds, seconds) for k in kinds}
+
+    hooks = get_session().event_hooks["request"]
+    hooks.append(limit)
     try:
         yield
     finally:
-        session.timeout = before
+        hooks.remove(limit)
 
 
 def refusal(status: int, endpoint: str) -> str:
