@@ -1,10 +1,15 @@
-"""Two short runs on the tiny model whose answers mean something, for the tests of GGUF files."""
+"""Runs for the tests of GGUF files: on the tiny model, whose answers mean something, and random."""
 
 import json
 
 import numpy as np
 from conftest import run_in_one_process
 from test_llamacpp import Loaded
+
+from threetoe import catalog, contract
+from threetoe import run as runs
+from threetoe.encode import with_cuts
+from threetoe.template_file import read_template
 
 WORDS = "red blue green small hot wet old new thick loud quiet sweet".split()
 TEXTS = (
@@ -51,10 +56,12 @@ class Server(Loaded):
         return asked["tokens"], asked["stop_type"]
 
     def log_probabilities(self, ids, rows: int):
-        """Of every token after the prompt, an array by id."""
+        """Of every token after the prompt, an array by id. A stop id is not taken, since llama.cpp
+        tells nothing then, but its probability is the model's."""
         asked = self.ask(
-            "/completion", prompt=ids, n_predict=1, temperature=1, n_probs=rows, cache_prompt=False
-        )
+            "/completion", prompt=ids, n_predict=1, temperature=0, n_probs=rows,
+            cache_prompt=False, ignore_eos=True,
+        )  # fmt: skip
         found = np.full(rows, np.nan)
         for one in asked["completion_probabilities"][0]["top_logprobs"]:
             found[one["id"]] = one["logprob"]
@@ -74,3 +81,36 @@ def ask_transformers(model, prompts, stops) -> list[list[int]]:
         )  # fmt: skip
         answers.append(given[0, len(ids) :].tolist())
     return answers
+
+
+SMALL = {
+    "hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096,
+}  # fmt: skip
+
+
+def random_run(root, kind: str, tokenizer, template: str = "chatml", **settings):
+    """A random model (Llama, Qwen2, ...) with a random adapter, as other tools leave them: its
+    folder, its record, and the model with its adapter."""
+    import torch
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    settings = {**SMALL, "vocab_size": len(tokenizer), **settings}
+    config = getattr(transformers, f"{kind}Config")(**settings)
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, mean=float(weight.dim() == 1), std=0.1)
+    model.save_pretrained(root / "base")
+    tokenizer.save_pretrained(root / "base")
+    adapter = LoraConfig(
+        r=4, lora_alpha=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False
+    )
+    model = get_peft_model(model, adapter)
+    model.save_pretrained(root / "run")
+    tokenizer.save_pretrained(root / "run")
+    foreign = runs.foreign(None, str(root / "base"), load_in_4bit=False)
+    template = read_template(catalog.named_files("templates")[template])
+    with_cuts(tokenizer)
+    return root / "run", contract.settled(root / "run", foreign, template, tokenizer, None), model
