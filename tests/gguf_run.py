@@ -55,12 +55,13 @@ class Server(Loaded):
         )  # fmt: skip
         return asked["tokens"], asked["stop_type"]
 
-    def log_probabilities(self, ids, rows: int):
-        """Of every token after the prompt, an array by id. A stop id is not taken, since llama.cpp
-        tells nothing then, but its probability is the model's."""
+    def log_probabilities(self, ids, rows: int, taken: int):
+        """Of every token after the prompt, an array by id. Token `taken` is made the answer, since
+        llama.cpp tells nothing of a stop or half a character; the probabilities are the model's.
+        """
         asked = self.ask(
-            "/completion", prompt=ids, n_predict=1, temperature=0, n_probs=rows,
-            cache_prompt=False, ignore_eos=True,
+            "/completion", prompt=ids, n_predict=1, n_probs=rows, cache_prompt=False,
+            logit_bias=[[taken, 100]],
         )  # fmt: skip
         found = np.full(rows, np.nan)
         for one in asked["completion_probabilities"][0]["top_logprobs"]:

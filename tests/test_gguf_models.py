@@ -63,10 +63,11 @@ def test_llama_cpp_computes_what_transformers_does(case, tmp_path):
     with torch.no_grad():
         logits = model(torch.tensor([ids])).logits[0, -1]
     ours = torch.log_softmax(logits, -1).numpy()
-    theirs = Server(exact).log_probabilities(ids, len(ours))
+    taken = tokenizer.convert_tokens_to_ids("a")
+    theirs = Server(exact).log_probabilities(ids, len(ours), taken)
     assert ours.std() > 0.5 and not np.isnan(theirs).any()
     assert np.abs(theirs - ours).max() < WRONG
-    near = Server(q8_0).log_probabilities(ids, len(ours))
+    near = Server(q8_0).log_probabilities(ids, len(ours), taken)
     assert 0 < np.abs(near - ours).max() < 0.5
 
 
