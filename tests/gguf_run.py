@@ -90,7 +90,7 @@ SMALL = {
 }  # fmt: skip
 
 
-def random_run(root, kind: str, tokenizer, template: str = "chatml", **settings):
+def random_run(root, kind: str, tokenizer, template: str | None = "chatml", **settings):
     """A random model (Llama, Qwen2, ...) with a random adapter, as other tools leave them: its
     folder, its record, and the model with its adapter."""
     import torch
@@ -112,6 +112,7 @@ def random_run(root, kind: str, tokenizer, template: str = "chatml", **settings)
     model.save_pretrained(root / "run")
     tokenizer.save_pretrained(root / "run")
     foreign = runs.foreign(None, str(root / "base"), load_in_4bit=False)
-    template = read_template(catalog.named_files("templates")[template])
+    files = catalog.named_files("templates")
+    template = template and read_template(files[template])  # else the tokenizer's own
     with_cuts(tokenizer)
     return root / "run", contract.settled(root / "run", foreign, template, tokenizer, None), model
