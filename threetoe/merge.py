@@ -27,7 +27,8 @@ class Merge(NamedTuple):
 
     pairs: list[tuple[Stored, Stored]]
     changes: dict[str, Change]
-    heights: dict[str, int]
+    heights: dict[str, int]  # rows of embeddings whose number of rows changes
+    split: bool  # the base ties its embeddings, the result does not
     as_used: Callable
 
     @property
@@ -58,10 +59,10 @@ def plan_merge(
     codes = {name: code for code, name in FLOATS.items()}
     if dtype is not None and dtype not in codes:
         raise unknown("dtype", dtype, codes)
-    tensors, changes = check_merge(base, adapter)
+    tensors, changes, split = check_merge(base, adapter)
     heights = grown_heights(tensors, changes)
     pairs = [(tensor, output_of(tensor, codes.get(dtype), heights)) for tensor in tensors]
-    return Merge(pairs, changes, heights, as_used)
+    return Merge(pairs, changes, heights, split, as_used)
 
 
 def merged_tensors(plan: Merge, names=None) -> Iterator[tuple[Stored, Iterator]]:
@@ -97,11 +98,12 @@ def merge(
     `progress(done, total)` is told bytes after each tensor.
 
     Returns tensors, merged (how many of them the adapter changed), bytes, dtype (that of most
-    bytes) and vocab_size (None unless new tokens made it larger). Raises UserError before writing
-    for whatever does not fit, and while writing for a result that is not finite; OSError when
-    writing fails. Each shard bears its name only when whole and on the disk. Stopped at any point,
-    the same call goes on at its next shard, and another one starts anew: merge_plan.PLAN in the
-    folder says what it was; whoever gives the folder its name takes that file out.
+    bytes), vocab_size (None where it stays) and split (tied embeddings became two matrices).
+    Raises UserError before writing for whatever does not fit, and while writing for a result that
+    is not finite; OSError when writing fails. Each shard bears its name only when whole and on the
+    disk. Stopped at any point, the same call goes on at its next shard, and another one starts
+    anew: merge_plan.PLAN in the folder says what it was; whoever gives the folder its name takes
+    that file out.
     """
     plan = plan_merge(base, adapter, dtype, as_used)
     shards = lay_out(plan.pairs, target, max_shard_size)
@@ -126,6 +128,7 @@ def facts_of(plan: Merge) -> dict:
         "bytes": sum(sizes.values()),
         "dtype": FLOATS.get(most, most),
         "vocab_size": max(plan.heights.values(), default=None),
+        "split": plan.split,
     }
 
 

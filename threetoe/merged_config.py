@@ -16,4 +16,8 @@ def merged_config(base: Path, facts: dict, stop_ids: list[int]) -> dict:
     values |= {"dtype": facts["dtype"], "eos_token_id": stop_ids}
     if facts["vocab_size"]:
         values.get("text_config", values)["vocab_size"] = facts["vocab_size"]
+    if facts["split"]:
+        values["tie_word_embeddings"] = False
+        if "text_config" in values:
+            values["text_config"]["tie_word_embeddings"] = False
     return values
