@@ -16,7 +16,9 @@ from threetoe import run as runs
 from threetoe.config import ExportConfig
 from threetoe.errors import Checks, UserError, unknown
 from threetoe.hooks import PASSED_OVER, Hooks
-from threetoe.merge import check_merge, merge
+from threetoe.merge import check_merge, merge, stays
+from threetoe.merge_plan import PLAN
+from threetoe.merged_config import merged_config
 from threetoe.nf4 import as_used_in_4bit
 from threetoe.plugins import load_plugins
 from threetoe.quiet import quieten
@@ -53,6 +55,7 @@ def plan(config: ExportConfig) -> Plan:
     outputs = dict(config.format)
     outputs |= {"adapter": config.adapter} if config.adapter else {}
     outputs |= {"merged": config.merged} if config.merged else {}
+    outputs |= {"merged-4bit": config.merged_4bit} if config.merged_4bit else {}
     outputs = {name: Path(path) for name, path in outputs.items()}
     for name, path in outputs.items():
         checks(check_target, name, path)
@@ -154,6 +157,7 @@ def write(job: Plan, name: str, path: Path) -> bool:
         raise
     if path.is_dir():
         path.rmdir()  # empty, or check_target would have refused it
+    (partial / PLAN).unlink(missing_ok=True)
     partial.rename(path)
     job.hooks.tell("after_export", format=name, folder=path)
     return True
@@ -206,14 +210,9 @@ def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     check_merge(base, config.run)
     facts = merge(
         base, config.run, folder, config.dtype, config.max_shard_size * 10**9,
-        as_used=as_used_in_4bit if bases.dequantizes(run, config) else lambda name: None,
+        as_used=as_used_in_4bit if bases.dequantizes(run, config) else stays,
     )  # fmt: skip
-    values = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    values.pop("quantization_config", None)
-    values.pop("torch_dtype", None)
-    values |= {"dtype": facts["dtype"], "eos_token_id": run.stop_ids}
-    if facts["vocab_size"]:
-        values.get("text_config", values)["vocab_size"] = facts["vocab_size"]
+    values = merged_config(base, facts, run.stop_ids)
     runs.write_json(folder / "config.json", values)
     runs.write_json(folder / runs.RECORD, runs.without_paths(run))
     copy(config.run, folder, TOKENIZER_FILES)
