@@ -90,7 +90,10 @@ SMALL = {
 }  # fmt: skip
 
 
-def random_run(root, kind: str, tokenizer, template: str | None = "chatml", **settings):
+def random_run(
+    root, kind: str, tokenizer, template: str | None = "chatml", trained=("q_proj", "v_proj"),
+    **settings,
+):  # fmt: skip
     """A random model (Llama, Qwen2, ...) with a random adapter, as other tools leave them: its
     folder, its record, and the model with its adapter."""
     import torch
@@ -105,9 +108,7 @@ def random_run(root, kind: str, tokenizer, template: str | None = "chatml", **se
         torch.nn.init.normal_(weight, mean=float(weight.dim() == 1), std=0.1)
     model.save_pretrained(root / "base")
     tokenizer.save_pretrained(root / "base")
-    adapter = LoraConfig(
-        r=4, lora_alpha=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False
-    )
+    adapter = LoraConfig(r=4, lora_alpha=4, target_modules=list(trained), init_lora_weights=False)
     model = get_peft_model(model, adapter)
     model.save_pretrained(root / "run")
     tokenizer.save_pretrained(root / "run")

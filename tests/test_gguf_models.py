@@ -31,6 +31,9 @@ LLAMA3 = rope(
 CASES = {
     "llama": ("Llama", {}),
     "tied": ("Llama", {"tie_word_embeddings": True}),
+    "tied, and split by training": (
+        "Llama", {"tie_word_embeddings": True, "trained": ["embed_tokens", "k_proj"]},
+    ),
     "as many key heads as heads": ("Llama", {"num_key_value_heads": 4}),
     "biases": ("Llama", {"attention_bias": True, "mlp_bias": True}),
     "wide heads": ("Llama", {"head_dim": 64}),
@@ -42,7 +45,7 @@ CASES = {
     "qwen2": ("Qwen2", {}),
     "qwen2, tied": ("Qwen2", {"tie_word_embeddings": True}),
     "qwen3": ("Qwen3", {"head_dim": 32}),
-}
+}  # fmt: skip
 
 
 def write(root, folder, run, *types):

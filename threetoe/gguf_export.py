@@ -18,11 +18,12 @@ from threetoe.gguf_tensors import (
     ARCHITECTURES,
     Tensors,
     list_tensors,
+    numbers_of,
     rope_factors,
     rope_of,
-    tensor_bytes,
 )
 from threetoe.gguf_tokenizer import add_tokenizer, check_tokenizer
+from threetoe.merge import stays
 from threetoe.nf4 import as_used_in_4bit
 from threetoe.quantize import K_QUANTS, check_types, file_type, ggml, run_program
 from threetoe.shards import read_json
@@ -117,8 +118,8 @@ def write_file(run: runs.Run, path: Path, config: ExportConfig, name: str) -> No
     base = bases.base_weights(run, config)
     values = read_json(base / "config.json")
     check_model(values)
-    tensors = list_tensors(base, config.run, name)
-    as_used = as_used_in_4bit if bases.dequantizes(run, config) else lambda name: None
+    as_used = as_used_in_4bit if bases.dequantizes(run, config) else stays
+    tensors = list_tensors(base, config.run, name, as_used)
     factors = rope_factors(values, head_size(values))
     writer = GGUFWriter(path, ARCHITECTURES[values["model_type"]][0])
     try:
@@ -134,27 +135,23 @@ def write_file(run: runs.Run, path: Path, config: ExportConfig, name: str) -> No
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        write_numbers(writer, tensors, factors, as_used)
+        write_numbers(writer, tensors, factors)
     finally:
         writer.close()
 
 
-def write_numbers(writer, tensors: Tensors, factors, as_used) -> None:
+def write_numbers(writer, tensors: Tensors, factors) -> None:
     """Write the tensors in the order of their entries, each aligned, and sync the file."""
     (file,) = writer.fout
     writer.write_padding(file, file.tell())
     if factors is not None:
         file.write(factors.tobytes())
         writer.write_padding(file, factors.nbytes)
-    for target in tensors.targets:
+    for target, pieces in numbers_of(tensors):
         start = file.tell()
-        try:
-            for piece in tensor_bytes(target, tensors.changes, as_used):
-                file.write(piece)
-        except UserError as error:
-            raise UserError(f"{target.source.name}: {error}") from error
-        if file.tell() - start != target.size:
-            raise UserError(f"{target.source.file} ended while {target.source.name} was read.")
+        for piece in pieces:
+            file.write(piece)
+        assert file.tell() - start == target.size, target
         writer.write_padding(file, target.size)
     file.flush()
     os.fsync(file.fileno())

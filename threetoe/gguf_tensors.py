@@ -1,17 +1,15 @@
 """Base + adapter as the tensors of a GGUF file: names, order of rows, and bytes, piece by piece."""
 
 import math
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from threetoe.adapter_rows import Change, grown_heights, is_tied
+from threetoe.adapter_rows import OUTPUT, is_tied
 from threetoe.errors import UserError
-from threetoe.merge import check_merge, merge_tensor, one_thread
+from threetoe.merge import Merge, merged_tensors, plan_merge
 from threetoe.quantize import rounded, size_in_bytes, type_of
-from threetoe.shards import FLOATS, Stored, read_json
+from threetoe.shards import Stored, read_json
 
 # By model_type: llama.cpp's name, and whether its rope wants the rows of q and k in pairs.
 ARCHITECTURES = {
@@ -24,12 +22,12 @@ LEFT_OUT = "rotary_emb.inv_freq"  # old checkpoints store what follows from rope
 
 
 class Target(NamedTuple):
-    """A tensor of a GGUF file, and where its numbers come from."""
+    """A tensor of a GGUF file, and the merged one that it holds."""
 
     name: str
     shape: tuple[int, ...]
     kind: str  # F32, Q8_0, ...
-    source: Stored
+    merged: Stored
     heads: int = 0  # whose rows are put in pairs; 0: left as they are
 
     @property
@@ -40,66 +38,66 @@ class Target(NamedTuple):
 
 class Tensors(NamedTuple):
     targets: list[Target]
-    changes: dict[str, Change]
-    rows: int  # of the embeddings: the vocabulary
+    plan: Merge
+
+    @property
+    def rows(self) -> int:
+        """Of the embeddings: the vocabulary."""
+        return next(one.shape[0] for one in self.targets if one.name == "token_embd.weight")
 
 
-def list_tensors(base: Path, adapter: Path, name: str) -> Tensors:
+def list_tensors(base: Path, adapter: Path, name: str, as_used: Callable) -> Tensors:
     """What a file of type `name` holds, in its order; UserError for a tensor that llama.cpp has
     no name for. Reads headers only."""
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
     config = read_json(base / "config.json")
-    stored, changes = check_merge(base, adapter)
-    heights, tied = grown_heights(stored, changes), is_tied(stored, config)
+    plan = plan_merge(base, adapter, "float32", as_used)
+    tied = is_tied(plan.outputs, config) and not plan.split
     architecture, in_pairs = ARCHITECTURES[config["model_type"]]
     arch = next(a for a, known in MODEL_ARCH_NAMES.items() if known == architecture)
-    layers = config["num_hidden_layers"]
+    layers, heads = config["num_hidden_layers"], config["num_attention_heads"]
     names = get_tensor_name_map(arch, layers)
-    key_heads = config.get("num_key_value_heads") or config["num_attention_heads"]
+    key_heads = config.get("num_key_value_heads") or heads
+    turned = {"attn_q": heads, "attn_k": key_heads} if in_pairs else {}
     targets = []
-    for source in stored:
-        if source.name.endswith(LEFT_OUT) or tied and source.name == "lm_head.weight":
+    for merged in plan.outputs:
+        if merged.name.endswith(LEFT_OUT) or tied and merged.name == OUTPUT:
             continue
-        target = names.get_name(source.name, try_suffixes=(".weight", ".bias"))
-        if target is None or source.dtype not in FLOATS:
-            raise UserError(f"--gguf: llama.cpp's {architecture} has no place for {source}.")
-        shape = (heights.get(source.name, source.shape[0]), *source.shape[1:])
-        group = config["num_attention_heads"] // key_heads
-        kind = type_of(target, shape, name, layers, tied, group)
-        heads = {"attn_q": config["num_attention_heads"], "attn_k": key_heads}
-        heads = heads.get(target.split(".")[-2], 0) if in_pairs else 0
-        targets.append(Target(target, shape, kind, source, heads))
-    rows = next(target.shape[0] for target in targets if target.name == "token_embd.weight")
-    return Tensors(targets, changes, rows)
+        target = names.get_name(merged.name, try_suffixes=(".weight", ".bias"))
+        if target is None or merged.dtype != "F32":
+            raise UserError(f"--gguf: llama.cpp's {architecture} has no place for {merged}.")
+        kind = type_of(target, merged.shape, name, layers, tied, heads // key_heads)
+        pairs = turned.get(target.split(".")[-2], 0)
+        targets.append(Target(target, merged.shape, kind, merged, pairs))
+    return Tensors(targets, plan)
 
 
-def tensor_bytes(target: Target, changes: dict, as_used) -> Iterator:
-    """The bytes of a tensor, in pieces of about a MB; heads that are put in pairs at once."""
+def numbers_of(tensors: Tensors) -> Iterator[tuple[Target, Iterator]]:
+    """Every target in its order, with its bytes in pieces of about a MB; heads that are put in
+    pairs come at once."""
+    names = {target.merged.name for target in tensors.targets}
+    merged = merged_tensors(tensors.plan, names)
+    for target, (output, blocks) in zip(tensors.targets, merged, strict=True):
+        assert output.name == target.merged.name
+        yield target, in_type(target, blocks)
+
+
+def in_type(target: Target, blocks: Iterator) -> Iterator:
+    """A merged tensor's blocks of rows, in a target's type."""
     import numpy as np
 
-    with one_thread():
-        if not target.heads:
-            for piece in merged_pieces(target, changes, as_used):
-                yield rounded(piece, target.kind)
-            return
-        whole = np.empty(math.prod(target.shape), dtype=np.float32)
-        done = 0
-        for piece in merged_pieces(target, changes, as_used):
-            whole[done : done + piece.size] = piece
-            done += piece.size
-    yield rounded(in_pairs(whole.reshape(target.shape), target.heads).ravel(), target.kind)
-
-
-def merged_pieces(target: Target, changes: dict, as_used) -> Iterator:
-    """Base + adapter in fp32 as flat arrays; each is good until the next one is asked for."""
-    import numpy as np
-
-    count = math.prod(target.shape)
-    output = replace(target.source, dtype="F32", shape=target.shape, size=4 * count)
-    buffers = deque([bytearray()])
-    for piece in merge_tensor(target.source, output, changes, buffers, as_used):
-        yield np.frombuffer(piece, dtype=np.float32)
+    if not target.heads:
+        for block in blocks:
+            yield rounded(block.numpy().ravel(), target.kind, target.merged.name)
+        return
+    whole = np.empty(math.prod(target.shape), dtype=np.float32)
+    done = 0
+    for block in blocks:
+        whole[done : done + block.numel()] = block.numpy().ravel()
+        done += block.numel()
+    whole = in_pairs(whole.reshape(target.shape), target.heads).ravel()
+    yield rounded(whole, target.kind, target.merged.name)
 
 
 def in_pairs(weight, heads: int):

@@ -104,16 +104,18 @@ def size_in_bytes(shape: tuple, kind: str) -> int:
     return count // numbers * size
 
 
-def rounded(numbers, kind: str):
+def rounded(numbers, kind: str, name: str):
     """A flat array of fp32, whole blocks of it, as the bytes of a type. UserError for what f16
-    cannot hold."""
+    cannot hold, of a tensor called `name`."""
     import numpy as np
     from gguf import GGMLQuantizationType, quants
 
     if kind.endswith("_K"):
         return quantized_by_ggml(numbers, kind)
     if kind == "F16" and numbers.size and np.abs(numbers).max() >= 65520:
-        raise UserError("a weight is too large for f16 (at most 65504): use --gguf bf16 or q8_0.")
+        raise UserError(
+            f"{name} is too large for f16 (at most 65504): use --gguf bf16, f32 or q8_0."
+        )
     # As wide rows as there are: the package works on 16 of them at a time.
     width = next(w for w in (8192, 1024, 256, 32, 1) if numbers.size % w == 0)
     blocks = quants.quantize(numbers.reshape(-1, width), GGMLQuantizationType[kind])
