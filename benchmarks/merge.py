@@ -41,6 +41,22 @@ for file in sorted(base.glob("*.safetensors")):
         shutil.copyfileobj(read, write, 2**23)
         os.fsync(write.fileno())
 """
+DIRECT = f"""
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from threetoe.shard_writer import ShardFile
+{START}
+base, _, target = map(Path, sys.argv[1:])
+with ThreadPoolExecutor(1) as thread:
+    for file in sorted(base.glob("*.safetensors")):
+        shard, room = ShardFile(target / file.name, thread), memoryview(bytearray(2**20))
+        with open(file, "rb", buffering=0) as read:
+            while count := read.readinto(room):
+                shard.write(room[:count])
+        shard.close()
+"""
 OURS = f"""
 import sys
 from pathlib import Path
@@ -75,6 +91,7 @@ for name in os.listdir(target):
 """
 PROGRAMS = {
     "durable copy": COPY,
+    "durable copy, direct I/O": DIRECT,
     "Threetoe": OURS,
     "PEFT merge_and_unload": PEFT + SYNC,
     "Unsloth save_pretrained_merged": UNSLOTH + SYNC,

@@ -11,12 +11,14 @@ from click.testing import CliRunner
 from conftest import TINY
 from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 import export
 from threetoe import run as runs
 from threetoe.config import ExportConfig
 from threetoe.exporters import write_adapter, write_merged
 from threetoe.merge import merge
+from threetoe.merged_4bit import write_merged_4bit
 from threetoe.verify import verify
 
 WEIGHTS = "model.safetensors"
@@ -87,6 +89,34 @@ def test_other_types_pass_and_are_named(written, tmp_path, dtype):
     write_merged(written[1], tmp_path, config)
     found = verify(tmp_path, "merged", written[1], config)
     assert (found["passed"], found["dtype"]) == (True, dtype)
+
+
+@pytest.mark.parametrize("memory", [None, 0])
+def test_a_4_bit_export_is_the_merged_one_rounded_to_nf4(written, tmp_path, memory):
+    config = ExportConfig(run=written[0])
+    write_merged_4bit(written[1], tmp_path, config)
+    found = verify(tmp_path, "merged-4bit", written[1], config, memory)
+    assert (found["passed"], found["dtype"]) == (True, "nf4")
+    assert found["beyond_rounding"]["max"] < 1e-3 < found["rounding"]["max"]
+
+
+@pytest.mark.parametrize("memory", [None, 0])
+def test_a_base_that_is_stored_in_4_bits_is_expanded(written, tmp_path, memory):
+    """A run on a 4-bit base, merged into its expanded weights."""
+    base, out = tmp_path / "base", tmp_path / "out"
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype="bfloat16",
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_pretrained(
+        TINY, dtype=torch.bfloat16, quantization_config=quantised
+    )
+    model.save_pretrained(base)
+    run = replace(written[1], options={**written[1].options, "model": str(base)})
+    out.mkdir()
+    write_merged(run, out, ExportConfig(run=written[0]))
+    found = verify(out, "merged", run, ExportConfig(run=written[0]), memory)
+    assert found["passed"] is True and found["beyond_rounding"]["max"] == 0
 
 
 def test_a_type_that_was_not_asked_for_is_found(written, merged):

@@ -278,7 +278,7 @@ class ExportConfig(Common):
         "Merge into the weights that a 4-bit run was trained on, or into their 16-bit original.",
         click.Choice(["dequantized", "16bit"]),
         "Merge",
-        show_default="dequantized, where the run's base was quantised while loading",
+        show_default="dequantized, where the run's base had 4 bits",
     )
     dtype: str = option(
         None, "Type of the merged weights.", click.Choice(["bfloat16", "float16", "float32"]),

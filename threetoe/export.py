@@ -152,6 +152,7 @@ def write(job: Plan, name: str, path: Path) -> None:
             return shutil.rmtree(partial)
         if found.get("passed") is False and not job.config.force:
             fail(partial, beside(path, FAILED), name, found)
+        (partial / PLAN).unlink(missing_ok=True)
         if path.is_dir():
             path.rmdir()  # empty, or check_target would have refused it
         partial.rename(path)
@@ -186,7 +187,6 @@ def fill(job: Plan, name: str, partial: Path):
     done = job.hooks.guarded_call(plugin, f"the exporter '{name}'", exporter, *given)
     if done is PASSED_OVER:
         return PASSED_OVER
-    (partial / PLAN).unlink(missing_ok=True)
     found = {}
     if name in verify.KINDS:
         checked = job.config.verify

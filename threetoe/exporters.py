@@ -11,7 +11,8 @@ from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.byte_progress import bytes_done
 from threetoe.config import ExportConfig
-from threetoe.merge import check_merge, merge
+from threetoe.merge import check_merge, merge, stays
+from threetoe.merged_config import merged_config
 from threetoe.nf4 import as_used_in_4bit
 from threetoe.quiet import clear_line, quieten
 from threetoe.template import Template
@@ -41,15 +42,10 @@ def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     facts = merge(
         base, config.run, folder, config.dtype, round(config.max_shard_size * 10**9),
         bytes_done("merged"),
-        as_used=as_used_in_4bit if bases.dequantizes(run, config) else lambda name: None,
+        as_used=as_used_in_4bit if bases.dequantizes(run, config) else stays,
     )  # fmt: skip
     clear_line()
-    values = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    values.pop("quantization_config", None)
-    values.pop("torch_dtype", None)
-    values |= {"dtype": facts["dtype"], "eos_token_id": run.stop_ids}
-    if facts["vocab_size"]:
-        values.get("text_config", values)["vocab_size"] = facts["vocab_size"]
+    values = merged_config(base, facts, run.stop_ids)
     runs.write_json(folder / "config.json", values)
     runs.write_json(folder / runs.RECORD, runs.without_paths(run))
     copy(config.run, folder, TOKENIZER_FILES)

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from threetoe.adapter import check_merge
 from threetoe.adapter_rows import Change, grown_heights
 from threetoe.errors import unknown
-from threetoe.merge_plan import adapter_inputs, base_inputs, begin
-from threetoe.merge_rows import CHUNK, merge_tensor, numbers
+from threetoe.merge_plan import begin, inputs_of, keep_whole
+from threetoe.merge_rows import CHUNK, merge_tensor
 from threetoe.shard_layout import lay_out, output_of, write_index
 from threetoe.shard_writer import write_shards
-from threetoe.shards import FLOATS, Stored
+from threetoe.shards import FLOATS, Stored, numbers
 
 __all__ = ["CHUNK", "check_merge", "merge", "merged_tensors", "plan_merge"]
 
@@ -27,7 +27,8 @@ class Merge(NamedTuple):
 
     pairs: list[tuple[Stored, Stored]]
     changes: dict[str, Change]
-    heights: dict[str, int]
+    heights: dict[str, int]  # rows of embeddings whose number of rows changes
+    split: bool  # the base ties its embeddings, the result does not
     as_used: Callable
 
     @property
@@ -52,15 +53,16 @@ def plan_merge(
     """What merge() would do, from headers alone; UserError for whatever does not fit.
 
     `dtype` is float32, float16 or bfloat16; None keeps each base tensor's own. `as_used(name)` is
-    None, or a function from a base weight to what training used in its place (threetoe.nf4).
+    None, or a function that makes of a base weight what training used in its place
+    (threetoe.nf4.rounded_rows). Weights that the base stores in 4 bits are expanded.
     """
     codes = {name: code for code, name in FLOATS.items()}
     if dtype is not None and dtype not in codes:
         raise unknown("dtype", dtype, codes)
-    tensors, changes = check_merge(base, adapter)
+    tensors, changes, split = check_merge(base, adapter)
     heights = grown_heights(tensors, changes)
     pairs = [(tensor, output_of(tensor, codes.get(dtype), heights)) for tensor in tensors]
-    return Merge(pairs, changes, heights, as_used)
+    return Merge(pairs, changes, heights, split, as_used)
 
 
 def merged_tensors(plan: Merge, names=None) -> Iterator[tuple[Stored, Iterator]]:
@@ -96,19 +98,22 @@ def merge(
     `progress(done, total)` is told bytes after each tensor.
 
     Returns tensors, merged (how many of them the adapter changed), bytes, dtype (that of most
-    bytes) and vocab_size (None unless new tokens made it larger). Raises UserError before writing
-    for whatever does not fit, and while writing for a result that is not finite; OSError when
-    writing fails. Each shard bears its name only when whole and on the disk. Stopped at any point,
-    the same call goes on at its next shard, and another one starts anew: merge_plan.PLAN in the
-    folder says what it was; whoever gives the folder its name takes that file out.
+    bytes), vocab_size (None where it stays) and split (tied embeddings became two matrices).
+    Raises UserError before writing for whatever does not fit, and while writing for a result that
+    is not finite; OSError when writing fails. Each shard bears its name only when whole and on the
+    disk. Stopped at any point, the same call goes on at its next shard, and another one starts
+    anew: merge_plan.PLAN in the folder says what it was; whoever gives the folder its name takes
+    that file out.
     """
     plan = plan_merge(base, adapter, dtype, as_used)
     shards = lay_out(plan.pairs, target, max_shard_size)
-    options = [dtype, max_shard_size, f"{as_used.__module__}.{as_used.__qualname__}"]
-    begin(target, shards, [base_inputs(base), adapter_inputs(adapter), options])
+    files = [pairs[0][1].file.name for pairs in shards]
+    begin(target, files, inputs_of(base, adapter, as_used, dtype, max_shard_size))
+    for pairs in shards:
+        keep_whole([output for _, output in pairs])
     with one_thread():
         write_shards(shards, plan.pieces, progress)
-    write_index(target, shards)
+    write_index(target, [output for pairs in shards for _, output in pairs])
     return facts_of(plan)
 
 
@@ -123,6 +128,7 @@ def facts_of(plan: Merge) -> dict:
         "bytes": sum(sizes.values()),
         "dtype": FLOATS.get(most, most),
         "vocab_size": max(plan.heights.values(), default=None),
+        "split": plan.split,
     }
 
 

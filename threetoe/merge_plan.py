@@ -1,6 +1,7 @@
 """What an interrupted merge was doing, so that the same merge goes on at its next shard."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 from threetoe import __version__
@@ -10,13 +11,14 @@ from threetoe.shards import read_json
 PLAN = "merge.plan.json"  # in the folder that is being filled; taken out when it is renamed
 
 
-def begin(target: Path, shards, inputs: list) -> None:
+def begin(target: Path, files: list[str], inputs: list) -> None:
     """Leaves in `target` those whole shards that the same merge wrote before it was stopped.
 
-    `inputs` says all that the bytes depend on. What another merge left behind is removed, by its
-    own list; FileExistsError for files that no merge is known to have written.
+    `files` are its shards; `inputs` says all that their bytes depend on. What another merge left
+    behind is removed, by its own list; FileExistsError for files that no merge is known to have
+    written.
     """
-    names = [*(pairs[0][1].file.name for pairs in shards), INDEX]
+    names = [*files, INDEX]
     plan = {"inputs": inputs, "files": names, "threetoe": __version__}
     found = read_plan(target)
     known = found["files"] if found else []
@@ -29,8 +31,6 @@ def begin(target: Path, shards, inputs: list) -> None:
     if found != plan:
         write_durably(target / PLAN, plan)
         sync_folder(target)
-    for pairs in shards:
-        keep_whole([output for _, output in pairs])
 
 
 def read_plan(target: Path) -> dict | None:
@@ -48,6 +48,12 @@ def keep_whole(outputs: list) -> None:
         same = opened.read(len(header)) == header
     if not same or file.stat().st_size != len(header) + sum(output.size for output in outputs):
         file.unlink()
+
+
+def inputs_of(base: Path, adapter: Path, as_used: Callable, *options) -> list:
+    """All that a merge's bytes depend on."""
+    used = f"{as_used.__module__}.{as_used.__qualname__}"
+    return [base_inputs(base), adapter_inputs(adapter), used, *options]
 
 
 def base_inputs(base: Path) -> dict:

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 from threetoe.adapter_rows import Change
 from threetoe.errors import UserError
-from threetoe.shards import FLOATS, Stored
+from threetoe.nf4 import Packed, step_of, stored_rows
+from threetoe.shards import FLOATS, Stored, load, numbers
 
 CHUNK = 2**18  # numbers worked on at once: 1 MB of fp32, which stays in a core's cache
 
@@ -14,58 +16,86 @@ def merge_tensor(
     source: Stored, output: Stored, change: Change, as_used: Callable
 ) -> Iterator[memoryview]:
     """The bytes of one merged tensor in pieces of whole rows; a piece holds until the next."""
-    lora = {name: load(part) for name, part in change.parts.items() if name != "whole"}
-    new_rows = lora.pop("rows", None)
+    lora = {name: load_floats(part) for name, part in change.parts.items() if name != "whole"}
     used = None if "whole" in change.parts else as_used(source.name)
     source = change.parts.get("whole", source)
-    rows = source.shape[0] if source.shape else 1
-    columns = source.count // max(1, rows)
-    # DoRA divides by the norm of whole outputs, here columns, so such a tensor is not cut.
-    whole = used or ("magnitude" in lora and change.flipped)
-    step = rows if whole else max(1, CHUNK // max(1, columns))
-    room = Room(min(step, rows) * columns, source, output)
     with open(source.file, "rb", buffering=0) as file:
-        file.seek(source.start)
-        for first in range(0, rows, step):
-            here = slice(first, min(first + step, rows))
-            raw, written = room.views((here.stop - first) * columns)
-            read_into(file, raw, source)
-            if lora or used or raw is not written:
-                weight = numbers(raw, source).view(-1, columns)
-                weight = (used(weight) if used else weight).float()
-                merged = add_lora(weight, lora, here, change) if lora else weight
-                rounded = numbers(written, output).view(-1, columns).copy_(merged)
-                refuse_infinite(rounded, output)
-            if change.rows:
-                put_rows(written, output, first, new_rows, change)
-            yield written
+        if lora or used or source.dtype != output.dtype or isinstance(source, Packed):
+            yield from summed(file, source, output, change, lora, used)
+        else:
+            yield from copied(file, source)
+
+
+def copied(file: BinaryIO, source: Stored) -> Iterator[memoryview]:
+    """A tensor's own bytes, of any dtype, in pieces of whole rows."""
+    height = source.shape[0] if source.shape else 1
+    columns = source.count // max(1, height)
+    rows = step_of(max(1, CHUNK // max(1, columns)), columns)
+    step = rows * (source.size // max(1, height))
+    room = memoryview(bytearray(min(step, source.size)))
+    for start in range(0, source.size, max(1, step)):
+        yield read_into(file, source.start + start, room[: min(step, source.size - start)])
+
+
+def summed(
+    file: BinaryIO, source: Stored, output: Stored, change: Change, lora: dict, used
+) -> Iterator[memoryview]:
+    """A tensor with what the adapter adds, in the output's dtype."""
+    new_rows = lora.pop("rows", None)
+    height = source.shape[0] if source.shape else 1
+    columns = source.count // max(1, height)
+    # DoRA divides by the norm of whole outputs, here columns, so such a tensor is not cut.
+    whole = "magnitude" in lora and change.flipped
+    step = height if whole else step_of(max(1, CHUNK // max(1, columns)), columns)
+    rows = rows_of(file, source)
+    rows = used(rows, (height, columns), step) if used else rows
+    width = output.size // max(1, output.count)
+    room = memoryview(bytearray(min(step, height) * columns * width))
+    for first in range(0, height, step):
+        last = min(first + step, height)
+        weight = rows(first, last).float()
+        merged = add_lora(weight, lora, slice(first, last), change) if lora else weight
+        written = room[: (last - first) * columns * width]
+        refuse_infinite(numbers(written, output).view(-1, columns).copy_(merged), output)
+        if change.rows:
+            put_rows(written, output, first, new_rows, change)
+        yield written
     if change.rows:
-        yield from further_rows(rows, output, new_rows, change)
+        yield from further_rows(height, output, new_rows, change)
 
 
-class Room:
-    """The memory for one piece as it is read, and as it is written: the same where types agree."""
+def rows_of(file: BinaryIO, source: Stored) -> Callable:
+    """The function `rows(first, last)` that reads some rows of a tensor, as a torch tensor that
+    holds until its next call."""
+    room = bytearray()
 
-    def __init__(self, count: int, source: Stored, output: Stored):
-        self.widths = [tensor.size // max(1, tensor.count) for tensor in (source, output)]
-        self.read = bytearray(count * self.widths[0])
-        same = source.dtype == output.dtype
-        self.written = self.read if same else bytearray(count * self.widths[1])
+    def read(start: int, count: int) -> memoryview:
+        nonlocal room
+        if len(room) < count:
+            room = bytearray(count)
+        return read_into(file, start, memoryview(room)[:count])
 
-    def views(self, count: int) -> tuple[memoryview, memoryview]:
-        """Where `count` numbers are read to, and written."""
-        raw = memoryview(self.read)[: count * self.widths[0]]
-        if self.written is self.read:
-            return raw, raw
-        return raw, memoryview(self.written)[: count * self.widths[1]]
+    if isinstance(source, Packed):
+        return stored_rows(source, read)
+    row = source.size // max(1, source.shape[0] if source.shape else 1)
+
+    def rows(first: int, last: int):
+        raw = read(source.start + first * row, (last - first) * row)
+        return numbers(raw, source).view(last - first, -1)
+
+    return rows
 
 
-def read_into(file, raw: memoryview, source: Stored) -> None:
-    while raw:
-        count = file.readinto(raw)
+def read_into(file: BinaryIO, start: int, room: memoryview) -> memoryview:
+    """The bytes of a file from `start` on that fill the room."""
+    file.seek(start)
+    rest = room
+    while rest:
+        count = file.readinto(rest)
         if not count:
-            raise UserError(f"{source.file} ended while {source.name} was read.")
-        raw = raw[count:]
+            raise UserError(f"{file.name} ended early: it changed since it was checked.")
+        rest = rest[count:]
+    return room
 
 
 def further_rows(held: int, output: Stored, new_rows, change: Change) -> Iterator[memoryview]:
@@ -86,20 +116,9 @@ def put_rows(written: memoryview, output: Stored, first: int, new_rows, change: 
             refuse_infinite(piece[row - first].copy_(new_rows[place]), output)
 
 
-def numbers(raw: memoryview, stored: Stored):
-    """The bytes as a flat tensor of the stored dtype, sharing their memory."""
-    import torch
-
-    return torch.frombuffer(raw, dtype=getattr(torch, FLOATS[stored.dtype]))
-
-
-def load(part: Stored):
+def load_floats(part: Stored):
     """A tensor of the adapter in fp32, in its own shape."""
-    raw = bytearray(part.size)
-    with open(part.file, "rb") as file:
-        file.seek(part.start)
-        file.readinto(raw)
-    return numbers(memoryview(raw), part).view(part.shape).float()
+    return load(part).float()
 
 
 def add_lora(weight, lora: dict, here: slice, change: Change):

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from threetoe.errors import UserError
-from threetoe.room import available_memory
-from threetoe.shards import FLOATS, list_checkpoint
+from threetoe.nf4 import STATE
+from threetoe.room import available_memory, numbers_in
+from threetoe.shards import list_checkpoint
 
 FP32 = 4  # bytes
 MARGIN = 3 * 10**9  # bytes for activations, logits and the libraries themselves
@@ -22,28 +23,46 @@ HEAD, TABLE = "lm_head.weight", "model.embed_tokens.weight"
 
 
 class Weights:
-    """The tensors of a checkpoint by name; `used(name)` as in merge.merge, for a base."""
+    """The tensors of a checkpoint by name; 4-bit ones are expanded, by bitsandbytes. `as_nf4(name)`
+    says whether training used a 16-bit weight quantised to NF4."""
 
-    def __init__(self, folder: Path, used: Callable = lambda name: None):
+    def __init__(self, folder: Path, as_nf4: Callable = lambda name: False):
         self.stored = {tensor.name: tensor for tensor in list_checkpoint(folder)}
-        self.used = used
+        self.as_nf4 = as_nf4
+        self.packed = {name.split(STATE)[0]: name for name in self.stored if STATE in name}
 
     def read(self, name: str):
         """A tensor in fp32."""
+        weight = self.expanded(name) if name in self.packed else self.as_stored(name)
+        return (through_nf4(weight) if self.as_nf4(name) else weight).float()
+
+    def as_stored(self, name: str):
         from safetensors import safe_open
 
         with safe_open(self.stored[name].file, "pt") as file:
-            weight = file.get_tensor(name)
-        used = self.used(name)
-        return (used(weight) if used else weight).float()
+            return file.get_tensor(name)
 
-    def dtypes(self) -> dict[str, str]:
-        """torch's names of the types, by tensor."""
-        return {name: FLOATS.get(t.dtype, t.dtype) for name, t in self.stored.items()}
+    def expanded(self, name: str):
+        from bitsandbytes import functional
+
+        parts = {key: self.as_stored(key) for key in self.stored if key.startswith(name + ".")}
+        state = functional.QuantState.from_dict(parts, device="cpu")
+        return functional.dequantize_4bit(self.as_stored(name), state)
 
     def size(self) -> int:
         """Bytes of the whole in fp32."""
-        return sum(tensor.count for tensor in self.stored.values()) * FP32
+        return sum(map(numbers_in, self.stored.values())) * FP32
+
+
+def through_nf4(weight):
+    """A weight in fp32, fp16 or bf16, rounded to NF4 as loading with load_in_4bit rounds it; the
+    same shape and type."""
+    from bitsandbytes import functional
+
+    packed, state = functional.quantize_4bit(
+        weight.contiguous(), blocksize=64, compress_statistics=True, quant_type="nf4"
+    )
+    return functional.dequantize_4bit(packed, state)
 
 
 def has_room(size: int, memory: int | None) -> bool:
@@ -70,7 +89,7 @@ def load_whole(folder: Path, weights: Weights | None = None, rows: int = 0):
             raise UserError(f"{kind.replace('_', ' ')}: {names[0]}{more}")
     if weights:
         for name, parameter in model.named_parameters():
-            if weights.used(name):
+            if weights.as_nf4(name):
                 parameter.data = weights.read(name)
     if rows and rows > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(rows, mean_resizing=False)

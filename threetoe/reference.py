@@ -11,12 +11,12 @@ from threetoe.tokens import rows_of_adapter
 class Reference:
     """Base + adapter, not merged; hollow where memory is short (threetoe.plain)."""
 
-    def __init__(self, base: Path, adapter: Path, used: Callable, memory: int | None):
+    def __init__(self, base: Path, adapter: Path, as_nf4: Callable, memory: int | None):
         from peft import PeftModel
 
-        self.weights = plain.Weights(base, used)
+        self.weights = plain.Weights(base, as_nf4)
         rows, model = rows_of_adapter(adapter), None
-        if not plain.has_room(self.weights.size(), memory):
+        if self.weights.packed or not plain.has_room(self.weights.size(), memory):
             model = plain.load_hollow(base, self.weights, rows)
         self.hollow = model is not None
         model = model or plain.load_whole(base, self.weights, rows)
@@ -88,22 +88,16 @@ def run(model, sequences: list) -> list:
     return [row[: len(given)] for row, given in zip(logits, sequences, strict=True)]
 
 
-def logits_of(folder: Path, kind: str, sequences: list, memory: int | None) -> list:
-    """The logits of an exported checkpoint, loaded as a user would."""
-    if kind == "merged-4bit":
-        return run(in_fp32(plain.load_whole(folder)), sequences)
+def logits_of(folder: Path, sequences: list, memory: int | None) -> list:
+    """The logits of an exported checkpoint, loaded as a user would where there is room for it."""
     weights = plain.Weights(folder)
-    model = None if plain.has_room(weights.size(), memory) else plain.load_hollow(folder, weights)
-    with plain.filled(model or plain.load_whole(folder), weights) as model:
+    room = plain.has_room(weights.size(), memory)
+    model = None if room else plain.load_hollow(folder, weights)
+    with plain.filled(model or in_fp32(plain.load_whole(folder)), weights) as model:
         return run(model, sequences)
 
 
 def in_fp32(model):
-    """A bitsandbytes model that computes in fp32, as the others do."""
-    import torch
-    from bitsandbytes.nn import Linear4bit
-
-    for module in model.modules():
-        if isinstance(module, Linear4bit):
-            module.compute_dtype, module.compute_type_is_set = torch.float32, True
-    return model
+    """The model; where it has 4-bit layers, with what these stand for, as bitsandbytes' own
+    layers do not compute in fp32 on a CPU."""
+    return model.dequantize().float() if getattr(model, "is_loaded_in_4bit", False) else model

@@ -45,7 +45,7 @@ def place(pairs, folder: Path, number: int, shards: int) -> list[tuple[Stored, S
 
     Wider numbers come first: torch cannot view a tensor whose start is no multiple of its width.
     """
-    name = f"model-{number:05}-of-{shards:05}.safetensors" if shards > 1 else "model.safetensors"
+    name = shard_name(number, shards)
     placed, start = [], 0
     for source, output in sorted(pairs, key=lambda pair: -pair[1].size // max(pair[1].count, 1)):
         placed.append((source, replace(output, file=folder / name, start=start)))
@@ -53,21 +53,25 @@ def place(pairs, folder: Path, number: int, shards: int) -> list[tuple[Stored, S
     return placed
 
 
-def header_bytes(tensors: Iterable[Stored]) -> bytes:
-    """The header of a file that holds these tensors, padded so that the numbers are aligned."""
+def shard_name(number: int, shards: int) -> str:
+    return f"model-{number:05}-of-{shards:05}.safetensors" if shards > 1 else "model.safetensors"
+
+
+def header_bytes(tensors: Iterable[Stored], room: int = 0) -> bytes:
+    """The header of a file that holds these tensors, padded so that the numbers are aligned; with
+    `room`, to so many bytes."""
     header: dict = {"__metadata__": {"format": "pt"}}
     for tensor in tensors:
         ends = [tensor.start, tensor.start + tensor.size]
         header[tensor.name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": ends}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * max(-len(text) % 8, room - 8 - len(text))
     return len(text).to_bytes(8, "little") + text
 
 
-def write_index(folder: Path, shards) -> None:
+def write_index(folder: Path, outputs: list[Stored]) -> None:
     """The index as transformers writes it; nothing for a single file."""
-    outputs = [output for pairs in shards for _, output in pairs]
-    if len(shards) > 1:
+    if len({output.file for output in outputs}) > 1:
         sizes = {
             "total_parameters": sum(output.count for output in outputs),
             "total_size": sum(output.size for output in outputs),

@@ -55,12 +55,14 @@ class ShardFile:
         job.result()
         self.free.append(buffer)
 
-    def close(self) -> None:
-        """Everything is on the disk, and the file has its name."""
+    def close(self, head: bytes = b"") -> None:
+        """Everything is on the disk, and the file has its name; `head` replaces its beginning."""
         while self.pending:
             self.take_back()
         end_direct(self.descriptor)  # the last bytes fill no block
         write_all(self.descriptor, memoryview(self.free[0])[: self.filled])
+        os.lseek(self.descriptor, 0, os.SEEK_SET)
+        write_all(self.descriptor, memoryview(head))
         os.fsync(self.descriptor)
         os.close(self.descriptor)
         self.part.rename(self.file)

@@ -85,3 +85,20 @@ def list_checkpoint(folder: Path) -> list[Stored]:
     if lost:
         raise UserError(f"{index} lists {lost[0]} and {len(lost) - 1} more that no shard holds.")
     return tensors
+
+
+def numbers(raw: memoryview, stored: Stored):
+    """The bytes as a flat tensor of the stored dtype, sharing their memory."""
+    import torch
+
+    names = FLOATS | {"U8": "uint8"}
+    return torch.frombuffer(raw, dtype=getattr(torch, names[stored.dtype]))
+
+
+def load(part: Stored):
+    """One tensor, read as it is."""
+    raw = bytearray(part.size)
+    with open(part.file, "rb") as file:
+        file.seek(part.start)
+        file.readinto(raw)
+    return numbers(memoryview(raw), part).view(part.shape)

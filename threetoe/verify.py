@@ -34,12 +34,13 @@ from threetoe.contract import load_tokenizer
 from threetoe.errors import first_line
 from threetoe.gaps import Gap, agreement, gap_of, shortened
 from threetoe.hub_base import cached
-from threetoe.nf4 import as_used_in_4bit, through_nf4
+from threetoe.nf4 import as_used_in_4bit
 from threetoe.preflight import base_name
 from threetoe.prompts import prompts_of
 from threetoe.quiet import chatter_hidden, quieten
 from threetoe.reference import Reference, logits_of, sequences_of
 from threetoe.run import Run, package_versions
+from threetoe.shards import FLOATS, read_json
 
 FILE = "verify.json"
 KINDS = ("adapter", "merged", "merged-4bit")  # what can be compared here
@@ -84,9 +85,9 @@ def compare(found, folder: Path, kind: str, run: Run, config, prompts: list, mem
     if base is None:
         text = f"its base {run.options['model']} is not here: logits were not compared"
         return found["warnings"].append(text)
-    used = as_used_in_4bit if bases.dequantizes(run, config) else lambda name: None
+    as_nf4 = as_used_in_4bit if bases.dequantizes(run, config) else lambda name: None
     with torch.inference_mode(), chatter_hidden():
-        reference = Reference(base, config.run, used, memory)
+        reference = Reference(base, config.run, as_nf4, memory)
         found["loaded"] = "one layer at a time" if reference.hollow else "whole"
         sequences = sequences_of(prompts, reference, run.stop_ids, found)
         wanted = reference.logits(sequences)
@@ -98,7 +99,7 @@ def compare(found, folder: Path, kind: str, run: Run, config, prompts: list, mem
             else:
                 rounded = reference.logits(sequences, rounding=rounding)
                 del reference
-                written = logits_of(folder, kind, sequences, memory)
+                written = logits_of(folder, sequences, memory)
         except Exception as error:  # whatever a library makes of a broken file
             found["problems"].append(f"it cannot be loaded: {first_line(error)}")
             return
@@ -117,16 +118,23 @@ def base_of(kind: str, run: Run, config) -> Path | None:
 
 def rounding_of(folder: Path, kind: str, config, found: dict) -> Callable:
     """rounding(name) of plain.merge_and_round, by the types in the exported files."""
+    import torch
+
     if kind == "adapter":
         return lambda name: None
-    dtypes = plain.Weights(folder).dtypes()
-    floats = {dtype for dtype in dtypes.values() if "float" in dtype}
-    found["dtype"] = "nf4" if kind == "merged-4bit" else ", ".join(sorted(floats))
-    if kind == "merged" and config.dtype and floats != {config.dtype}:
+    weights = plain.Weights(folder)
+    dtypes = {name: FLOATS.get(tensor.dtype) for name, tensor in weights.stored.items()}
+    if kind == "merged-4bit":
+        found["dtype"] = "nf4"
+        dtype = getattr(torch, read_json(folder / "config.json")["dtype"])
+        nf4 = lambda weight: plain.through_nf4(weight.to(dtype)).float()  # noqa: E731
+        return lambda name: nf4 if name in weights.packed else as_float(dtypes.get(name))
+    floats = set(filter(None, dtypes.values()))
+    found["dtype"] = ", ".join(sorted(floats))
+    if config.dtype and floats != {config.dtype}:
         text = f"it holds {found['dtype']}, and --dtype asked for {config.dtype}"
         found["problems"].append(text)
-    quantised = {name.split(".quant_state.")[0] for name in dtypes if ".quant_state." in name}
-    return lambda name: through_nf4 if name in quantised else as_float(dtypes.get(name))
+    return lambda name: as_float(dtypes.get(name))
 
 
 def as_float(dtype: str | None) -> Callable | None:
