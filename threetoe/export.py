@@ -12,8 +12,9 @@ import click
 
 from threetoe import base as bases
 from threetoe import card as cards
-from threetoe import contract, hub, preview, verify
+from threetoe import contract, hub, verify
 from threetoe import run as runs
+from threetoe.card_facts import facts_of
 from threetoe.config import ExportConfig
 from threetoe.errors import Checks, Failure, UserError
 from threetoe.export_checks import (
@@ -39,7 +40,6 @@ from threetoe.template import Template
 
 RESUMED = ("merged", "merged-4bit")  # their whole shards are kept for the next try
 PUSHED = ("merged", "merged-4bit", "gguf")  # the first of these that is asked for, else the adapter
-EXAMPLE = [{"role": "user", "content": "Your question"}, {"role": "assistant", "content": "Answer"}]
 
 
 class Plan(NamedTuple):
@@ -216,23 +216,10 @@ def push(job: Plan, path: Path) -> None:
 
 def write_card(job: Plan, name: str, folder: Path) -> None:
     """README.md, unless the exporter wrote its own."""
-    path, run = folder / "README.md", job.run
-    if not path.exists() and name in (cards.ADAPTER, cards.MERGED):
-        template = run.the_template()
-        example = preview.show_pieces(template.pieces(EXAMPLE, run.the_marks()), colour=False)
-        data = {k: run.data[k] for k in ("source", "read", "trained") if run.data}
-        if run.data:
-            data["dropped"] = len(run.data["dropped"])
-        facts = {
-            "model": run.options["model"],
-            "vocab_size": run.vocab_size,
-            "template": {"name": template.name, "example": example},
-            "options": run.options,
-            "data": data,
-            "metrics": run.metrics,
-            "packages": run.packages,
-        }
-        path.write_text(cards.card(facts, name, repo_id=job.config.push), encoding="utf-8")
+    path, repo_id = folder / "README.md", job.config.push
+    if not path.exists() and name in cards.KINDS:
+        facts = facts_of(job.run, job.config.run or job.folder, folder, ask_hub=bool(repo_id))
+        path.write_text(cards.card(facts, name, repo_id), encoding="utf-8")
     if path.exists():
         text, _ = job.hooks.chain("map_card", "card", path.read_text("utf-8"), folder=folder)
         path.write_text(text, encoding="utf-8")

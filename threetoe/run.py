@@ -191,7 +191,12 @@ def without_paths(run: Run) -> dict:
         {k: v for k, v in plugin.items() if k not in PRIVATE} | {"name": Path(plugin["name"]).name}
         for plugin in run.plugins
     ]
-    data = {**run.data, "source": options["dataset"], "dropped": [], "truncated": []}
+    for name in ("template", "val_dataset"):
+        options[name] = Path(options[name]).name if options.get(name) else None
+    for name in ("dataset_path", "push_to"):
+        options[name] = None
+    data = {**run.data, "source": options["dataset"], "examples": {}, "first_truncated": ""}
+    data |= {k: {} for k in ("dropped", "truncated") if isinstance(data.get(k), list)}  # of old
     return {**vars(run), "options": options, "data": data, "plugins": plugins}
 
 
