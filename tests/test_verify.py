@@ -17,6 +17,7 @@ import export
 from threetoe import run as runs
 from threetoe.config import ExportConfig
 from threetoe.exporters import write_adapter, write_merged
+from threetoe.gguf_export import write_gguf
 from threetoe.merge import merge
 from threetoe.merged_4bit import write_merged_4bit
 from threetoe.verify import verify
@@ -117,6 +118,48 @@ def test_a_base_that_is_stored_in_4_bits_is_expanded(written, tmp_path, memory):
     write_merged(run, out, ExportConfig(run=written[0]))
     found = verify(out, "merged", run, ExportConfig(run=written[0]), memory)
     assert found["passed"] is True and found["beyond_rounding"]["max"] == 0
+
+
+@pytest.fixture(scope="session")
+def gguf(written, tmp_path_factory):
+    """A folder with GGUF files of three types, and how it was asked for."""
+    folder = tmp_path_factory.mktemp("gguf")
+    config = ExportConfig(run=written[0], gguf=("f16", "q8_0", "q4_0"))
+    write_gguf(written[1], folder, config)
+    return folder, config
+
+
+def test_gguf_files_are_the_merged_weights_in_their_types(written, gguf):
+    found = verify(gguf[0], "gguf", written[1], gguf[1])
+    assert (found["passed"], found["problems"], len(found["files"])) == (True, [], 3)
+    for one in found["files"].values():
+        assert one["beyond_rounding"]["max"] == 0 < one["rounding"]["max"]
+
+
+@pytest.mark.parametrize("name", ["token", "template", "stop", "weights", "length"])
+def test_a_wrong_gguf_file_does_not_pass(written, gguf, tmp_path, name):
+    """Bytes are changed in place, so that the file stays one that every reader takes."""
+    (source,) = gguf[0].glob("*.f16.gguf")
+    data = bytearray(source.read_bytes())
+    (file,) = (tmp_path / source.name,)
+    eos = b"tokenizer.ggml.eos_token_id" + (4).to_bytes(4, "little")
+    changes = {
+        "token": (b"<|eot_id|>", b"<|eot_no|>"),
+        "template": (b"### Response:", b"###\nResponse:"),
+        "stop": (eos + written[1].stop_ids[-1].to_bytes(4, "little"), eos + bytes([5, 0, 0, 0])),
+        "weights": (bytes(data[-200_000:]), bytes(200_000)),
+        "length": (bytes(data[-1000:]), b""),
+    }
+    old, new = changes[name]
+    assert old in data
+    file.write_bytes(data.replace(old, new))
+    found = verify(tmp_path, "gguf", written[1], gguf[1])
+    said = {
+        "token": "its token", "template": "its chat template renders", "stop": "its stop ids are",
+        "weights": "beyond rounding", "length": "it cannot be read",
+    }  # fmt: skip
+    assert found["passed"] is False
+    assert f"{file.name}: " in found["problems"][0] and said[name] in found["problems"][0]
 
 
 def test_a_type_that_was_not_asked_for_is_found(written, merged):

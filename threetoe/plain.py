@@ -71,7 +71,7 @@ def has_room(size: int, memory: int | None) -> bool:
     return available is None or size + MARGIN < available
 
 
-def load_whole(folder: Path, weights: Weights | None = None, rows: int = 0):
+def load_whole(folder: Path, weights: Weights | None = None, rows: int = 0, **options):
     """The model of a folder as from_pretrained makes it, with what training used in place of
     its `weights`; `rows` makes its embeddings larger.
 
@@ -81,7 +81,7 @@ def load_whole(folder: Path, weights: Weights | None = None, rows: int = 0):
     from transformers import AutoModelForCausalLM
 
     model, found = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
+        folder, dtype=torch.float32, output_loading_info=True, **options
     )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if names := sorted(map(str, found.get(kind, ()))):

@@ -81,7 +81,7 @@ def check_base(base: Base, job) -> list[Stored]:
     """The base's tensors, once the adapter fits them; a 4-bit base is judged when it is read."""
     if bases.is_prequantised(str(base.folder)):
         return list_checkpoint(base.folder)
-    tensors, _ = check_merge(base.folder, job.folder)
+    tensors, *_ = check_merge(base.folder, job.folder)
     return tensors
 
 

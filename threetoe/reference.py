@@ -40,6 +40,10 @@ class Reference:
         with plain.filled(self.model, self.weights) as model:
             return run(model, sequences)
 
+    def close(self) -> None:
+        """Give the memory back, before another model takes it."""
+        self.model = None
+
     def answers(self, prompts: list[list[int]], stops: list[int]) -> list[list[int]]:
         """The greedy answers to prompts, ANSWERED tokens at most, with the stop id."""
         ids, mask = padded(prompts, "left")
