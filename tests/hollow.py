@@ -5,7 +5,8 @@ import os
 from math import prod
 from pathlib import Path
 
-from threetoe.shards import Stored, header_bytes
+from threetoe.shard_layout import header_bytes
+from threetoe.shards import Stored
 
 BYTES = {"BF16": 2, "F16": 2, "F32": 4, "U8": 1}
 

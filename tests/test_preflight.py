@@ -14,7 +14,7 @@ from threetoe import room
 from threetoe.config import ExportConfig
 from threetoe.errors import UserError
 from threetoe.export import Plan
-from threetoe.preflight import preflight
+from threetoe.preflight import preflight, side_by_side
 from threetoe.shards import list_checkpoint
 
 HUGE = {"hidden": 4096, "vocab": 2**28, "layers": 1}  # 4.4 TB in 16 bits
@@ -249,8 +249,16 @@ def test_a_hub_that_never_answers_holds_nothing_up(stored, tmp_path, monkeypatch
     stored.fail("GET", "/api/", -3)
     began = time.monotonic()
     found = problems(a_plan(tmp_path, "ada/base", push="ada/model"))
-    assert time.monotonic() - began < 5
-    assert any("did not answer within 0.5 seconds" in problem for problem in found)
+    assert time.monotonic() - began < 5 and len(found) == 2
+    assert all(re.search("cannot be reached|did not answer", problem) for problem in found)
+
+
+def test_an_answer_that_drips_in_for_ever_is_not_waited_for():
+    began = time.monotonic()
+    answers = side_by_side({"slow": lambda: time.sleep(20), "fast": lambda: 1}, 0.2)
+    with pytest.raises(UserError, match="did not answer within 0.2 seconds"):
+        answers["slow"]()
+    assert answers["fast"]() == 1 and time.monotonic() - began < 5
 
 
 def test_base_and_token_are_asked_for_side_by_side_and_all_problems_come_together(

@@ -15,11 +15,12 @@ ELSE = "name a folder with its 16-bit safetensors: --base DIR"
 
 
 class Base(NamedTuple):
-    """A base whose headers can be read in `folder`: its own, or a hollow copy (`hollow`)."""
+    """A base whose headers can be read in `folder`: its own, or a hollow copy."""
 
     name: str
     folder: Path
     download: int = 0  # bytes
+    hollow: bool = False
 
 
 def find_base(name: str, scratch: Path, seconds: float) -> Base:
@@ -94,7 +95,7 @@ def on_the_hub(name: str, scratch: Path, seconds: float) -> Base:
             f"reached ({reason}); {ELSE}."
         ) from None
     write_headers(metadata, Path(config), scratch)
-    return Base(name, scratch, to_download(name, info))
+    return Base(name, scratch, to_download(name, info), hollow=True)
 
 
 def to_download(name: str, info) -> int:

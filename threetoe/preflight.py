@@ -25,8 +25,7 @@ def preflight(job) -> None:
     asked = {}
     with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         if any(name in WEIGHTY for name in job.outputs):
-            name = base_name(job.run, config)
-            asked["base"] = lambda: find_base(name, Path(scratch), SECONDS)
+            asked["base"] = lambda: find_base(base_name(job.run, config), Path(scratch), SECONDS)
         if config.push:
             asked["push"] = lambda: hub.check_push(config.push, config.create_pr)
         answers = side_by_side(asked, SECONDS)
@@ -41,10 +40,10 @@ def preflight(job) -> None:
 
 
 def base_name(run, config) -> str:
-    """The folder or Hub id of the weights to merge into."""
+    """The folder or Hub id of the weights to merge into, as base.base_weights takes them."""
     name = config.base or run.options["model"]
-    for suffix in bases.PREQUANTISED:
-        name = name.removesuffix(suffix)
+    if not config.base and config.base_weights == "16bit" and bases.is_prequantised(name):
+        return bases.original_of(name)
     return name
 
 
@@ -78,11 +77,11 @@ def answer(future: Future, seconds: float):
 
 
 def check_base(base: Base, job) -> list[Stored]:
-    """The base's tensors, once the adapter fits them; a 4-bit base is judged when it is read."""
-    if bases.is_prequantised(str(base.folder)):
+    """The base's tensors, once the adapter fits them. What 4-bit weights on the Hub stand for is
+    written in bytes that are not here yet: those are judged when they are read."""
+    if base.hollow and bases.is_prequantised(str(base.folder)):
         return list_checkpoint(base.folder)
-    tensors, *_ = check_merge(base.folder, job.folder)
-    return tensors
+    return check_merge(base.folder, job.folder)[0]
 
 
 def wanted(job, base: Base | None, tensors: list[Stored] | None) -> list:
