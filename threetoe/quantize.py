@@ -8,8 +8,10 @@ or from an installed llama-quantize; all other types from the gguf package.
 import ctypes
 import functools
 import importlib.util
+import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from threetoe.errors import Failure, UserError, unknown
@@ -123,14 +125,27 @@ def rounded(numbers, kind: str, name: str):
 
 
 def quantized_by_ggml(numbers, kind: str):
+    """One block depends on no other, so every core takes a part of them."""
     import numpy as np
-    from gguf import GGMLQuantizationType
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-    out = np.empty(size_in_bytes(numbers.shape, kind), dtype=np.uint8)
-    source = np.ascontiguousarray(numbers, dtype=np.float32)
-    kind = int(GGMLQuantizationType[kind])
-    ggml()(kind, source.ctypes.data, out.ctypes.data, 0, 1, source.size, None)
-    return out
+    code = GGMLQuantizationType[kind]
+    count, size = GGML_QUANT_SIZES[code]
+    source = np.ascontiguousarray(numbers, dtype=np.float32).reshape(-1, count)
+    out = np.empty((len(source), size), dtype=np.uint8)
+
+    def work(here: slice) -> None:  # ctypes lets other threads run meanwhile
+        part, room = source[here], out[here]
+        ggml()(code, part.ctypes.data, room.ctypes.data, 0, 1, part.size, None)
+
+    step = max(1, -(-len(source) // (os.cpu_count() or 1)))
+    list(workers().map(work, [slice(n, n + step) for n in range(0, len(source), step)]))
+    return out.ravel()
+
+
+@functools.cache
+def workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count())
 
 
 @functools.cache
