@@ -1,6 +1,6 @@
-"""The export format `ollama`: a folder that `ollama create` takes, with its commands in README.md.
+"""The export format `ollama16`: safetensors for `ollama create`, commands in README.md.
 
-python export.py --format ollama=my-ollama --plugin plugins/ollama_folder.py --set context=4096
+python export.py --format ollama16=my-ollama --plugin plugins/ollama_folder.py --set context=4096
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ class Settings:
 
 
 def register_exporters(settings):
-    return {"ollama": lambda run, folder, config: _write(run, folder, config, settings)}
+    return {"ollama16": lambda run, folder, config: _write(run, folder, config, settings)}
 
 
 def _write(run, folder, config, settings):
     template = run.the_template()
     if not isinstance(template, Template):
-        raise UserError(f"ollama: {template.name} is Jinja alone, which a Modelfile cannot hold.")
+        raise UserError(f"ollama16: {template.name} is Jinja, which a Modelfile cannot hold.")
     weights = folder / "weights"
     weights.mkdir()
     write_merged(run, weights, config)

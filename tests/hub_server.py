@@ -32,12 +32,13 @@ class Hub:
 
     endpoint: str = ""
     users: dict = field(default_factory=dict)  # token -> what whoami answers
-    repos: dict = field(default_factory=dict)  # id -> {private, commits: [(oid, {path: entry})]}
+    repos: dict = field(default_factory=dict)  # id -> {private, branches: {name: commits}}
     objects: dict = field(default_factory=dict)  # sha256 -> bytes, as LFS stores them
     requests: list = field(default_factory=list)  # (method, path, body) in order of arrival
-    failures: list = field(default_factory=list)  # [method, path regex, status, times]
+    failures: list = field(default_factory=list)  # [method, path regex, status, times, headers]
     cas: str = ""  # the folder where hf_xet stores what it uploads, "" for no Xet
     spoiled: dict = field(default_factory=dict)  # path -> bytes to store instead, None for none
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def add_user(self, name: str, token: str = TOKEN, role: str = "write", orgs=(), scoped=()):
         access = {"displayName": "test", "role": role}
@@ -47,28 +48,38 @@ class Hub:
         auth = {"type": "access_token", "accessToken": access}
         self.users[token] = {"type": "user", "name": name, "orgs": orgs, "auth": auth}
 
-    def fail(self, method: str, path: str, status: int, times: int = 1000) -> None:
+    def fail(self, method: str, path: str, status: int, times: int = 1000, **headers) -> None:
         """Answers the next `times` matching requests with `status`.
 
-        0 cuts the connection, 200 answers with a page as a hotel's login does, and -1 is silent
-        for a second.
+        0 cuts the connection, 200 answers with a page as a hotel's login does, -1 is silent for a
+        second, -2 does what it is asked and cuts the connection then, and -3 never answers.
         """
-        self.failures.append([method, re.compile(path), status, times])
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.failures.append([method, re.compile(path), status, times, headers])
 
     def add_repo(self, repo_id: str, private: bool = False, files: dict | None = None) -> None:
-        self.repos[repo_id] = {"private": private, "commits": []}
+        self.repos[repo_id] = {"private": private, "branches": {"main": []}}
         entries = {path: entry(data) for path, data in (files or {}).items()}
         self.commit(repo_id, {".gitattributes": entry(b"*.safetensors filter=lfs\n"), **entries})
 
-    def commit(self, repo_id: str, entries: dict) -> str:
-        commits = self.repos[repo_id]["commits"]
-        oid = hashlib.sha1(f"{repo_id} {len(commits)}".encode()).hexdigest()
-        commits.append((oid, entries))
+    def commit(self, repo_id: str, entries: dict, branch: str = "main") -> str:
+        branches = self.repos[repo_id]["branches"]
+        count = sum(map(len, branches.values()))
+        oid = hashlib.sha1(f"{repo_id} {count}".encode()).hexdigest()
+        branches[branch].append((oid, entries))
         return oid
 
-    def files(self, repo_id: str) -> dict[str, bytes]:
+    def files(self, repo_id: str, branch: str = "main") -> dict[str, bytes]:
         """The newest bytes of every file of the repo, by path."""
-        return {path: e["data"] for path, e in self.repos[repo_id]["commits"][-1][1].items()}
+        entries = self.repos[repo_id]["branches"][branch][-1][1]
+        return {path: e["data"] for path, e in entries.items()}
+
+    def open_pull_request(self, repo_id: str) -> int:
+        """Its number; its ref starts where main is."""
+        branches = self.repos[repo_id]["branches"]
+        number = 1 + sum(name.startswith("refs/pr/") for name in branches)
+        branches[f"refs/pr/{number}"] = branches["main"][-1:]
+        return number
 
     def asked(self, method: str, path: str) -> list[bytes]:
         """The bodies of the requests that matched, in order."""
@@ -103,10 +114,12 @@ class Handler(BaseHTTPRequestHandler):
         body, path = self.read_body(), unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, self.path, body))
         for failure in self.hub.failures:
-            method, pattern, status, left = failure
+            method, pattern, status, left, headers = failure
             if left and method == self.command and pattern.search(path):
                 failure[3] -= 1
-                return self.misbehave(status)
+                self.lost = status == -2
+                if not self.lost:
+                    return self.misbehave(status, headers)
         for method, pattern, route in ROUTES:
             found = re.fullmatch(pattern, path)
             if found and self.command in method:
@@ -114,14 +127,17 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(404, {"error": "Not Found"})
 
     do_POST = do_PUT = do_HEAD = do_GET
+    lost = False  # whether the connection is cut once all is done
 
-    def misbehave(self, status: int) -> None:
+    def misbehave(self, status: int, headers: dict) -> None:
         if status > 0:
             page = f"<html>for {self.authorization()}</html>".encode()
             error = {"error": f"told to, for {self.authorization()}"}
-            return self.answer(status, page if status == 200 else error)
+            return self.answer(status, page if status == 200 else error, headers)
         if status == -1:
             time.sleep(1)
+        if status == -3:
+            self.hub.ended.wait()
         self.close_connection = True  # without a byte of an answer
 
     def follow(self, route, groups, body: bytes) -> None:
@@ -142,6 +158,9 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(chunks)
 
     def answer(self, status: int, value, headers: dict | None = None) -> None:
+        if self.lost:
+            self.close_connection, self.lost = True, False
+            return
         data, headers = value if isinstance(value, tuple) else (value, headers or {})
         if not isinstance(data, bytes):
             data = json.dumps(data).encode()
@@ -165,7 +184,10 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(401, "Invalid username or password.")
         return self.hub.users[self.authorization()]
 
-    def check_write(self, repo_id: str) -> None:
+    def check_write(self, repo_id: str, pull_request: bool = False) -> None:
+        """Refuses who may not write; a pull request may come from everyone."""
+        if pull_request and self.user():
+            return
         user, namespace = self.user(), repo_id.split("/")[0]
         access = user["auth"]["accessToken"]
         scopes = access.get("fineGrained", {}).get("scoped", [])
@@ -181,11 +203,12 @@ class Handler(BaseHTTPRequestHandler):
         return self.hub.repos[repo_id]
 
     def tree(self, repo_id: str, revision: str) -> tuple[str, dict]:
-        commits = self.repo(repo_id)["commits"]
-        known = dict(commits) | {"main": commits[-1][1]}
+        branches = self.repo(repo_id)["branches"]
+        known = {oid: (oid, entries) for commits in branches.values() for oid, entries in commits}
+        known |= {name: commits[-1] for name, commits in branches.items()}
         if revision not in known:
             raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
-        return (commits[-1][0] if revision == "main" else revision), known[revision]
+        return known[revision]
 
 
 def whoami(request, body):
@@ -209,13 +232,14 @@ def create_repo(request, body):
 
 def model_info(request, repo_id, revision="main", body=b""):
     oid, entries = request.tree(repo_id, revision)
-    siblings = [{"rfilename": path} for path in entries]
-    private = request.repo(repo_id)["private"]
-    return {"id": repo_id, "sha": oid, "private": private, "siblings": siblings, "tags": []}
+    siblings = [{"rfilename": path, "size": file["size"]} for path, file in entries.items()]
+    repo = request.repo(repo_id)
+    known = {"id": repo_id, "sha": oid, "private": repo["private"], "siblings": siblings}
+    return known | {"tags": [], "cardData": repo.get("card", {})}
 
 
 def preupload(request, repo_id, revision, body):
-    request.check_write(repo_id)
+    request.check_write(repo_id, "create_pr=1" in request.path)
     _, entries = request.tree(repo_id, revision)
     files = []
     for file in json.loads(body)["files"]:
@@ -228,7 +252,7 @@ def preupload(request, repo_id, revision, body):
 
 
 def lfs_batch(request, repo_id, body):
-    request.check_write(repo_id)
+    request.user()  # a pull request may come from everyone; the commit is what is judged
     objects = []
     for wanted in json.loads(body)["objects"]:
         upload = {"href": f"{request.hub.endpoint}/lfs/{wanted['oid']}?X-Amz-Signature=5ec2e7"}
@@ -254,8 +278,32 @@ def lfs_verify(request, repo_id, body):
     return {"message": "ok"}
 
 
-def commit(request, repo_id, revision, body):
+def create_branch(request, repo_id, branch, body):
     request.check_write(repo_id)
+    branches = request.repo(repo_id)["branches"]
+    if branch in branches:
+        raise Refusal(409, f"Reference already exists: {branch}")
+    branches[branch] = branches["main"][-1:]
+    return {}
+
+
+def open_pull_request(request, repo_id, body):
+    request.user()
+    return {"num": request.hub.open_pull_request(repo_id), "pullRequest": json.loads(body)}
+
+
+def discussion(request, repo_id, number, body):
+    ref = f"refs/pr/{number}"
+    changes = {"base": "refs/heads/main", "mergeCommitId": None, "gitReference": ref}
+    about = {"title": "t", "num": int(number), "status": "draft", "isPullRequest": True}
+    about |= {"author": {"name": "ada"}, "createdAt": "2026-01-01T00:00:00.000Z", "events": []}
+    about |= {"repo": {"name": repo_id, "type": "model"}, "filesWithConflicts": False}
+    return about | {"changes": changes, "diffUrl": ""}
+
+
+def commit(request, repo_id, revision, body):
+    pull_request = "create_pr=1" in request.path
+    request.check_write(repo_id, pull_request or revision.startswith("refs/pr/"))
     entries = dict(request.tree(repo_id, revision)[1])
     for line in map(json.loads, body.splitlines()):
         value = line["value"]
@@ -269,9 +317,14 @@ def commit(request, repo_id, revision, body):
         was = entries.pop(path)
         if data is not None:
             entries[path] = entry(data, lfs=bool(was["lfs"]))
-    oid = request.hub.commit(repo_id, entries)
+    pull = {}
+    if pull_request:
+        number = request.hub.open_pull_request(repo_id)
+        pull = {"pullRequestUrl": f"{request.hub.endpoint}/{repo_id}/discussions/{number}"}
+        revision = f"refs/pr/{number}"
+    oid = request.hub.commit(repo_id, entries, revision)
     url = f"{request.hub.endpoint}/{repo_id}/commit/{oid}"
-    return {"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""}
+    return {"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": "", **pull}
 
 
 def large_file(hub: Hub, value: dict) -> dict:
@@ -284,7 +337,7 @@ def large_file(hub: Hub, value: dict) -> dict:
 
 
 def xet_write_token(request, repo_id, revision, body):
-    request.check_write(repo_id)
+    request.check_write(repo_id, "create_pr=1" in request.path)
     if not request.hub.cas:
         raise Refusal(404, "Xet is not offered")
     # "local://" is the storage that hf_xet simulates in a folder for its own tests.
@@ -308,6 +361,8 @@ def resolve(request, repo_id, revision, path, body):
     oid, entries = request.tree(repo_id, revision)
     if path not in entries:
         raise Refusal(404, "Entry not found", "EntryNotFound")
+    if request.repo(repo_id).get("gated"):
+        raise Refusal(403, "Access to this model is restricted", "GatedRepo")
     etag = f'"{entries[path]["lfs"] or entries[path]["oid"]}"'
     return entries[path]["data"], {"ETag": etag, "X-Repo-Commit": oid}
 
@@ -323,9 +378,12 @@ ROUTES = [
     ("POST", rf"/{REPO}\.git/info/lfs/objects/batch", lfs_batch),
     ("POST", rf"/{REPO}\.git/info/lfs/objects/verify", lfs_verify),
     ("PUT", r"/lfs/(\w+)", lfs_put),
+    ("POST", rf"/api/models/{REPO}/branch/(.+)", create_branch),
+    ("POST", rf"/api/models/{REPO}/discussions", open_pull_request),
+    ("GET", rf"/api/models/{REPO}/discussions/(\d+)", discussion),
     ("POST", rf"/api/models/{REPO}/commit/(.+)", commit),
     ("GET", rf"/api/models/{REPO}/xet-write-token/(.+)", xet_write_token),
-    ("GET", rf"/api/models/{REPO}/tree/([^/]+)", list_tree),
+    ("GET", rf"/api/models/{REPO}/tree/(.+)", list_tree),
     ("GET HEAD", rf"/{REPO}/resolve/([^/]+)/(.+)", resolve),
 ]
 
@@ -342,6 +400,7 @@ def serve():
     try:
         yield hub
     finally:
+        hub.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -3,9 +3,11 @@
 import json
 
 import pytest
-from conftest import TINY, run_script
+from click.testing import CliRunner
+from conftest import TINY, refused, run_script
 from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
 
+import export
 from threetoe import run as runs
 from threetoe.ollama import modelfile
 
@@ -100,12 +102,12 @@ def test_an_export_that_fails_leaves_nothing_behind(three_steps, workplace):
     path.write_bytes(whole[:-1000])
     try:
         done = run_script(
-            "export.py", "--run", "three", "--merged", "three/merged", cwd=workplace, code=2
+            "export.py", "--run", "three", "--merged", "away/merged", cwd=workplace, code=2
         )
     finally:
         path.write_bytes(whole)
     assert "Traceback" not in done.stderr
-    assert not list(three_steps.glob("merged*"))
+    assert not (workplace / "away").exists()
 
 
 def test_a_push_arrives_with_card_tokenizer_and_adapter(three_steps, workplace, hub):
@@ -122,7 +124,7 @@ def test_a_push_arrives_with_card_tokenizer_and_adapter(three_steps, workplace, 
 
 def test_a_merged_export_is_what_is_pushed_when_both_are_asked_for(three_steps, workplace, hub):
     run_script(
-        "export.py", "--run", "three", "--merged", "three/merged", "--push", "ada/merged",
+        "export.py", "--run", "three", "--merged", "away/merged", "--push", "ada/merged",
         cwd=workplace,
     )  # fmt: skip
     files = hub.files("ada/merged")
@@ -143,3 +145,39 @@ def test_a_run_whose_adapter_is_gone_is_refused(three_steps, workplace, tmp_path
     for printed in (done, asked):
         assert printed.stderr.endswith("adapter_model.safetensors does not exist.\n")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("--adapter a --dtype float16", "--dtype does nothing without --merged or --merged-4bit or "
+         "--gguf or --ollama or --format."),
+        ("--merged m --private", "--private does nothing without --push."),
+        ("--merged m --revision v2 --create-pr", "--create-pr does nothing without --push."),
+        ("--merged m --gguf-dir g", "--gguf-dir does nothing without --gguf."),
+        ("--merged m --adapter m", "--adapter m and --merged m are one folder; name two."),
+        ("--merged m --adapter ./m", "--adapter m and --merged m are one folder; name two."),
+        ("--merged m/n --adapter m", "one is inside the other; name two apart."),
+        ("--merged m --max-shard-size 5TB", "'5T' is not a valid"),
+        ("--merged m --max-shard-size 0MB", "0.0 is not in the range"),
+    ],
+)  # fmt: skip
+def test_options_that_would_do_nothing_or_collide_are_refused(three_steps, here, options, line):
+    assert any(line in said for said in refused(export, "--run", three_steps, *options.split()))
+
+
+def test_an_export_into_the_run_or_the_base_is_refused(three_steps, here):
+    inside = refused(export, "--run", three_steps, "--merged", three_steps / "m")
+    assert "is inside the run's folder" in inside[0]
+    inside = refused(export, "--run", three_steps, "--merged", TINY / "m")
+    assert "is inside the base's folder" in inside[0]
+
+
+def test_shards_may_be_given_in_megabytes(three_steps, here):
+    done = CliRunner().invoke(
+        export.main,
+        ["--run", str(three_steps), "--merged", "m", "--max-shard-size", "2MB", "--no-verify"],
+    )
+    assert done.exit_code == 0, done.output
+    assert max(path.stat().st_size for path in here.glob("m/*.safetensors")) < 2_010_000
+    assert len(list(here.glob("m/*.safetensors"))) == 4

@@ -1,11 +1,9 @@
-"""The Hub: refusals before a push, the push itself, what arrived, and the model card.
+"""The Hub: refusals before a push, the push itself, and what arrived.
 
 Everything runs through the real huggingface_hub client against the server in hub_server.py.
 """
 
-import ast
 import json
-import re
 import subprocess
 import sys
 import traceback
@@ -14,22 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 from hub_server import TOKEN, hub_fixture, reread_environment, xet_hub_fixture  # noqa: F401
-from huggingface_hub import ModelCard, snapshot_download
+from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from threetoe.card import card
 from threetoe.errors import UserError
 from threetoe.hub import PushError, check_push, check_repo_id, push
-
-RUN = {
-    "model": "unsloth/llama-3-8b-bnb-4bit",
-    "license": "llama3",
-    "template": {"name": "alpaca", "example": "### Instruction:\n用```python\n\n### Response:\n好"},
-    "options": {"lora_r": 16, "learning_rate": 2e-4, "max_seq_length": 2048, "load_in_4bit": True},
-    "data": {"source": "/home/ada/secret/my.json", "read": 12, "trained": 10, "dropped": 2},
-    "metrics": {"train_loss": 0.123456, "steps": 60},
-    "packages": {"unsloth": "2026.10.9", "peft": "0.21.2"},
-}
 
 
 def problems(repo_id: str) -> list[str]:
@@ -51,7 +38,7 @@ def folder(tmp_path):
     """A folder to push: small text files and weights that are large enough for LFS."""
     folder = tmp_path / "adapter"
     (folder / "sub").mkdir(parents=True)
-    (folder / "README.md").write_text(card(RUN, "adapter"), encoding="utf-8")
+    (folder / "README.md").write_text("# A card\n", encoding="utf-8")
     (folder / "adapter_config.json").write_text('{"r": 16}', encoding="utf-8")
     (folder / "sub" / "notes.txt").write_text("中文\r\n", encoding="utf-8")
     (folder / "empty.txt").touch()
@@ -73,6 +60,7 @@ def waits(monkeypatch):
     import huggingface_hub.utils._http as client
 
     monkeypatch.setattr(client, "time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr("threetoe.hub.RETRY_SECONDS", (0, 0))
     return waited
 
 
@@ -204,7 +192,7 @@ def test_a_hub_that_cuts_the_connection_is_named(hub):
 
 
 def test_a_hub_that_never_answers_is_given_up(hub, monkeypatch):
-    monkeypatch.setattr("threetoe.hub.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("threetoe.hub_checks.ANSWER_SECONDS", 0.2)
     hub.fail("GET", "whoami", -1)
     (problem,) = problems("ada/model")
     assert "cannot be reached: timed out" in problem
@@ -399,57 +387,3 @@ def test_a_passing_trouble_is_survived(hub, small, waits, status):
     hub.fail("PUT", "/lfs/", status, times=2)
     push(small, "ada/model", False, "From a test")
     assert hub.files("ada/model")["adapter_config.json"] == b'{"r": 16}' and len(waits) == 2
-
-
-# The model card
-
-
-@pytest.mark.parametrize(("kind", "library"), [("adapter", "peft"), ("merged", "transformers")])
-def test_the_card_has_valid_metadata(kind, library):
-    data = ModelCard(card(RUN, kind)).data.to_dict()
-    assert data["base_model"] == RUN["model"] and data["license"] == "llama3"
-    assert data["library_name"] == library and data["pipeline_tag"] == "text-generation"
-    assert {"threetoe", "unsloth"} <= set(data["tags"])
-
-
-@pytest.mark.parametrize("kind", ["adapter", "merged"])
-def test_the_card_says_everything_a_reader_needs(kind):
-    text = card(RUN, kind, {"accuracy": "98 %"}, "ada/model")
-    for part in [
-        RUN["template"]["example"],
-        *["## Prompt template", "## How to use it", "## Training options", "## Data"],
-        *["| lora_r | 16 |", "| learning_rate | 0.0002 |", "| train_loss | 0.123456 |"],
-        *["| read | 12 |", "| trained | 10 |", "| dropped | 2 |", "| accuracy | 98 % |"],
-        *["With transformers", "With Unsloth", "infer.py --run model", "| peft | 0.21.2 |"],
-        '"ada/model"',
-    ]:
-        assert part in text
-
-
-@pytest.mark.parametrize("kind", ["adapter", "merged"])
-def test_the_code_in_the_card_is_python(kind):
-    blocks = re.findall(r"```python\n(from|import)(.*?)```", card(RUN, kind, None, "a/b"), re.S)
-    assert len(blocks) == 2
-    assert [ast.parse(start + rest) for start, rest in blocks]
-
-
-def test_an_unknown_license_is_left_out():
-    assert ModelCard(card({**RUN, "license": None}, "merged")).data.license is None
-
-
-@pytest.mark.parametrize("model", ["/home/ada/models/tiny", "models/tiny", "./tiny", "C:\\m\\tiny"])
-def test_a_local_base_is_named_but_no_path_is_shown(model, tmp_path, monkeypatch):
-    (tmp_path / "models" / "tiny").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    text = card({**RUN, "model": model}, "adapter")
-    assert ModelCard(text).data.base_model is None
-    assert "`tiny`, a model in a local folder" in text and "/home/ada" not in text
-
-
-def test_an_example_with_code_fences_stays_inside_its_own():
-    assert "````text\n" + RUN["template"]["example"] + "\n````" in card(RUN, "adapter")
-
-
-def test_values_cannot_break_a_table():
-    text = card({**RUN, "options": {**RUN["options"], "system": "a|b\nc"}}, "adapter")
-    assert "| system | a\\|b c |" in text

@@ -544,7 +544,7 @@ def test_an_adapter_that_makes_one_matrix_larger_is_refused(pair, tmp_path):
     with pytest.raises(UserError) as caught:
         merge(*pair, tmp_path / "out")
     text = str(caught.value)
-    assert "grows model.embed_tokens.weight to 100 rows, but lm_head.weight has 96" in text
+    assert "makes model.embed_tokens.weight 100 rows high, but lm_head.weight has 96" in text
     assert "lacks the rows of lm_head" in text
 
 

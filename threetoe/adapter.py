@@ -7,10 +7,10 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from threetoe.adapter_rows import (
     Change,
-    copies_of_tied,
     height_problems,
     is_embedding,
     is_tied,
@@ -18,7 +18,9 @@ from threetoe.adapter_rows import (
     row_problems,
     rows_of,
 )
+from threetoe.adapter_tied import settle_tied
 from threetoe.errors import UserError
+from threetoe.nf4 import unpacked
 from threetoe.shards import FLOATS, Stored, list_checkpoint, read_header, read_json
 
 PLAIN = {"I64", "I32", "I16", "BOOL"}  # counters and masks, copied as they are
@@ -45,20 +47,30 @@ WITHOUT_EFFECT = """
 KEEPS_BASE = (True, False, None, "gaussian", "eva", "orthogonal", "mica")  # unlike pissa, loftq
 
 
-def check_merge(base: Path, adapter: Path) -> tuple[list[Stored], dict[str, Change]]:
-    """The base's tensors in order, and by base name what the adapter changes.
+class Checked(NamedTuple):
+    """What a merge that fits works on."""
 
-    Reads headers only. Raises one UserError with a line for each kind of problem.
+    tensors: list[Stored]  # the base's in order, and lm_head where its tied one is split
+    changes: dict[str, Change]  # by base name
+    split: bool  # the base ties its embeddings, the result does not
+
+
+def check_merge(base: Path, adapter: Path) -> Checked:
+    """What the adapter changes in the base, from headers only.
+
+    Raises one UserError with a line for each kind of problem.
     """
     config = read_json(adapter / "adapter_config.json")
     refuse(config_problems(config))
-    tensors = list_checkpoint(base)
+    tensors = unpacked(list_checkpoint(base))
     base_config = read_json(base / "config.json") if (base / "config.json").is_file() else {}
     refuse(base_problems(base, tensors, base_config))
     changes, strangers = read_changes(adapter, config)
-    tied = is_tied(tensors, base_config)
-    refuse([*strangers, *change_problems(tensors, changes, config, tied)])
-    return tensors, changes | copies_of_tied(tensors, changes, tied)
+    tied, split = is_tied(tensors, base_config), False
+    if tied:
+        tensors, changes, split = settle_tied(tensors, changes, config)
+    refuse([*strangers, *change_problems(tensors, changes, config, tied and not split)])
+    return Checked(tensors, changes, split)
 
 
 def refuse(problems) -> None:
@@ -87,9 +99,9 @@ def config_problems(config: dict) -> Iterator[tuple[str, str]]:
 
 
 def base_problems(base: Path, tensors: list[Stored], config: dict) -> Iterator[tuple[str, str]]:
-    """Quantised weights: adding to them is no addition of numbers."""
-    if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method")
+    """Quantised weights, except those in 4 bits that threetoe.nf4 expands."""
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    if method not in (None, "bitsandbytes"):
         yield "base", f"{base} is quantised ({method}): merge into its 16-bit original instead."
         return
     for tensor in tensors:
@@ -103,6 +115,9 @@ def read_changes(adapter: Path, config: dict) -> tuple[dict[str, Change], list[t
     strangers = []
     for tensor in read_header(adapter / "adapter_model.safetensors"):
         key = tensor.name.removeprefix("base_model.model.")
+        if ".original_module." in key:
+            continue  # of a resized model PEFT saves beside its new matrix the one it began with
+        key = key.replace(".modules_to_save.", ".") if key != tensor.name else key
         suffix = next((suffix for suffix in PARTS if key.endswith(suffix)), None)
         if key == tensor.name or (suffix is None and "lora_" in key):
             strangers.append(("name", f"The adapter holds {tensor}, which is not understood."))
@@ -139,13 +154,11 @@ def change_problems(tensors, changes, config, tied: bool) -> Iterator[tuple[str,
     if not changes:
         yield "empty", "The adapter holds no tensors: there is nothing to merge."
     for name, change in changes.items():
-        if tied and is_embedding(name) and (not change.rows or name == "lm_head.weight"):
-            yield "tied", f"The adapter changes {change}, but the base ties its embeddings."
-        elif name not in held:
+        if name not in held:
             yield "missing", f"The adapter changes {change}, but the base has no {name}."
         else:
             yield from shape_problems(held[name], change, config)
-    yield from height_problems(tensors, changes | copies_of_tied(tensors, changes, tied))
+    yield from height_problems(tensors, changes)
     yield from lost_rows(changes, config, tied)
     untouched = held.keys() - changes.keys()
     expected = [name.removesuffix(".weight") for name in untouched if name.endswith(".weight")]
@@ -173,7 +186,9 @@ def shape_problems(base: Stored, change: Change, config: dict) -> Iterator[tuple
     parts, fits = change.parts, base.dtype in FLOATS
     fits &= all(part.dtype in FLOATS for part in parts.values())
     if "whole" in parts:
-        fits &= parts["whole"].shape == base.shape
+        held = parts["whole"].shape
+        same = held[1:] == base.shape[1:] and len(held) == 2 and is_embedding(base.name)
+        fits &= held == base.shape or same  # a vocabulary may have another size
     if parts.keys() - {"whole"}:
         asked = {"A", "B", "magnitude"} if config.get("use_dora") else {"A", "B"}
         if parts.keys() - {"whole"} != asked:
@@ -181,7 +196,8 @@ def shape_problems(base: Stored, change: Change, config: dict) -> Iterator[tuple
             return
         module = base.name.removesuffix(".weight")
         rank = by_pattern(config.get("rank_pattern"), module, config["r"])
-        sides = base.shape[::-1] if change.flipped else base.shape
+        shape = parts["whole"].shape if "whole" in parts else base.shape
+        sides = shape[::-1] if change.flipped else shape
         a, b = parts["A"].shape, parts["B"].shape
         fits &= len(sides) == 2 and (b, a) == ((sides[0], rank), (rank, sides[1]))
         fits &= "magnitude" not in parts or parts["magnitude"].shape == sides[:1]

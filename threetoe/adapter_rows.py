@@ -29,6 +29,8 @@ class Change:
 
     def height(self, base: Stored) -> int:
         """How many rows the merged tensor has: new tokens may need more than the base's."""
+        if "whole" in self.parts:
+            return self.parts["whole"].shape[0]
         return max(base.shape[0], 1 + max(self.rows)) if self.rows else base.shape[0]
 
 
@@ -61,10 +63,13 @@ def copies_of_tied(tensors: list[Stored], changes: dict, tied: bool) -> dict[str
 
 
 def grown_heights(tensors: list[Stored], changes: dict[str, Change]) -> dict[str, int]:
-    """The rows of those tensors that new tokens make larger, by name."""
-    changed = [tensor for tensor in tensors if tensor.name in changes and changes[tensor.name].rows]
-    heights = {tensor.name: (changes[tensor.name].height(tensor), tensor) for tensor in changed}
-    return {name: rows for name, (rows, tensor) in heights.items() if rows > tensor.shape[0]}
+    """The rows of those embeddings of which a merge has another number, by name."""
+    heights = {}
+    for tensor in tensors:
+        change = changes.get(tensor.name, Change())
+        if is_embedding(tensor.name) and change.height(tensor) != tensor.shape[0]:
+            heights[tensor.name] = change.height(tensor)
+    return heights
 
 
 def height_problems(tensors: list[Stored], changes: dict) -> Iterator[tuple[str, str]]:
@@ -74,7 +79,7 @@ def height_problems(tensors: list[Stored], changes: dict) -> Iterator[tuple[str,
     for tensor in tensors:
         height = grown.get(tensor.name, tensor.shape[0] if tensor.shape else 0)
         if first and is_embedding(tensor.name) and height != grown[first]:
-            text = f"The adapter grows {first} to {grown[first]} rows, but {tensor.name}"
+            text = f"The adapter makes {first} {grown[first]} rows high, but {tensor.name}"
             yield "height", f"{text} has {height}."
 
 

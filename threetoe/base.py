@@ -1,5 +1,8 @@
 """A run's base model: its name checked, its weights found; no model is loaded here."""
 
+import importlib.util
+import re
+import runpy
 from pathlib import Path
 
 from threetoe import backend
@@ -59,25 +62,57 @@ def is_prequantised(model: str) -> bool:
 
 
 def dequantizes(run: Run, config: ExportConfig) -> bool:
-    """Whether to merge into the weights as NF4 had them: what the adapter was trained on."""
-    model = run.options["model"]
-    quantised_on_loading = run.options["load_in_4bit"] and not is_prequantised(model)
-    if config.base_weights == "dequantized" and not quantised_on_loading:
+    """Whether to round a base's 16-bit weights as quantising while loading did, to what the
+    adapter was trained on. A base that is stored in 4 bits is expanded in any case."""
+    base = config.base or run.options["model"]
+    asked, four = config.base_weights, is_prequantised(base)
+    if asked == "dequantized" and not (four or run.options["load_in_4bit"]):
         raise UserError(
-            f"--base-weights dequantized: the base {model} was not quantised while loading; choose "
+            f"--base-weights dequantized: the base {base} was not quantised while loading; choose "
             "16bit."
         )
-    return quantised_on_loading and config.base_weights != "16bit"
+    if asked == "16bit" and config.base and four:
+        raise UserError(f"--base-weights 16bit: --base {base} is stored in 4 bits.")
+    if four or not run.options["load_in_4bit"]:
+        return False
+    own = not is_prequantised(run.options["model"])  # else --base names another base
+    return asked == "dequantized" or (own and asked is None)
+
+
+def original_of(model: str) -> str:
+    """The 16-bit model of which a 4-bit one was made: by Unsloth's table, its name, or the
+    base_model of its own README.md. UserError when none of them says."""
+    if name := unsloth_table().get(model.lower()):
+        return name
+    for suffix in PREQUANTISED:
+        if model.endswith(suffix):
+            return model.removesuffix(suffix)
+    readme = Path(backend.location(model), "README.md")
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    if found := re.search(r"\A---\n(?:.*\n)*?base_model:\s*(?:-\s*)?(\S+)", text):
+        return found[1].strip("'\"")
+    raise UserError(
+        f"--base-weights 16bit: nothing says of which model {model} is the 4-bit copy; name that "
+        "one with --base."
+    )
+
+
+def unsloth_table() -> dict[str, str]:
+    """Unsloth's names of 4-bit models, in lower case, and of their 16-bit originals; empty where
+    Unsloth is not installed. Its one file is read alone: importing Unsloth takes ten seconds."""
+    found = importlib.util.find_spec("unsloth")
+    if found is None:
+        return {}
+    table = runpy.run_path(str(Path(found.origin).parent / "models" / "mapper.py"))
+    return table["INT_TO_FLOAT_MAPPER"]
 
 
 def base_weights(run: Run, config: ExportConfig) -> Path:
-    """The folder with the base's 16-bit safetensors, downloaded when it is a Hub id.
-
-    The 4-bit repositories of Unsloth bear the name of their 16-bit original and -bnb-4bit.
-    """
+    """The folder with the base's safetensors, downloaded when it is a Hub id: those that the run
+    was trained on, or with --base-weights 16bit those of which they were made."""
     name = config.base or run.options["model"]
-    for suffix in PREQUANTISED:
-        name = name.removesuffix(suffix)
+    if not config.base and config.base_weights == "16bit" and is_prequantised(name):
+        name = original_of(name)
     path = Path(backend.location(name))
     if path.is_dir():
         return path

@@ -27,9 +27,17 @@ def register_callbacks(config):
 
 
 def register_exporters(config):
-    from threetoe.export import write_adapter, write_merged
+    from threetoe.exporters import write_adapter, write_merged
+    from threetoe.gguf_export import write_gguf, write_ollama
+    from threetoe.merged_4bit import write_merged_4bit
 
-    return {"adapter": write_adapter, "merged": write_merged}
+    return {
+        "adapter": write_adapter,
+        "merged": write_merged,
+        "merged-4bit": write_merged_4bit,
+        "gguf": write_gguf,
+        "ollama": write_ollama,
+    }
 
 
 def register_metrics(config):

@@ -1,176 +1,203 @@
-"""The model card: the README.md that goes to the Hub beside an adapter or a merged model."""
+"""The model card: the README.md that goes to the Hub beside an export, written for people."""
 
 import re
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 
-import yaml
-
-ADAPTER, MERGED = "adapter", "merged"
-LIBRARY = {ADAPTER: "peft", MERGED: "transformers"}
-TAGS = {ADAPTER: ["lora", "unsloth", "threetoe"], MERGED: ["unsloth", "threetoe"]}
-LOCAL_BASE = (
-    "The base is in a local folder: `base_model_name_or_path` in `adapter_config.json` must name "
-    "where it is on your machine."
+from threetoe.card_metadata import (
+    ADAPTER,
+    FOUR_BIT,
+    GGUF,
+    KINDS,
+    MERGED,
+    OLLAMA,
+    metadata,
+    name_of,
+    on_hub,
 )
+from threetoe.card_usage import usage
+
+__all__ = ["ADAPTER", "FOUR_BIT", "GGUF", "KINDS", "MERGED", "OLLAMA", "card"]
+
+WHAT = {
+    ADAPTER: "A LoRA adapter: the weights that fine-tuning learned, to be loaded on its base.",
+    MERGED: "A fine-tuned model: its base with the learned LoRA weights merged in.",
+    FOUR_BIT: "A fine-tuned model, base and LoRA weights in one, quantised to 4 bits (NF4).",
+    GGUF: "A fine-tuned model, base and LoRA weights in one, as GGUF for llama.cpp and Ollama.",
+    OLLAMA: "A fine-tuned model, base and LoRA weights in one, for Ollama.",
+}
 MADE = "Made with Threetoe and [Unsloth](https://github.com/unslothai/unsloth)."
 EXPORTED = "Trained with other tools, and exported with Threetoe."
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+MAIN = """
+    lora_r lora_alpha learning_rate max_steps num_train_epochs per_device_train_batch_size
+    gradient_accumulation_steps max_seq_length optim lr_scheduler_type load_in_4bit seed
+""".split()
+NOBODYS = """
+    plugin settings plugin_errors dataset_path output_dir push_to data_cache preview dry_run model
+    dataset template allow_dropped
+""".split()  # said elsewhere in the card, or nobody's business
+LABELS = 20  # of a label table
+CURVE = 8  # rows of a loss table, where there is no picture
 
 
-def card(run: dict, kind: str, figures: dict | None = None, repo_id: str | None = None) -> str:
+def card(facts: dict, kind: str, repo_id: str | None = None) -> str:
     """The text of README.md: metadata for the Hub, then sections for people.
 
-    `run` holds model, template (name, example), options, data (source, read, trained, dropped),
-    metrics, packages, and, where it is known, license. `kind` is "adapter" or "merged";
-    `figures` are evaluation results by name. Without `repo_id` the code names a local folder.
+    `facts` is what card_facts.facts_of returns; `kind` is one of KINDS. Without `repo_id` the code
+    names a local folder.
     """
     sections = [
-        metadata(run, kind),
-        introduction(run, kind, repo_id),
-        prompt(run["template"]),
-        usage(run, kind, repo_id),
-        table("Training options", "option", "value", run["options"]),
-        table("Training", "figure", "value", run["metrics"]),
-        table("Data", "data", "value", run["data"]),
-        table("Evaluation", "figure", "value", figures or {}),
-        table("Versions", "package", "version", run["packages"]),
+        metadata(facts, kind, repo_id),
+        introduction(facts, kind, repo_id),
+        prompt(facts["template"]),
+        usage(facts, kind, repo_id),
+        evaluation(facts.get("evaluations", [])),
+        comparison(facts.get("verify", {})),
+        data(facts["data"]),
+        training(facts),
+        table("Versions", "package", "version", facts["packages"]),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def metadata(run: dict, kind: str) -> str:
-    """The YAML block that the Hub reads; a base that is a local folder stays out of it."""
-    fields = {
-        "base_model": run["model"] if on_hub(run["model"]) else None,
-        "license": run.get("license"),
-        "library_name": LIBRARY[kind],
-        "pipeline_tag": "text-generation",
-        "tags": TAGS[kind],
-    }
-    known = {name: value for name, value in fields.items() if value}
-    return f"---\n{yaml.safe_dump(known, sort_keys=False, allow_unicode=True)}---"
+def base(facts: dict) -> str:
+    if on_hub(facts["model"]):
+        return f"[{facts['model']}](https://huggingface.co/{facts['model']})"
+    return f"`{PureWindowsPath(facts['model']).name}`, a model in a local folder"
 
 
-def on_hub(model: str) -> bool:
-    """Whether `model` is a Hub id; a folder of that name comes first, as it does for loading."""
-    return bool(HUB_ID.fullmatch(model)) and not Path(model).exists()
+def introduction(facts: dict, kind: str, repo_id: str | None) -> str:
+    ledger = facts["data"]
+    trained_on = "unknown"
+    if ledger:
+        trained_on = f"`{shown(ledger['source'])}`, {ledger['trained']:,} examples"
+    terms = facts.get("license", {}).get("license")
+    return f"""# {name_of(facts, kind, repo_id)}
 
+{WHAT[kind]}
 
-def base(run: dict) -> str:
-    if on_hub(run["model"]):
-        return f"[{run['model']}](https://huggingface.co/{run['model']})"
-    return f"`{PureWindowsPath(run['model']).name}`, a model in a local folder"
-
-
-def introduction(run: dict, kind: str, repo_id: str | None) -> str:
-    what = {
-        ADAPTER: "A LoRA adapter: the weights that fine-tuning learned, to be loaded on its base.",
-        MERGED: "A fine-tuned model: its base with the learned LoRA weights merged in, 16 bit.",
-    }
-    title = (repo_id or f"{run['model']} {kind}").split("/")[-1]
-    data = run["data"]
-    trained_on = f"`{shown(data['source'])}`, {data['trained']} examples" if data else "unknown"
-    return f"""# {title}
-
-{what[kind]}
-
-- Base model: {base(run)}
+- Base model: {base(facts)}
+- Licence of the base: {f"`{terms}`" if terms else "not stated here; see the base"}
 - Trained on: {trained_on}
-- Prompt template: `{run["template"]["name"]}`, saved with the tokenizer as its chat template
+- Prompt template: `{facts["template"]["name"]}`, saved with the tokenizer as its chat template
 
-{MADE if data else EXPORTED}"""
+{MADE if ledger else EXPORTED}"""
 
 
 def prompt(template: dict) -> str:
     """The rendered example, fenced longer than any run of backticks inside it."""
-    example = template["example"]
+    example = template["example"].rstrip("\n")
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", example)), default=0))
     return f"""## Prompt template
 
-`{template["name"]}`; an example as the model saw it:
+`{template["name"]}`; an example, with what the model learned to write in ⟦ ⟧:
 
 {fence}text
 {example}
 {fence}"""
 
 
-def usage(run: dict, kind: str, repo_id: str | None) -> str:
-    folder = repo_id or "path/to/this/folder"
-    needs_base = kind == ADAPTER and not on_hub(run["model"])
-    sections = [
-        "## How to use it",
-        LOCAL_BASE if needs_base else "",
-        with_transformers(folder, loading(run, folder, kind)),
-        with_unsloth(folder, run["options"], run.get("vocab_size") if kind == ADAPTER else 0),
-        with_threetoe(repo_id),
+def evaluation(found: list[dict]) -> str:
+    """A row for each evaluation; those without the adapter are the base's, for comparison."""
+    names = sorted({name for row in found for name in row["metrics"]}, key=lambda n: n != "exact")
+    if not names:
+        return ""
+    lines = [
+        "## Evaluation",
+        "",
+        "`exact` is the share of answers that equal the expected text.",
+        "",
+        f"| data | split | answers | model | {' | '.join(map(cell, names))} |",
+        f"|{'---|' * (4 + len(names))}",
     ]
-    return "\n\n".join(section for section in sections if section)
+    for row in found:
+        figures = [cell(shown(row["metrics"].get(name))) for name in names]
+        model = "this model" if row["adapter"] else "the base alone"
+        about = [cell(shown(row["file"])), row.get("split") or "", f"{row['answers']:,}", model]
+        lines.append(f"| {' | '.join(about + figures)} |")
+    return "\n".join(lines)
 
 
-def loading(run: dict, folder: str, kind: str) -> tuple[str, str]:
-    """The import that loading takes, and the call; PEFT cannot make a base larger by itself."""
-    load = "model = AutoModelForCausalLM.from_pretrained"
-    if kind == MERGED:
-        return "", f'{load}("{folder}", dtype="auto")'
-    if not run.get("vocab_size"):
-        peft = "import peft  # transformers needs it to load an adapter\n"
-        return peft, f'{load}("{folder}", dtype="auto")'
-    base = run["model"] if on_hub(run["model"]) else "path/to/the/base"
-    return "from peft import PeftModel\n", (
-        f'{load}("{base}", dtype="auto")\n'
-        f"model.resize_token_embeddings({run['vocab_size']})  # training added tokens\n"
-        f'model = PeftModel.from_pretrained(model, "{folder}")'
+def comparison(found: dict) -> str:
+    """What verify.json says, in sentences."""
+    if found.get("passed") is None:
+        return ""
+    lines = ["## How the export was checked", ""]
+    if "gap" not in found:
+        lines.append("Prompt ids and stop ids were compared with those of the run: they agree.")
+    else:
+        tokens = found["tokens"]
+        same = tokens["same"] + tokens["ties"]
+        lines.append(
+            f"These files were loaded and compared with base and adapter on {found['prompts']} "
+            f"prompts: {same:,} of {tokens['positions']:,} greedy tokens agree; the largest "
+            f"difference of a logit is {found['gap']['max']:.3g}, the mean "
+            f"{found['gap']['mean']:.3g}. Prompt ids and stop ids are the same."
+        )
+    if not found["passed"]:
+        lines.append(f"\n**It did not pass:** {'; '.join(found['problems'])}.")
+    return "\n".join(lines)
+
+
+def data(ledger: dict) -> str:
+    """The account of rows, their lengths and, where answers are labels, how often each occurs."""
+    if not ledger:
+        return ""
+    rows = {"read": f"{ledger['read']:,}", "trained": f"{ledger['trained']:,}"}
+    for name, words in (
+        ("validation", "kept for validation"), ("truncated", "cut to fit"),
+        ("duplicates", "stand in it more than once"), ("tokens", "tokens trained on"),
+    ):  # fmt: skip
+        if ledger.get(name):
+            rows[words] = f"{ledger[name]:,}"
+    for what in ("dropped", "skipped"):
+        for reason, count in reasons_of(ledger.get(what)).items():
+            rows[f"{what}: {reason}"] = f"{count:,}"
+    if lengths := ledger.get("lengths"):
+        spread = "median {median:,}, 95 % at most {p95:,}, longest {longest:,}"
+        rows["tokens a row"] = spread.format(**lengths)
+    labels = ledger.get("answers") or {}
+    shares = {f"`{k}`": n for k, n in list(labels.items())[:LABELS]}
+    return "\n\n".join(
+        filter(None, [table("Data", "account", "rows", rows), table("", "answer", "rows", shares)])
     )
 
 
-def with_transformers(folder: str, loading: tuple[str, str]) -> str:
-    peft, model = loading
-    return f"""With transformers:
-
-```python
-{peft}from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-{model}
-messages = [{{"role": "user", "content": "Hello!"}}]
-inputs = tokenizer.apply_chat_template(
-    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-)
-output = model.generate(**inputs.to(model.device), max_new_tokens=256)
-print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
-```"""
+def reasons_of(counts) -> dict:
+    """{reason: rows}; runs of an older version have a list of rows, or a number."""
+    if isinstance(counts, dict):
+        return counts
+    number = len(counts) if isinstance(counts, list) else counts or 0
+    return {"faulty rows": number} if number else {}
 
 
-def with_unsloth(folder: str, options: dict, vocab_size: int) -> str:
-    larger = f", resize_model_vocab={vocab_size}" if vocab_size else ""
-    length, load_in_4bit = options.get("max_seq_length", 2048), options["load_in_4bit"]
-    return f"""With Unsloth, loaded like this and then as above:
-
-```python
-from unsloth import FastLanguageModel
-
-model, tokenizer = FastLanguageModel.from_pretrained(
-    "{folder}", max_seq_length={length}, load_in_4bit={load_in_4bit}{larger}
-)
-FastLanguageModel.for_inference(model)
-```"""
-
-
-def with_threetoe(repo_id: str | None) -> str:
-    folder = repo_id.split("/")[-1] if repo_id else "path/to/this/folder"
-    download = f"hf download {repo_id} --local-dir {folder}\n" if repo_id else ""
-    return f"""With Threetoe:
-
-```sh
-{download}python infer.py --run {folder} "Hello!"
-```"""
+def training(facts: dict) -> str:
+    """Options (the main ones, and those that are not the default), figures, and the curve."""
+    defaults, options = facts.get("defaults", {}), facts["options"]
+    told = {name: options[name] for name in MAIN if options.get(name) is not None}
+    for name, value in options.items():
+        differs = name not in defaults or shown(value) != shown(defaults[name])
+        if name not in NOBODYS and value not in (None, "", [], ()) and differs:
+            told.setdefault(name, value)
+    sections = [table("Training", "option", "value", told)]
+    figures = {k: v for k, v in facts["metrics"].items() if k != "plugin_seconds"}
+    sections.append(table("", "figure", "value", figures))
+    curve = facts.get("curve", [])
+    if facts.get("picture"):
+        sections.append(f"![Loss by step]({facts['picture']})")
+    elif curve:
+        steps = [curve[len(curve) * n // CURVE] for n in range(min(CURVE, len(curve)))]
+        steps = list({point["step"]: point for point in [*steps, curve[-1]]}.values())
+        rows = {point["step"]: shown(point.get("loss", point.get("eval_loss"))) for point in steps}
+        sections.append(table("", "step", "loss", rows))
+    return "\n\n".join(section for section in sections if section)
 
 
 def table(title: str, name: str, value: str, rows: dict) -> str:
-    """A Markdown section with a table, or '' without rows."""
+    """A Markdown table, with a heading where there is a title; '' without rows."""
     if not rows:
         return ""
-    lines = [f"## {title}", "", f"| {name} | {value} |", "|---|---|"]
+    lines = [f"## {title}", ""] if title else []
+    lines += [f"| {name} | {value} |", "|---|---|"]
     return "\n".join(lines + [f"| {cell(key)} | {cell(shown(rows[key]))} |" for key in rows])
 
 

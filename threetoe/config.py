@@ -11,7 +11,16 @@ import click
 
 from threetoe.config_shared import Common as Common
 from threetoe.config_shared import DataConfig, split_option
-from threetoe.option_types import FilePath, FiniteRange, Pair, Share, WholeRange, Words, option
+from threetoe.option_types import (
+    FilePath,
+    FiniteRange,
+    Gigabytes,
+    Pair,
+    Share,
+    WholeRange,
+    Words,
+    option,
+)
 
 POSITIVE = WholeRange(min=1)
 NOT_NEGATIVE = FiniteRange(min=0)
@@ -245,7 +254,8 @@ class ExportConfig(Common):
         (), "Write a format that a plugin adds: NAME=DIR.", Pair(), "Where", multiple=True
     )
     push: str = option(
-        None, "Push to the Hub as user/model: the merged model with --merged, else the adapter.",
+        None, "Push to the Hub as user/model: what --merged, --merged-4bit or --gguf writes, the "
+        "first of them, else the adapter.",
         group="Where",
     )  # fmt: skip
     private: bool = option(
@@ -269,11 +279,11 @@ class ExportConfig(Common):
         "Merge into the weights that a 4-bit run was trained on, or into their 16-bit original.",
         click.Choice(["dequantized", "16bit"]),
         "Merge",
-        show_default="dequantized, where the run's base was quantised while loading",
+        show_default="dequantized, where the run's base had 4 bits",
     )
     dtype: str = option(
         None, "Type of the merged weights.", click.Choice(["bfloat16", "float16", "float32"]),
         "Merge", show_default="the base's own",
     )  # fmt: skip
     run_plugins: bool = run_plugins_option()
-    max_shard_size: int = option(5, "Largest shard in GB.", POSITIVE, "Merge")
+    max_shard_size: float = option(5, "Largest shard, as 5 or 5GB, or 200MB.", Gigabytes(), "Merge")

@@ -171,6 +171,8 @@ def write_folder(folder: Path, run: Run, tokenizer, target: Path) -> None:
     links, tokenizer, chat template and stop ids as files."""
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (target / name).symlink_to((folder / name).resolve())
+    if (folder / "prompts.jsonl").exists():
+        (target / "prompts.jsonl").symlink_to((folder / "prompts.jsonl").resolve())
     tokenizer.chat_template = jinja_of(run.the_template(), tokenizer, run.the_marks())
     backend.save_tokenizer(tokenizer, target, run.stop_ids)
     runs.write_json(target / runs.RECORD, vars(run))

@@ -71,6 +71,13 @@ class Conversations:
             for line in file:
                 yield Conversation(*json.loads(line))
 
+    def chosen(self, numbers: set[int]) -> Iterator[Conversation]:
+        """Those of the numbers, in order; no other line is parsed."""
+        with (self.folder / ROWS).open(encoding="utf-8") as file:
+            for number, line in enumerate(file):
+                if number in numbers:
+                    yield Conversation(*json.loads(line))
+
     def hashes(self) -> array:
         """64 bits for each conversation, equal where the messages are."""
         found = array("Q")

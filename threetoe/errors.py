@@ -7,8 +7,16 @@ Failure        work that could not be finished, in one line; what was saved stay
 """
 
 import difflib
+import re
 from contextlib import contextmanager
 from pathlib import Path
+
+TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}\b")  # of the Hub
+TYPED_TOKEN = (
+    "A token was typed as an argument, so it is in the shell's history now: revoke it at "
+    "https://huggingface.co/settings/tokens, and put a new one into HF_TOKEN or run "
+    "`hf auth login`."
+)
 
 
 class UserError(Exception):
@@ -53,6 +61,11 @@ def did_you_mean(name: str, known) -> str:
     """' Did you mean X?' when a known name is close to this one, else ''."""
     close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def without_tokens(text: str) -> str:
+    """The text with what looks like a token of the Hub hidden."""
+    return TOKEN.sub("[token]", text)
 
 
 def no_such_file(path: Path) -> UserError:

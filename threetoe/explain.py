@@ -66,7 +66,7 @@ def calls_of_export(job: export.Plan):
     yield "register_exporters", "once"
     for name in job.outputs or [cards.ADAPTER]:  # --push alone writes an adapter to push
         yield "register_exporters", name
-        ours = name in (cards.ADAPTER, cards.MERGED)
+        ours = name in cards.KINDS
         yield "map_card", name if ours else f"{name}, if it writes README.md"
         yield "after_export", name
 

@@ -1,7 +1,8 @@
-"""The export flow: check everything, write each format beside its place, put it there, push."""
+"""The export flow: check everything, write each format beside its place, prove it, put it there,
+push."""
 
-import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,27 +10,36 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import backend, contract, hub, ollama, preview
 from threetoe import base as bases
 from threetoe import card as cards
+from threetoe import contract, hub, verify
 from threetoe import run as runs
+from threetoe.card_facts import facts_of
 from threetoe.config import ExportConfig
-from threetoe.errors import Checks, UserError, unknown
+from threetoe.errors import Checks, Failure, UserError
+from threetoe.export_checks import (
+    FAILED,
+    PARTIAL,
+    beside,
+    check_apart,
+    check_formats,
+    check_options,
+    check_target,
+    flag_of,
+    outputs_of,
+)
+from threetoe.gguf_export import check_gguf
 from threetoe.hooks import PASSED_OVER, Hooks
-from threetoe.merge import check_merge, merge
-from threetoe.nf4 import as_used_in_4bit
+from threetoe.merge_plan import PLAN
 from threetoe.plugins import load_plugins
-from threetoe.quiet import quieten
+from threetoe.preflight import preflight
+from threetoe.quiet import clear_line, quieten
 from threetoe.run_plugins import recorded
 from threetoe.shards import read_header
 from threetoe.template import Template
 
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-    "generation_config.json",
-)  # fmt: skip
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-EXAMPLE = [{"role": "user", "content": "Your question"}, {"role": "assistant", "content": "Answer"}]
+RESUMED = ("merged", "merged-4bit")  # their whole shards are kept for the next try
+PUSHED = ("merged", "merged-4bit", "gguf")  # the first of these that is asked for, else the adapter
 
 
 class Plan(NamedTuple):
@@ -46,24 +56,30 @@ class Plan(NamedTuple):
 def plan(config: ExportConfig) -> Plan:
     """Check all that can be checked before work starts; one UserError with all problems."""
     checks = Checks(config.problems)
+    checks(check_options, config)
     hooks = load_plugins(config, checks, recorded(config))
     template = checks(contract.asked_template, config, hooks)
     checks(bases.check_model, config.base, "--base")
     found = checks(find_adapter, config, template)
-    outputs = dict(config.format)
-    outputs |= {"adapter": config.adapter} if config.adapter else {}
-    outputs |= {"merged": config.merged} if config.merged else {}
-    outputs = {name: Path(path) for name, path in outputs.items()}
+    folder, run = found or (Path("run"), None)
+    outputs = outputs_of(config, folder)
     for name, path in outputs.items():
         checks(check_target, name, path)
     if not outputs and not config.push:
         checks(nothing_asked)
     checks(check_formats, outputs, hooks)
-    if config.push:
-        checks(hub.check_push, config.push)
+    if config.push and not found:
+        checks(hub.check_push, config.push, config.create_pr)
+    if found:
+        checks(check_apart, outputs, folder, config.base or run.options["model"])
+    if found and (config.gguf or config.ollama):
+        checks(check_gguf, run, folder, config)
+    job = Plan(config, hooks, folder, run, template, outputs)
+    if found:
+        checks(preflight, job)
     checks.done()
     hooks.say_notes()
-    return Plan(config, hooks, *found, template, outputs)
+    return job
 
 
 def find_adapter(config: ExportConfig, template: Template | None):
@@ -83,21 +99,8 @@ def nothing_asked():
     raise UserError("Nothing to do: name --adapter DIR, --merged DIR or --push user/model.")
 
 
-def check_formats(outputs: dict, hooks: Hooks) -> None:
-    known = hooks.merge("register_exporters")
-    for name in outputs:
-        if name not in known:
-            raise unknown("export format", name, known)
-
-
-def check_target(name: str, path: Path) -> None:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"--{name} {path} exists already; name a new folder.")
-    runs.check_writable(path, f"--{name}")
-
-
 def export(config: ExportConfig) -> None:
-    """Write what was asked for, then push; each folder appears whole or not at all."""
+    """Write what was asked for, then push; each folder appears whole and proven, or not at all."""
     job = plan(config)
     with TemporaryDirectory() as scratch:
         write_all(settled(job, Path(scratch)))
@@ -119,119 +122,104 @@ def settled(job: Plan, scratch: Path) -> Plan:
 def write_all(job: Plan) -> None:
     config = job.config
     for name, path in job.outputs.items():
-        if write(job, name, path):
-            click.echo(f"{name} written to {path}", err=True)
+        write(job, name, path)
     if not config.push:
         return
-    if config.merged:
-        push(job, config.merged)
-    elif config.adapter:
-        push(job, config.adapter)
-    else:
-        with TemporaryDirectory() as scratch:
-            write(job, "adapter", Path(scratch, "adapter"))
-            push(job, Path(scratch, "adapter"))
+    pushed = next((job.outputs[name] for name in (*PUSHED, "adapter") if name in job.outputs), None)
+    if pushed:
+        return push(job, pushed)
+    with TemporaryDirectory() as scratch:
+        write(job, "adapter", Path(scratch, "adapter"))
+        push(job, Path(scratch, "adapter"))
 
 
-def write(job: Plan, name: str, path: Path) -> bool:
-    """Fill a folder beside `path`, then rename it; a failure leaves nothing that looks whole.
+def write(job: Plan, name: str, path: Path) -> None:
+    """Fill a folder beside `path`, prove it, then rename it.
 
-    False when a plugin's exporter raised and --plugin-errors says to go on.
+    A failure leaves nothing that looks whole: of a merge the shards that are, for the next try;
+    what the proof finds wrong as `path`.failed, with a Failure. Nothing is written where a
+    plugin's exporter raised and --plugin-errors says to go on.
     """
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = beside(path, PARTIAL)
+    with taken(partial, f"{flag_of(name)} {path}"):
+        try:
+            found = fill(job, name, partial)
+        except BaseException:
+            clear_line()
+            leave(partial, keep=name in RESUMED)
+            raise
+        if found is PASSED_OVER:
+            return shutil.rmtree(partial)
+        if found.get("passed") is False and not job.config.force:
+            fail(partial, beside(path, FAILED), name, found)
+        (partial / PLAN).unlink(missing_ok=True)
+        if path.is_dir():
+            path.rmdir()  # empty, or check_target would have refused it
+        partial.rename(path)
+    click.echo(f"{name} written to {path}{verify.said(found)}", err=True)
+    job.hooks.tell("after_export", format=name, folder=path)
+
+
+@contextmanager
+def taken(partial: Path, what: str):
+    """A partial folder held by this process alone; what is not a merge's to go on with is gone."""
+    partial.mkdir(parents=True, exist_ok=True)
+    with runs.lock(partial, what, "export"):
+        leave(partial, keep=(partial / PLAN).exists())
+        partial.mkdir(exist_ok=True)
+        yield
+
+
+def leave(partial: Path, keep: bool) -> None:
+    """Remove a partial folder, or with `keep` all that merge() does not go on with."""
+    shards = [*partial.glob("*.safetensors"), *partial.glob("*.safetensors.index.json")]
+    if not (keep and shards):
+        return shutil.rmtree(partial, ignore_errors=True)
+    for path in partial.iterdir():
+        if path not in shards and path.name != PLAN and not path.name.endswith(".part"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def fill(job: Plan, name: str, partial: Path):
+    """What the proof found in a folder that the exporter and a card have filled; PASSED_OVER."""
     exporter, plugin = job.hooks.owned("register_exporters")[name]
     given = job.run, partial, replace(job.config, run=job.folder)
-    try:
-        done = job.hooks.guarded_call(plugin, f"the exporter '{name}'", exporter, *given)
-        if done is PASSED_OVER:
-            shutil.rmtree(partial)
-            return False
-        write_card(job, name, partial)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if path.is_dir():
-        path.rmdir()  # empty, or check_target would have refused it
-    partial.rename(path)
-    job.hooks.tell("after_export", format=name, folder=path)
-    return True
+    done = job.hooks.guarded_call(plugin, f"the exporter '{name}'", exporter, *given)
+    if done is PASSED_OVER:
+        return PASSED_OVER
+    found = {}
+    if name in verify.KINDS:
+        checked = job.config.verify
+        found = verify.verify(partial, name, *given[::2]) if checked else verify.not_verified(name)
+        runs.write_json(partial / verify.FILE, found)
+    write_card(job, name, partial)
+    return found
+
+
+def fail(partial: Path, failed: Path, name: str, found: dict):
+    """Put a folder that is wrong where nobody takes it for right; Failure says what is wrong."""
+    shutil.rmtree(failed, ignore_errors=True)
+    partial.rename(failed)
+    raise Failure(
+        f"The {name} export is wrong: {'; '.join(found['problems'])}. It is left in {failed} with "
+        f"{verify.FILE}; nothing is pushed."
+    )
 
 
 def push(job: Plan, path: Path) -> None:
+    config = job.config
     message = f"{'Trained' if job.run.data else 'Exported'} with Threetoe {job.run.threetoe}"
-    url = hub.push(path, job.config.push, job.config.private, message)
+    where = config.revision, config.create_pr
+    url = hub.push(path, config.push, config.private, message, *where)
     click.echo(f"pushed and checked: {url}", err=True)
 
 
 def write_card(job: Plan, name: str, folder: Path) -> None:
     """README.md, unless the exporter wrote its own."""
-    path, run = folder / "README.md", job.run
-    if not path.exists() and name in (cards.ADAPTER, cards.MERGED):
-        template = run.the_template()
-        example = preview.show_pieces(template.pieces(EXAMPLE, run.the_marks()), colour=False)
-        data = {k: run.data[k] for k in ("source", "read", "trained") if run.data}
-        if run.data:
-            data["dropped"] = sum(run.data["dropped"].values())
-        facts = {
-            "model": run.options["model"],
-            "vocab_size": run.vocab_size,
-            "template": {"name": template.name, "example": example},
-            "options": run.options,
-            "data": data,
-            "metrics": run.metrics,
-            "packages": run.packages,
-        }
-        path.write_text(cards.card(facts, name, repo_id=job.config.push), encoding="utf-8")
+    path, repo_id = folder / "README.md", job.config.push
+    if not path.exists() and name in cards.KINDS:
+        facts = facts_of(job.run, job.config.run or job.folder, folder, ask_hub=bool(repo_id))
+        path.write_text(cards.card(facts, name, repo_id), encoding="utf-8")
     if path.exists():
         text, _ = job.hooks.chain("map_card", "card", path.read_text("utf-8"), folder=folder)
         path.write_text(text, encoding="utf-8")
-
-
-def write_adapter(run: runs.Run, folder: Path, config: ExportConfig) -> None:
-    """The exporter `adapter`: PEFT's two files, the tokenizer's, and the run's record."""
-    runs.write_json(folder / runs.RECORD, runs.without_paths(run))
-    copy(config.run, folder, ADAPTER_FILES + TOKENIZER_FILES)
-    path = folder / "adapter_config.json"
-    values = json.loads(path.read_text(encoding="utf-8"))
-    values["base_model_name_or_path"] = backend.location(run.options["model"])
-    runs.write_json(path, values)
-
-
-def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
-    """The exporter `merged`: base + adapter in 16 bits, for plain transformers."""
-    quieten()
-    base = bases.base_weights(run, config)
-    check_merge(base, config.run)
-    facts = merge(
-        base, config.run, folder, config.dtype, config.max_shard_size * 10**9,
-        as_used=as_used_in_4bit if bases.dequantizes(run, config) else lambda name: None,
-    )  # fmt: skip
-    values = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    values.pop("quantization_config", None)
-    values.pop("torch_dtype", None)
-    values |= {"dtype": facts["dtype"], "eos_token_id": run.stop_ids}
-    if facts["vocab_size"]:
-        values.get("text_config", values)["vocab_size"] = facts["vocab_size"]
-    runs.write_json(folder / "config.json", values)
-    runs.write_json(folder / runs.RECORD, runs.without_paths(run))
-    copy(config.run, folder, TOKENIZER_FILES)
-    write_modelfile(run, folder)
-
-
-def write_modelfile(run: runs.Run, folder: Path) -> None:
-    """Modelfile, with which Ollama imports the folder; not for a base's own Jinja, which has no
-    such form."""
-    template = run.the_template()
-    if not isinstance(template, Template):
-        return click.echo(f"no Modelfile for Ollama: {template.name} is Jinja alone", err=True)
-    text = ollama.modelfile(template, run.the_marks())
-    (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
-
-
-def copy(source: Path, target: Path, names) -> None:
-    """Copy those of the files that a tokenizer of this kind has."""
-    for name in names:
-        if (source / name).exists():
-            shutil.copyfile(source / name, target / name)

@@ -1,172 +1,164 @@
-"""The Hub: what is checked before a push, the push, and the check of what arrived."""
+"""The push to the Hub, and the check of what arrived."""
 
+import fnmatch
+import glob
 import hashlib
-import re
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from threetoe.errors import Checks, Failure, UserError, did_you_mean
+import click
 
-ANSWER_SECONDS = 15  # huggingface_hub itself waits for ever
-REPO_PART = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
+from threetoe.errors import Failure
+from threetoe.hub_checks import answers_within, check_push, check_repo_id, one_line
+
+__all__ = ["PushError", "answers_within", "check_push", "check_repo_id", "push"]
+
+READ_SECONDS = 90  # without a byte; an upload as a whole may take hours
+RETRY_SECONDS = (3, 15)  # before the second and the third try
+LONGEST_WAIT = 300  # seconds that a Retry-After is obeyed for
+PASSING = (409, 412, 429)  # another commit came first, or too many requests: nothing was done
+EXPORTED = """
+    *.safetensors *.safetensors.index.json *.gguf adapter_config.json config.json
+    generation_config.json tokenizer.json tokenizer_config.json special_tokens_map.json
+    added_tokens.json chat_template.jinja Modelfile verify.json training.png
+""".split()  # what exports write; in a repo that has one, such a file of an older export is stale
+RECORD = "run.json"  # by which a repo is known to hold an export
 
 
 class PushError(Failure):
     """A push that failed after its checks; the message names the step and holds no token."""
 
 
-def check_repo_id(repo_id: str) -> tuple[str, str]:
-    """The (namespace, name) of a repo id, judged by its form alone: no import, no network.
+def push(
+    folder: Path,
+    repo_id: str,
+    private: bool,
+    message: str,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """The URL of the repo, branch or pull request that holds every file of `folder`, compared.
 
-    Raises UserError where huggingface_hub or the Hub would refuse the form.
-    """
-    parts = repo_id.split("/")
-    right_parts = len(parts) == 2 and all(map(REPO_PART.fullmatch, parts))
-    if right_parts and len(repo_id) <= 96 and not repo_id.endswith(".git"):
-        return parts[0], parts[1]
-    raise UserError(
-        f"'{repo_id}' is not a Hub repo id. A right one looks like user/model: letters, digits, "
-        "'-', '_' and '.', at most 96 characters, without '--' or '..', not ending in '.git'."
-    )
-
-
-def check_push(repo_id: str) -> str:
-    """The name of the user who would push to `repo_id`, once everything checkable is right.
-
-    Raises one UserError with a line each for a malformed id, a missing, refused or read-only
-    token, a namespace that is not the user's, and a Hub that does not answer.
-    """
-    checks = Checks()
-    where = checks(check_repo_id, repo_id)
-    user = checks(ask_who)
-    if where and user:
-        checks(check_namespace, where[0], user)
-        checks(check_permission, repo_id, user)
-    checks.done()
-    return user["name"]
-
-
-def ask_who() -> dict:
-    """What the Hub's whoami says about the token in use; raises UserError when it cannot."""
-    import httpx
-    from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-    api, token = HfApi(), get_token()
-    if token is None:
-        raise UserError("There is no token for the Hub: set HF_TOKEN or run `hf auth login`.")
-    if not token.isascii() or not token.isprintable():
-        raise UserError("The Hub token holds characters that no token has: set HF_TOKEN anew.")
-    try:
-        with answers_within(ANSWER_SECONDS):
-            return api.whoami(token=token)
-    except OfflineModeIsEnabled:
-        raise UserError("HF_HUB_OFFLINE is set, so nothing can be pushed: unset it.") from None
-    except HfHubHTTPError as error:
-        raise UserError(refusal(error.response.status_code, api.endpoint)) from None
-    except httpx.HTTPError as error:
-        reason = one_line(error, token) or type(error).__name__
-        raise UserError(f"The Hub at {api.endpoint} cannot be reached: {reason}.") from None
-    except ValueError as error:
-        reason = one_line(error, token)
-        raise UserError(f"{api.endpoint} does not answer as the Hub does: {reason}.") from None
-
-
-@contextmanager
-def answers_within(seconds: float):
-    """Gives the client that huggingface_hub shares a time limit, for a while."""
-    from huggingface_hub import get_session
-
-    session = get_session()
-    before, session.timeout = session.timeout, seconds
-    try:
-        yield
-    finally:
-        session.timeout = before
-
-
-def refusal(status: int, endpoint: str) -> str:
-    """What to tell the user whom whoami answered with this HTTP status."""
-    if status == 401:
-        return (
-            f"The Hub refuses the token (401). Make one at {endpoint}/settings/tokens, then set "
-            "HF_TOKEN or run `hf auth login`."
-        )
-    if status == 403:
-        return no_write_permission("the Hub", endpoint)
-    return f"The Hub at {endpoint} answers {status} instead of naming the user; try again later."
-
-
-def no_write_permission(target: str, endpoint: str) -> str:
-    return (
-        f"The token may not write to {target}. Make one with write permission at "
-        f"{endpoint}/settings/tokens, then set HF_TOKEN or run `hf auth login`."
-    )
-
-
-def check_namespace(namespace: str, user: dict) -> None:
-    """Raises UserError unless `namespace` is the user or an organization they can write to."""
-    roles = {org["name"]: org.get("roleInOrg") for org in user.get("orgs", [])}
-    known = [user["name"], *roles]
-    if namespace not in known:
-        raise UserError(
-            f"The token's user '{user['name']}' cannot push to '{namespace}/...'."
-            f"{did_you_mean(namespace, known)} Theirs: {', '.join(known)}."
-        )
-    if roles.get(namespace) == "read":
-        raise UserError(f"'{user['name']}' only has the role 'read' in '{namespace}'.")
-
-
-def check_permission(repo_id: str, user: dict) -> None:
-    """Raises UserError when the token is known to be unable to write to `repo_id`.
-
-    Tokens of a browser login name no role; whether they may write shows at the push.
-    """
-    from huggingface_hub import HfApi
-
-    token = user.get("auth", {}).get("accessToken", {})
-    if token.get("role") == "fineGrained":
-        targets = {repo_id, repo_id.split("/")[0]}
-        scopes = token.get("fineGrained", {}).get("scoped", [])
-        allowed = {s["entity"].get("name") for s in scopes if "repo.write" in s["permissions"]}
-        writes = bool(targets & allowed)
-    else:
-        writes = token.get("role") != "read"
-    if not writes:
-        raise UserError(no_write_permission(repo_id, HfApi().endpoint))
-
-
-def push(folder: Path, repo_id: str, private: bool, message: str) -> str:
-    """The URL of the model repo `repo_id`, once it holds every file of `folder`, compared.
-
-    The repo is made when it does not exist; files there that `folder` lacks stay. Raises
+    Repo and branch (`revision`) are made when they do not exist. A push that was cut off is
+    repeated by calling again: what the Hub has is not sent twice. Weights and tokenizer files of an
+    older export are removed in the same commit, and named on stderr; other files stay. Raises
     PushError when a step fails, when `private` meets a public repo (before anything is
     uploaded), and, naming the files, when what arrived differs.
     """
-    from huggingface_hub import HfApi, RepoFile, get_token
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub import HfApi, get_token
 
     api, token = HfApi(), get_token()
-    if not sys.stderr.isatty():
-        disable_progress_bars()
+    with quiet_client(), answers_within(READ_SECONDS):
+        url = make_repo(api, repo_id, private, revision, token)
+        with failing_as(f"Listing {repo_id}", token):
+            stale, others = find_stale(folder, sorted(list_files(api, repo_id, revision)))
+        with failing_as(f"Uploading to {repo_id}", token):
+            commit = upload(api, folder, repo_id, message, revision, create_pr, stale)
+        with failing_as(f"Listing {repo_id}", token):
+            arrived = list_files(api, repo_id, commit.oid)
+    differences = compare(folder, arrived)
+    differences += [f"{name} is still there" for name in stale if name in arrived]
+    if differences:
+        raise PushError(f"What arrived at {url} differs: {'; '.join(differences)}. Push again.")
+    tell(repo_id, stale, others)
+    if commit.pr_url:
+        return commit.pr_url
+    return f"{url}/tree/{revision}" if revision and revision != "main" else url
+
+
+def make_repo(api, repo_id: str, private: bool, revision: str | None, token: str | None) -> str:
+    """The URL of the repo, which is there now, and so is its branch `revision`; PushError when
+    it shall be private and is not."""
     with failing_as(f"Creating {repo_id}", token):
         # None leaves the choice to the Hub: an organization may make its repos private.
-        url = api.create_repo(repo_id, private=private or None, exist_ok=True)
+        url = str(api.create_repo(repo_id, private=private or None, exist_ok=True))
         exposed = private and not api.repo_info(repo_id).private
     if exposed:
         raise PushError(
             f"{repo_id} already exists and is public; nothing was uploaded. Make it private at "
             f"{url}/settings, choose another name, or leave out --private."
         )
-    with failing_as(f"Uploading to {repo_id}", token):
-        commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
-    with failing_as(f"Listing {repo_id}", token):
-        tree = list(api.list_repo_tree(repo_id, recursive=True, revision=commit.oid))
-    differences = compare(folder, {e.path: e for e in tree if isinstance(e, RepoFile)})
-    if differences:
-        raise PushError(f"What arrived at {url} differs: {'; '.join(differences)}. Push again.")
-    return str(url)
+    if revision and revision != "main" and not revision.startswith("refs/"):
+        with failing_as(f"Making the branch {revision} of {repo_id}", token):
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+    return url
+
+
+@contextmanager
+def quiet_client():
+    """No warnings of the client, which show signed URLs, and no bars where there is no terminal."""
+    from huggingface_hub.utils import disable_progress_bars, logging
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def upload(api, folder: Path, repo_id: str, message: str, revision, create_pr: bool, stale):
+    """The commit that holds the folder. What passes by is waited for, twice.
+
+    Where a pull request may have been opened already, only what surely did nothing is repeated.
+    """
+    import httpx
+    from huggingface_hub.errors import HfHubHTTPError
+
+    for seconds in (*RETRY_SECONDS, None):
+        try:
+            with answers_within(READ_SECONDS):  # the client may be a new one
+                return api.upload_folder(
+                    repo_id=repo_id, folder_path=folder, commit_message=message, revision=revision,
+                    create_pr=create_pr, delete_patterns=[glob.escape(name) for name in stale],
+                )  # fmt: skip
+        except HfHubHTTPError as error:
+            status = error.response.status_code
+            again = status in PASSING or (status >= 500 and not create_pr)
+            said, asked = f"the Hub answers {status}", error.response.headers.get("Retry-After", "")
+            seconds = seconds and int(asked) if asked.isdigit() else seconds
+            if seconds is None or not again or seconds > LONGEST_WAIT:
+                raise
+        except httpx.TransportError as error:
+            said = f"the Hub cannot be reached ({type(error).__name__})"
+            if seconds is None or create_pr or isinstance(error, httpx.TimeoutException):
+                raise
+        click.echo(f"{said}; trying again in {seconds} s", err=True)
+        time.sleep(seconds)
+
+
+def list_files(api, repo_id: str, revision: str | None) -> dict:
+    """The listing of a repo: path -> RepoFile."""
+    from huggingface_hub import RepoFile
+
+    tree = api.list_repo_tree(repo_id, recursive=True, revision=revision)
+    return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+
+
+def find_stale(folder: Path, there: list[str]) -> tuple[list[str], list[str]]:
+    """(files of an older export to remove, other files that stay), of those a repo holds.
+
+    A repo without run.json is nobody's export, so nothing in it is removed.
+    """
+    meant = set(names_meant(folder))
+    rest = [name for name in there if name not in meant and name != ".gitattributes"]
+    stale = [
+        name for name in rest
+        if RECORD in there and any(fnmatch.fnmatchcase(name, form) for form in EXPORTED)
+        and "/" not in name
+    ]  # fmt: skip
+    return stale, [name for name in rest if name not in stale]
+
+
+def tell(repo_id: str, stale: list[str], others: list[str]) -> None:
+    if stale:
+        click.echo(f"removed from {repo_id}, of an older export: {', '.join(stale)}", err=True)
+    if others:
+        click.echo(f"also in {repo_id}, and left as it was: {', '.join(others)}", err=True)
 
 
 @contextmanager
@@ -186,21 +178,10 @@ def failing_as(step: str, token: str | None):
         raise PushError(f"{step} failed: {reason}") from None
 
 
-def one_line(error: BaseException, token: str | None) -> str:
-    """The error's text in one line, without the token and the signatures in upload URLs."""
-    text = " ".join(str(error).split())
-    if token:
-        text = text.replace(token, "[token]")
-    return re.sub(r"(https?://[^\s?']+)\?[^\s']+", r"\1?...", text).rstrip(".")
-
-
 def compare(folder: Path, arrived: dict) -> list[str]:
     """How the listing (path -> RepoFile) differs from `folder`: a phrase per wrong file."""
-    from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
-
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     differences = []
-    for name in filter_repo_objects(names, ignore_patterns=DEFAULT_IGNORE_PATTERNS):
+    for name in names_meant(folder):
         path, there = folder / name, arrived.get(name)
         size = path.stat().st_size
         if there is None:
@@ -210,6 +191,14 @@ def compare(folder: Path, arrived: dict) -> list[str]:
         elif (there.lfs.sha256 if there.lfs else there.blob_id) != content_id(path, there.lfs):
             differences.append(f"{name} has other content")
     return differences
+
+
+def names_meant(folder: Path) -> list[str]:
+    """The files of a folder that are pushed: all but the caches that the client passes over."""
+    from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
+
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return list(filter_repo_objects(names, ignore_patterns=DEFAULT_IGNORE_PATTERNS))
 
 
 def content_id(path: Path, lfs) -> str:

@@ -1,6 +1,8 @@
 """The figures of an evaluation: answers beside expected texts, one number a metric."""
 
+import json
 import math
+import os
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -10,9 +12,10 @@ from threetoe.answers import kind
 from threetoe.errors import PluginError
 from threetoe.hooks import PASSED_OVER, Hooks, Owned
 from threetoe.plugin import place_of
-from threetoe.run import write_json
+from threetoe.run import METRICS, write_json
 
 EXACT = "exact"
+EVALUATIONS = "evaluations.jsonl"  # in a run folder: a line each time, for the model card
 
 
 def exact(answers: list[str], expected: list[str]) -> float:
@@ -33,10 +36,11 @@ def evaluate(functions: dict[str, Owned], pairs: list, hooks: Hooks, run: Path) 
         else:
             figures |= {} if value is None else {name: value}
     show(figures, len(answers))
+    about = {"run": str(run), "adapter": config.adapter, "file": config.file}
+    if not Path(config.file).is_file():
+        about["split"] = config.dataset_split
+    note(run, {**about, "answers": len(answers), "metrics": figures})
     if config.output:
-        about = {"run": str(run), "adapter": config.adapter, "file": config.file}
-        if not Path(config.file).is_file():
-            about["split"] = config.dataset_split
         keep(place_beside(config.output), {**about, "answers": len(answers), "metrics": figures})
     if errors:
         raise errors[0]
@@ -65,6 +69,15 @@ def show(figures: dict[str, float], answers: int) -> None:
     width = max(map(len, others), default=0)
     for name, value in others.items():
         click.echo(f"{name.ljust(width)}  {value:.4g}", err=True)
+
+
+def note(run: Path, figures: dict) -> None:
+    """Add figures to the run folder, where the model card finds them; an export has no such list,
+    and a folder that cannot be written keeps its own."""
+    if (run / METRICS).exists() and os.access(run, os.W_OK):
+        figures = {k: v for k, v in figures.items() if k != "run"}
+        with (run / EVALUATIONS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(figures, ensure_ascii=False) + "\n")
 
 
 def place_beside(output: Path) -> Path:

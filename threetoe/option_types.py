@@ -85,6 +85,21 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class Gigabytes(FiniteRange):
+    """5, 0.2, 5GB or 200MB; a number of GB."""
+
+    name = "size"
+
+    def __init__(self):
+        super().__init__(0, min_open=True)
+
+    def convert(self, value, param, ctx):
+        text = str(value).strip().upper()
+        if text.endswith("MB"):
+            return super().convert(text.removesuffix("MB"), param, ctx) / 1000
+        return super().convert(text.removesuffix("GB"), param, ctx)
+
+
 class WholeRange(click.IntRange):
     """A whole number in a range, called that in messages."""
 

@@ -11,7 +11,14 @@ import click
 from click.core import ParameterSource, iter_params_for_processing
 
 from threetoe.config_file import read_config
-from threetoe.errors import Failure, UserError, did_you_mean
+from threetoe.errors import (
+    TOKEN,
+    TYPED_TOKEN,
+    Failure,
+    UserError,
+    did_you_mean,
+    without_tokens,
+)
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 NO_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR)
@@ -66,7 +73,7 @@ def run_reporting_errors(function, config) -> None:
 
 def fail(problems: list[str], code: int) -> None:
     colour = False if os.environ.get("NO_COLOR") else None  # no-color.org; None: on a terminal
-    for problem in problems:
+    for problem in map(without_tokens, problems):
         click.echo(f"{click.style('Error:', fg='red')} {problem}", err=True, color=colour)
     raise SystemExit(code)
 
@@ -121,6 +128,8 @@ def config_option() -> click.Option:
 
 
 def no_option(flag: str, known) -> str:
+    if flag.strip("-") in ("token", "hf-token", "hub-token"):
+        return f"There is no {flag}: the token is read from HF_TOKEN, or from the saved login."
     if " " in flag:
         return f"'{flag}' starts with '-', as an option does; put -- before such a text."
     return f"No such option: {flag}.{did_you_mean(flag, known)}"
@@ -131,6 +140,8 @@ class Command(click.Command):
 
     def parse_args(self, ctx, args):
         problems = ctx.meta.setdefault("problems", [])
+        if any(TOKEN.fullmatch(arg.partition("=")[2] or arg) for arg in args):
+            problems.append(TYPED_TOKEN)
         args = self.without_mistakes(ctx, args, problems)
         parser = self.make_parser(ctx)
         opts, rest, order = parser.parse_args(args=args)

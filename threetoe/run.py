@@ -97,9 +97,10 @@ def check_folder(folder: Path) -> None:
         lock(folder).close()
 
 
-def lock(folder: Path) -> ExitStack:
+def lock(folder: Path, asked: str | None = None, work: str = "training") -> ExitStack:
     """Holds a folder until it is closed, or the process ends however it ends; UserError when
-    another training holds it. Nothing is written. Where the system has no flock, nothing is held.
+    another of this work holds it, which names what was `asked`. Nothing is written. Where the
+    system has no flock, nothing is held.
     """
     held = ExitStack()
     if sys.platform != "win32":
@@ -112,7 +113,8 @@ def lock(folder: Path) -> ExitStack:
         except BlockingIOError:
             held.close()
             raise UserError(
-                f"--output-dir {folder}: another training is writing there; name another folder."
+                f"{asked or f'--output-dir {folder}'}: another {work} is writing there; name "
+                "another folder."
             ) from None
         except OSError as error:
             if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS):
@@ -193,6 +195,10 @@ def without_paths(run: Run) -> dict:
         {k: v for k, v in plugin.items() if k not in PRIVATE} | {"name": Path(plugin["name"]).name}
         for plugin in run.plugins
     ]
+    for name in ("template", "val_dataset"):
+        options[name] = Path(options[name]).name if options.get(name) else None
+    for name in ("dataset_path", "push_to"):
+        options[name] = None
     return {**vars(run), "options": options, "data": nameless(run.data), "plugins": plugins}
 
 

@@ -1,4 +1,4 @@
-"""Safetensors checkpoints as streams: what a folder holds, and shards written in order.
+"""What a folder with a safetensors checkpoint holds.
 
 The format: 8 bytes with the header's length (little endian), a JSON header that gives every
 tensor's dtype, shape and place, then the bytes (github.com/huggingface/safetensors#format).
@@ -8,20 +8,12 @@ Headers are read without torch, so that a whole checkpoint is checked in millise
 import json
 import math
 import os
-import sys
-from collections import deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from threetoe.errors import UserError
 
 FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # safetensors' name: torch's
-BITS = {"F32": 32, "F16": 16, "BF16": 16}
-WAITING = 2  # chunks handed to the writer thread and perhaps not yet written
-FLUSH_BYTES = 32 * 2**20  # asked of the disk at once, so that the last fsync finds little to do
 
 
 @dataclass(frozen=True)
@@ -95,113 +87,18 @@ def list_checkpoint(folder: Path) -> list[Stored]:
     return tensors
 
 
-def lay_out(
-    sources: Iterable[Stored],
-    dtype: str | None,
-    folder: Path,
-    max_shard_size: int,
-    heights: dict[str, int],
-) -> list[list[tuple[Stored, Stored]]]:
-    """Shards of pairs (source, output), split as transformers splits: in order, greedily.
+def numbers(raw: memoryview, stored: Stored):
+    """The bytes as a flat tensor of the stored dtype, sharing their memory."""
+    import torch
 
-    `dtype` is a safetensors name for every float tensor, or None for each one's own. A tensor
-    larger than `max_shard_size` (bytes) gets a shard of its own. `heights` names the tensors that
-    become larger, with their rows.
-    """
-    shards, room = [[]], max_shard_size
-    for source in sources:
-        to = dtype if dtype and source.dtype in FLOATS else source.dtype
-        shape = (
-            (heights[source.name], *source.shape[1:]) if source.name in heights else source.shape
-        )
-        output = replace(source, dtype=to, shape=shape)
-        size = output.count * BITS[to] // 8 if to in BITS else source.size
-        if size > room and shards[-1]:
-            shards.append([])
-            room = max_shard_size
-        room -= size
-        shards[-1].append((source, replace(output, size=size)))
-    return [place(pairs, folder, n, len(shards)) for n, pairs in enumerate(shards, 1)]
+    names = FLOATS | {"U8": "uint8"}
+    return torch.frombuffer(raw, dtype=getattr(torch, names[stored.dtype]))
 
 
-def place(pairs, folder: Path, number: int, shards: int) -> list[tuple[Stored, Stored]]:
-    """The same pairs with file and start of each output filled in, starts counted from 0.
-
-    Wider numbers come first: torch cannot view a tensor whose start is no multiple of its width.
-    """
-    name = f"model-{number:05}-of-{shards:05}.safetensors" if shards > 1 else "model.safetensors"
-    placed, start = [], 0
-    for source, output in sorted(pairs, key=lambda pair: -pair[1].size // max(pair[1].count, 1)):
-        placed.append((source, replace(output, file=folder / name, start=start)))
-        start += output.size
-    return placed
-
-
-def header_bytes(tensors: Iterable[Stored]) -> bytes:
-    """The header of a file that holds these tensors, padded so that the numbers are aligned."""
-    header: dict = {"__metadata__": {"format": "pt"}}
-    for tensor in tensors:
-        ends = [tensor.start, tensor.start + tensor.size]
-        header[tensor.name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": ends}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
-
-
-def write_shards(shards, chunks: Callable, progress: Callable | None = None) -> None:
-    """Writes every shard through one writer thread and syncs it to the disk.
-
-    `chunks(source, output)` yields an output's bytes in order; of a yielded buffer nothing may
-    change until WAITING more were yielded. `progress(done, total)` is told bytes after each
-    tensor. An error of the writer (disk full) or of `chunks` is raised here; files stay behind.
-    """
-    total, done = sum(output.size for pairs in shards for _, output in pairs), 0
-    pending: deque = deque()
-    with ExitStack() as files, ThreadPoolExecutor(1) as writer:
-        for pairs in shards:
-            file = files.enter_context(open(pairs[0][1].file, "xb"))
-            pending.append(writer.submit(file.write, header_bytes(out for _, out in pairs)))
-            for source, output in pairs:
-                for chunk in chunks(source, output):
-                    pending.append(writer.submit(write_chunk, file, chunk))
-                    while len(pending) > WAITING:
-                        pending.popleft().result()
-                done += output.size
-                if progress:
-                    progress(done, total)
-            pending.append(writer.submit(sync, file))
-        while pending:
-            pending.popleft().result()
-
-
-def write_chunk(file, chunk) -> None:
-    before = file.tell() // FLUSH_BYTES
-    file.write(chunk)
-    if sys.platform == "linux" and file.tell() // FLUSH_BYTES > before:
-        # Starts writing dirty pages back without waiting for them: halves the time to the sync.
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def sync(file) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-
-
-def write_index(folder: Path, shards) -> None:
-    """model.safetensors.index.json as transformers writes it; nothing for a single file."""
-    outputs = [output for pairs in shards for _, output in pairs]
-    if len(shards) > 1:
-        sizes = {
-            "total_parameters": sum(output.count for output in outputs),
-            "total_size": sum(output.size for output in outputs),
-        }
-        index = {"metadata": sizes, "weight_map": {out.name: out.file.name for out in outputs}}
-        with open(folder / "model.safetensors.index.json", "x", encoding="utf-8") as file:
-            file.write(json.dumps(index, indent=2, sort_keys=True) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    if os.name == "posix":  # the names of the files are on the disk, too
-        listing = os.open(folder, os.O_RDONLY)
-        os.fsync(listing)
-        os.close(listing)
+def load(part: Stored):
+    """One tensor, read as it is."""
+    raw = bytearray(part.size)
+    with open(part.file, "rb") as file:
+        file.seek(part.start)
+        file.readinto(raw)
+    return numbers(memoryview(raw), part).view(part.shape)

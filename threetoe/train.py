@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import backend, preview, token_rows, tokens
+from threetoe import backend, preview, prompts, token_rows, tokens
 from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.announce import announce, say
@@ -19,6 +19,7 @@ from threetoe.encode import marks_of, stop_ids
 from threetoe.errors import Checks, Failure, UserError
 from threetoe.from_tokenizer import NAME, from_tokenizer, jinja_of
 from threetoe.hooks import Hooks
+from threetoe.hub_checks import check_push
 from threetoe.ledger import Ledger
 from threetoe.plugins import load_plugins
 from threetoe.prepare import Prompting
@@ -55,6 +56,8 @@ def plan(config: TrainConfig) -> Plan:
     folder = config.output_dir or runs.default_folder(config)
     checks(runs.check_folder, folder)
     checks(bases.check_model, config.model)
+    if config.push_to:
+        checks(check_push, config.push_to)
     checks.done()
     template = None if config.template == NAME else find_template(config.template, known)
     return Plan(config, hooks, template, sources, folder)
@@ -197,6 +200,8 @@ def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
     held.close()
     hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder)
     hooks.say_seconds()
+    if config.push_to:
+        say(f"push it: python export.py --run {folder} --push {config.push_to}")
 
 
 def save_account(rows: RowSets, folder: Path) -> None:
@@ -237,5 +242,6 @@ def save(job: Plan, model, prompting: Prompting, metrics: dict, rows: RowSets) -
         plugins=[as_record(plugin) for plugin in job.hooks.theirs()],
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    prompts.keep(rows.training, rows.trained, folder)
     runs.finish(folder, record)
     note_used(job.hooks.theirs())
