@@ -30,7 +30,7 @@ def copied(file: BinaryIO, source: Stored) -> Iterator[memoryview]:
     """A tensor's own bytes, of any dtype, in pieces of whole rows."""
     height = source.shape[0] if source.shape else 1
     columns = source.count // max(1, height)
-    rows = step_of(max(1, CHUNK // max(1, columns)), columns)
+    rows = step_of(max(1, CHUNK // max(1, columns)), columns, source)
     step = rows * (source.size // max(1, height))
     room = memoryview(bytearray(min(step, source.size)))
     for start in range(0, source.size, max(1, step)):
@@ -46,7 +46,7 @@ def summed(
     columns = source.count // max(1, height)
     # DoRA divides by the norm of whole outputs, here columns, so such a tensor is not cut.
     whole = "magnitude" in lora and change.flipped
-    step = height if whole else step_of(max(1, CHUNK // max(1, columns)), columns)
+    step = height if whole else step_of(max(1, CHUNK // max(1, columns)), columns, source)
     rows = rows_of(file, source)
     rows = used(rows, (height, columns), step) if used else rows
     width = output.size // max(1, output.count)

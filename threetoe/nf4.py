@@ -16,6 +16,7 @@ from threetoe.shards import FLOATS, Stored, load
 
 LAYER_WEIGHT = re.compile(r"\.layers\.\d+\..*proj\.weight$")
 BLOCK = 64  # numbers that share one scale
+PARTS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
 STATE = ".quant_state.bitsandbytes__"
 CODES = {name: code for code, name in FLOATS.items()}
 
@@ -24,7 +25,6 @@ CODES = {name: code for code, name in FLOATS.items()}
 class Packed(Stored):
     """A weight stored in 4 bits: dtype, shape and size are those of the numbers it stands for."""
 
-    packed: Stored | None = None
     state: dict = field(default_factory=dict)  # bitsandbytes' JSON: quant_type, blocksize, ...
     parts: dict[str, Stored] = field(default_factory=dict)  # absmax, quant_map, nested_...
 
@@ -57,9 +57,10 @@ def rounded_rows(rows: Callable, shape: tuple[int, int], step: int) -> Callable:
     return rounded
 
 
-def step_of(step: int, columns: int) -> int:
+def step_of(step: int, columns: int, source: Stored) -> int:
     """At least `step` rows, and so many that they are whole blocks; columns may be any."""
-    while step * columns % BLOCK:
+    block = max(BLOCK, source.state["blocksize"]) if isinstance(source, Packed) else BLOCK
+    while step * columns % block:
         step += 1
     return step
 
@@ -71,9 +72,6 @@ def unpacked(tensors: list[Stored]) -> list[Stored]:
     belongs = {f"{weight}.{part}" for weight in found for part in PARTS}
     kept = [t for t in tensors if t.name not in belongs and STATE not in t.name]
     return [packed_one(t, found[t.name], names) if t.name in found else t for t in kept]
-
-
-PARTS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
 
 
 def packed_one(weight: Stored, blob: Stored, names: dict[str, Stored]) -> Packed:
@@ -88,10 +86,10 @@ def packed_one(weight: Stored, blob: Stored, names: dict[str, Stored]) -> Packed
             raise UserError(f"{blob} in {blob.file} is not understood: {error}") from None
     logical = Stored(weight.name, dtype, shape, weight.file, weight.start, 0)
     size = logical.count * (4 if dtype == "F32" else 2)
-    if weight.size != -(-logical.count // 2) or logical.count % 2:
+    if weight.size * 2 != logical.count:
         raise UserError(f"{weight} in {weight.file} does not hold {list(shape)} numbers in 4 bits.")
     logical = replace(logical, size=size)
-    return Packed(**vars(logical), packed=weight, state=state, parts=parts)
+    return Packed(**vars(logical), state=state, parts=parts)
 
 
 def stored_rows(weight: Packed, read: Callable) -> Callable:
