@@ -10,10 +10,11 @@ import torch
 from conftest import ROOT
 from gguf import GGUFReader
 from gguf_run import Server, random_run
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers_made import KINDS
 
 from threetoe.config import ExportConfig
+from threetoe.export import write_merged
 from threetoe.gguf_export import check_gguf, write_gguf, write_ollama
 
 WRONG = 0.02  # of a log-probability; llama.cpp keeps keys and values in f16, which moves 0.004
@@ -72,6 +73,24 @@ def test_llama_cpp_computes_what_transformers_does(case, tmp_path):
     assert np.abs(theirs - ours).max() < WRONG
     near = Server(q8_0).log_probabilities(ids, len(ours), taken)
     assert 0 < np.abs(near - ours).max() < 0.5
+
+
+def test_a_run_trained_in_4_bits_is_written_with_the_weights_it_was_trained_on(tmp_path):
+    folder, run, _ = random_run(tmp_path, "Llama", KINDS["llama3"]())
+    run.options["load_in_4bit"] = True
+    found = {}
+    for choice in ("dequantized", "16bit"):
+        config = ExportConfig(run=folder, gguf=("f32",), base_weights=choice, dtype="float32")
+        for write_one, place in ((write_gguf, "files"), (write_merged, "merged")):
+            (tmp_path / choice / place).mkdir(parents=True)
+            write_one(run, tmp_path / choice / place, config)
+        (path,) = (tmp_path / choice / "files").glob("*.gguf")
+        written = {tensor.name: tensor.data for tensor in GGUFReader(path).tensors}
+        merged = load_file(tmp_path / choice / "merged" / "model.safetensors")
+        found[choice] = written["blk.1.ffn_down.weight"]
+        name = "model.layers.1.mlp.down_proj.weight"
+        assert np.array_equal(found[choice], merged[name].numpy())
+    assert not np.array_equal(found["dequantized"], found["16bit"])
 
 
 def test_a_tied_file_has_no_output_tensor_and_an_untied_one_has(tmp_path):
