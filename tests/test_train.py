@@ -17,7 +17,7 @@ from conftest import ROOT, TINY, refused, run_script
 import train
 from threetoe import run as runs
 from threetoe.announce import steps_and_epochs
-from threetoe.config import TrainConfig
+from threetoe.config import TrainConfig, options_of
 from threetoe.errors import UserError
 from threetoe.row_sets import check_ends
 from threetoe.template import hash_of
@@ -274,3 +274,16 @@ def test_target_modules_that_the_model_lacks_are_one_line(tmp_path):
     done = run_script("train.py", "--target-modules", "foo", cwd=tmp_path, code=2)
     assert done.stderr.splitlines()[-1].startswith("Error: --target-modules foo: ")
     assert "Traceback" not in done.stderr
+
+
+def test_two_lengths_of_a_training_are_refused(here):
+    (line,) = refused(train, "--max-steps", "5", "--num-train-epochs", "3")
+    assert line == (
+        "--max-steps 5 and --num-train-epochs 3 both say how long the training is; leave one out."
+    )
+
+
+def test_the_default_length_is_no_choice_that_a_run_json_repeats(here):
+    config = TrainConfig()
+    assert (config.steps, options_of(config)["max_steps"]) == (60, None)
+    assert TrainConfig(num_train_epochs=3).steps is None

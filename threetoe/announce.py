@@ -16,7 +16,7 @@ def steps_and_epochs(config: TrainConfig, rows: int) -> tuple[int, float]:
     step of an epoch takes the batches that are left."""
     batches = math.ceil(rows / config.per_device_train_batch_size)
     each_epoch = math.ceil(batches / config.gradient_accumulation_steps)
-    steps = config.max_steps or math.ceil(each_epoch * config.num_train_epochs)
+    steps = config.steps or math.ceil(each_epoch * config.num_train_epochs)
     return steps, steps / each_epoch
 
 
@@ -47,7 +47,7 @@ def announce(config: TrainConfig, template, rows: RowSets) -> None:
         f"{steps:,} steps of {min(each, count)} {what} = {epochs:.1f} epochs; template "
         f"{template.name}, model {config.model}"
     )
-    if epochs > MANY_EPOCHS and config.max_steps:
+    if epochs > MANY_EPOCHS and config.steps:
         say("that is many passes over the same rows; --num-train-epochs 3 is a usual choice")
 
 

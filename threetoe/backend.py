@@ -200,7 +200,7 @@ def training_arguments(config, output_dir: Path) -> dict:
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
         "learning_rate": config.learning_rate,
         "num_train_epochs": config.num_train_epochs or 1,
-        "max_steps": config.max_steps or -1,
+        "max_steps": config.steps or -1,
         "warmup_steps": config.warmup_steps,
         "weight_decay": config.weight_decay,
         "lr_scheduler_type": config.lr_scheduler_type,

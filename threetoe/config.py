@@ -23,6 +23,7 @@ from threetoe.option_types import (
 )
 
 POSITIVE = WholeRange(min=1)
+DEFAULT_STEPS = 60  # without --max-steps and --num-train-epochs
 NOT_NEGATIVE = FiniteRange(min=0)
 SEED = WholeRange(0, 2**32 - 1)  # what numpy and transformers.set_seed take
 SEVEN_PROJECTIONS = tuple(f"{name}_proj" for name in "q k v o gate up down".split())
@@ -128,12 +129,12 @@ class TrainConfig(DataConfig):
         2e-4, "Peak learning rate.", FiniteRange(0, min_open=True), "Training"
     )
     num_train_epochs: float = option(
-        None, "Passes over the data; without it --max-steps decides.",
+        None, "Passes over the data, instead of --max-steps.",
         FiniteRange(0, min_open=True), "Training",
     )  # fmt: skip
     max_steps: int = option(
         None, "Optimizer steps.", POSITIVE, "Training",
-        show_default="60, unless --num-train-epochs is given",
+        show_default=f"{DEFAULT_STEPS}, unless --num-train-epochs is given",
     )  # fmt: skip
     warmup_steps: int = option(5, "Steps of rising learning rate.", WholeRange(min=0), "Training")
     weight_decay: float = option(0.01, "Weight decay.", NOT_NEGATIVE, "Training")
@@ -157,6 +158,11 @@ class TrainConfig(DataConfig):
         "Look first", is_flag=True,
     )  # fmt: skip
     token_rows: tuple | None = None  # tokens.Rows to train, once --new-tokens has found them
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps; None where --num-train-epochs decides."""
+        return self.max_steps or (None if self.num_train_epochs else DEFAULT_STEPS)
 
 
 @dataclass(frozen=True)

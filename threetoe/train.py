@@ -48,8 +48,7 @@ def plan(config: TrainConfig) -> Plan:
     known = known_templates(hooks)
     if config.template and config.template != NAME:
         checks(find_template, config.template, known)
-    if config.max_steps is None and config.num_train_epochs is None:
-        config = replace(config, max_steps=60)
+    checks(check_one_length, config)
     sources = checks(read_sources, config, hooks)
     if not config.template:
         config = replace(config, template=template_of(sources[0].ledger) if sources else "alpaca")
@@ -86,14 +85,22 @@ def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
     return sources
 
 
+def check_one_length(config: TrainConfig) -> None:
+    if config.max_steps and config.num_train_epochs:
+        raise UserError(
+            f"--max-steps {config.max_steps} and --num-train-epochs {config.num_train_epochs:g} "
+            "both say how long the training is; leave one out."
+        )
+
+
 def rows_needed(config: TrainConfig) -> int:
     """How many rows --streaming reads: what the steps take, and validation; 0 where that is not
     known beforehand."""
     counted = config.val_size is None or float(config.val_size) >= 1
-    if not (config.streaming and config.max_steps and counted):
+    if not (config.streaming and config.steps and counted):
         return 0
     each = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    return config.max_steps * each + int(float(config.val_size or 0))
+    return config.steps * each + int(float(config.val_size or 0))
 
 
 def template_of(ledger: Ledger) -> str:
