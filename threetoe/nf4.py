@@ -43,7 +43,7 @@ def rounded_rows(rows: Callable, shape: tuple[int, int], step: int) -> Callable:
 
     height, columns = shape
     pieces = (rows(first, min(first + step, height)) for first in range(0, height, step))
-    scales = torch.cat([functional.quantize_4bit(p, quant_type="nf4")[1].absmax for p in pieces])
+    scales = torch.cat([scales_of(piece) for piece in pieces])
     offset = scales.mean()
     scales = functional.dequantize_blockwise(
         *functional.quantize_blockwise(scales - offset, blocksize=256)
@@ -55,6 +55,16 @@ def rounded_rows(rows: Callable, shape: tuple[int, int], step: int) -> Callable:
         return functional.dequantize_4bit(packed, state)
 
     return rounded
+
+
+def scales_of(piece):
+    """The scale of each block, as quantize_4bit finds it, without its slow rounding."""
+    import torch
+
+    flat = piece.reshape(-1)
+    full = flat[: len(flat) // BLOCK * BLOCK].view(-1, BLOCK).abs().amax(1).float()
+    rest = flat[len(flat) // BLOCK * BLOCK :].abs().float()
+    return torch.cat([full, rest.amax(0, keepdim=True).clamp(min=1e-38)]) if len(rest) else full
 
 
 def step_of(step: int, columns: int, source: Stored) -> int:
