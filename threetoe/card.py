@@ -171,7 +171,10 @@ def reasons_of(counts) -> dict:
 
 
 def training(facts: dict) -> str:
-    """Options (the main ones, and those that are not the default), figures, and the curve."""
+    """Options (the main ones, and those that are not the default), figures, and the curve; '' for
+    what other tools trained."""
+    if not facts["data"]:
+        return ""
     defaults, options = facts.get("defaults", {}), facts["options"]
     told = {name: options[name] for name in MAIN if options.get(name) is not None}
     for name, value in options.items():
