@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from threetoe import ollama
 from threetoe.errors import UserError
-from threetoe.export import write_merged
+from threetoe.exporters import write_merged
 from threetoe.template import Template
 
 
