@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers_made import KINDS
 
 from threetoe.config import ExportConfig
-from threetoe.export import write_merged
+from threetoe.exporters import write_merged
 from threetoe.gguf_export import check_gguf, write_gguf, write_ollama
 
 WRONG = 0.02  # of a log-probability; llama.cpp keeps keys and values in f16, which moves 0.004

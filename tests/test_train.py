@@ -47,8 +47,8 @@ def test_a_run_folder_holds_everything_and_nothing_else(demo):
     folder, _ = demo
     assert sorted(path.name for path in folder.iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "data.json",
-        "data.jsonl", "data.png", "generation_config.json", "metrics.jsonl", "run.json",
-        "tokenizer.json", "tokenizer_config.json",
+        "data.jsonl", "data.png", "generation_config.json", "metrics.jsonl",
+        "prompts.jsonl", "run.json", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def test_a_killed_run_looks_unfinished_and_can_be_started_again(tmp_path):
         process.wait()
     data = ["data.json", "data.jsonl", "data.png"]
     there = sorted(path.name for path in folder.iterdir())
-    assert there == [*data, "metrics.jsonl", "run.partial.json"]
+    assert there == [*data, "metrics.jsonl", "prompts.jsonl", "run.partial.json"]
     asked = run_script("infer.py", "Hi", "--run", folder, cwd=tmp_path, code=2)
     assert "did not finish" in asked.stderr
     run_script("train.py", "--max-steps", 1, "--output-dir", "killed", cwd=tmp_path)

@@ -184,9 +184,9 @@ def without_paths(run: Run) -> dict:
     """A run's record as it may be published: data and plugins by name, no rows by place."""
     if not run.data:
         return vars(run)  # trained elsewhere
-    sources = ("dataset", "dataset_path", "val_dataset")
-    named = {name: Path(run.options[name]).name for name in sources if run.options.get(name)}
-    options = {**run.options, **named, "output_dir": None}
+    places = ("dataset", "dataset_path", "val_dataset", "template")
+    named = {name: Path(run.options[name]).name for name in places if run.options.get(name)}
+    options = {**run.options, **named, "output_dir": None, "push_to": None}
     options["plugin"] = [Path(plugin).name for plugin in options["plugin"]]
     options["settings"] = []  # may be places, or nobody's business
     policies = options.get("plugin_errors", ())
@@ -195,10 +195,6 @@ def without_paths(run: Run) -> dict:
         {k: v for k, v in plugin.items() if k not in PRIVATE} | {"name": Path(plugin["name"]).name}
         for plugin in run.plugins
     ]
-    for name in ("template", "val_dataset"):
-        options[name] = Path(options[name]).name if options.get(name) else None
-    for name in ("dataset_path", "push_to"):
-        options[name] = None
     return {**vars(run), "options": options, "data": nameless(run.data), "plugins": plugins}
 
 

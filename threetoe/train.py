@@ -213,6 +213,7 @@ def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
 
 def save_account(rows: RowSets, folder: Path) -> None:
     """Before the training: by its end the cache that holds the logs may have been emptied."""
+    prompts.keep(rows.training, rows.trained, folder)
     not_drawn = rows.save(folder)
     if not_drawn:
         say(not_drawn)
@@ -249,6 +250,5 @@ def save(job: Plan, model, prompting: Prompting, metrics: dict, rows: RowSets) -
         plugins=[as_record(plugin) for plugin in job.hooks.theirs()],
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    prompts.keep(rows.training, rows.trained, folder)
     runs.finish(folder, record)
     note_used(job.hooks.theirs())
