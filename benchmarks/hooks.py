@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,11 +21,14 @@ sys.path.insert(0, str(ROOT))
 
 from threetoe import backend, builtin, data, encode  # noqa: E402
 from threetoe.batches import dataset_of  # noqa: E402
+from threetoe.columns import Mapped, Recogniser  # noqa: E402
 from threetoe.config import TrainConfig  # noqa: E402
-from threetoe.data import Conversation, Ledger  # noqa: E402
+from threetoe.conversations import Conversations, Writer  # noqa: E402
+from threetoe.formats import Unusable  # noqa: E402
+from threetoe.ledger import Ledger  # noqa: E402
 from threetoe.plugins import load_plugins  # noqa: E402
+from threetoe.prepare import Prompting, prepare  # noqa: E402
 from threetoe.template_file import find_template  # noqa: E402
-from threetoe.train import pieces_of  # noqa: E402
 
 ROWS, ROUNDS, ENCODINGS = 50_000, 11, 2
 STEPS, STEP_ROUNDS = 25, 6  # a training's first step is not counted
@@ -45,22 +49,31 @@ def register_callbacks():
 """
 
 
-def read_without_layer(source, config):
-    """read_conversations as it would stand without hooks: its own functions, no call of a hook."""
-    rows = list(builtin.load_rows(source, config.dataset_split, None, config))
-    formats = builtin.register_formats(config)
-    rows = data.mapped(source, rows, config.map)
-    data.check_columns(source, rows, formats, True)
-    ledger, kept = Ledger(source, read=len(rows)), []
-    for where, row in rows:
-        try:
-            messages = data.messages_of(row, formats, True)
-        except data.Unusable as error:
-            ledger.drop(where, str(error))
-            continue
-        kept.append(Conversation(where, messages))
-    ledger.kept, ledger.fingerprint = len(kept), data.fingerprint(kept)
-    return kept, ledger
+def read_without_layer(config):
+    """read_conversations as it would stand without hooks: its own classes, no call of a hook."""
+    scratch = tempfile.TemporaryDirectory()
+    folder = Path(scratch.name)
+    found = builtin.load_rows(config.dataset, config.dataset_split, None, config)
+    recogniser = Recogniser(builtin.register_formats(config), config.labels, answered=True)
+    mapped, account, writer = Mapped(found, config.map), Ledger(config.dataset), Writer(folder)
+    with (folder / data.LOG).open("w", encoding="utf-8") as log:
+        for where, row in mapped:
+            account.read += 1
+            try:
+                if isinstance(row, Unusable):
+                    raise row
+                messages = recogniser.messages_of(row)
+                writer.add(where, messages)
+            except Unusable as error:
+                account.leave_out(where, str(error), log)
+                continue
+            data.count(account, messages)
+    writer.close()
+    account.kept, account.fingerprint = writer.count, writer.fingerprint()
+    account.duplicates = writer.duplicates()
+    data.check(account, mapped, recogniser, config)
+    account.save(folder)
+    return Conversations(folder, writer.count, scratch), account
 
 
 def measure_data(source: Path, plugged: tuple) -> tuple[dict[str, list], list[float]]:
@@ -69,19 +82,14 @@ def measure_data(source: Path, plugged: tuple) -> tuple[dict[str, list], list[fl
     Encoding calls no hook, so it is measured once a round and counted to each way.
     """
     tokenizer = backend.load_tokenizer("tiny")
-    marks = encode.marks_of(tokenizer)
-    config = TrainConfig(dataset=str(source))
-    bare, full = load_plugins(config), load_plugins(TrainConfig(plugin=plugged))
+    config = TrainConfig(dataset=str(source), data_cache=False)
+    bare, full = load_plugins(config), load_plugins(replace(config, plugin=plugged))
     template = find_template("alpaca", bare.merge("register_templates"))
-
-    def encoded(conversations):
-        pieces = [pieces_of(conversation, template, marks) for conversation in conversations]
-        return encode.encode(pieces, tokenizer, 2048)
-
+    prompting = Prompting(template, encode.marks_of(tokenizer), tokenizer, 2048, False)
     ways = {
-        "no layer": lambda: read_without_layer(str(source), config),
-        "no plugin": lambda: data.read_conversations(str(source), config, bare),
-        f"{PLUGINS} plugins": lambda: data.read_conversations(str(source), config, full),
+        "no layer": lambda: read_without_layer(config),
+        "no plugin": lambda: data.read_conversations(config, bare),
+        f"{PLUGINS} plugins": lambda: data.read_conversations(config, full),
     }
     times, encoding, prints = {name: [] for name in ways}, [], set()
     for number in range(ROUNDS):
@@ -90,7 +98,7 @@ def measure_data(source: Path, plugged: tuple) -> tuple[dict[str, list], list[fl
             times[name].append(seconds)
             prints.add(ledger.fingerprint)
         if number < ENCODINGS:
-            encoding.append(spent(lambda rows=conversations: encoded(rows))[1])
+            encoding.append(spent(lambda rows=conversations: prepare(rows, prompting))[1])
     assert len(prints) == 1, "the ways prepared different data"
     return times, encoding
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from click.testing import CliRunner
 from recorders import write_recorders
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as make test sets it, and for the same reason
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what runs behind
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "models" / "tiny"
 pytest_plugins = ["threetoe.testing"]

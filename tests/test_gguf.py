@@ -11,6 +11,7 @@ from threetoe import backend, export
 from threetoe import run as runs
 from threetoe.config import ExportConfig
 from threetoe.encode import prompt_ids
+from threetoe.exporters import write_merged
 from threetoe.gguf_export import write_gguf, write_ollama
 
 EXACT = ("f32", "f16", "bf16")
@@ -30,7 +31,7 @@ class Exported:
         self.folder, self.run = runs.load(folder)
         self.merged, self.files = target / "merged", target / "gguf"
         config = ExportConfig(run=self.folder, gguf=TYPES)
-        for write, place in ((export.write_merged, self.merged), (write_gguf, self.files)):
+        for write, place in ((write_merged, self.merged), (write_gguf, self.files)):
             place.mkdir(parents=True)
             write(self.run, place, config)
         self.asked = {}

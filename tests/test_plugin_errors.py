@@ -267,4 +267,4 @@ def test_a_callback_that_raises_names_the_step_and_the_folder_stays_partial(here
     ]
     data = {"data.json", "data.jsonl", "data.png"}
     there = {file.name for file in (here / "run").iterdir()}
-    assert there == data | {"metrics.jsonl", "run.partial.json"}
+    assert there == data | {"metrics.jsonl", "prompts.jsonl", "run.partial.json"}
