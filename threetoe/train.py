@@ -198,17 +198,21 @@ def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
         clear_line()  # Ctrl-C leaves the progress where it was
     metrics = metrics_of(result, time.monotonic() - began, hooks) | validation_metrics(folder)
     save(job, model, prompting, metrics, rows)
-    say(
-        f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
-        f"{metrics['train_loss']:.4f}, saved in {folder}"
-    )
-    if "eval_loss" in metrics:
-        say(validation_line(metrics, len(validation)))
+    say_result(metrics, rows, folder)
     held.close()
     hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder)
     hooks.say_seconds()
     if config.push_to:
         say(f"push it: python export.py --run {folder} --push {config.push_to}")
+
+
+def say_result(metrics: dict, rows: RowSets, folder: Path) -> None:
+    say(
+        f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
+        f"{metrics['train_loss']:.4f}, saved in {folder}"
+    )
+    if "eval_loss" in metrics:
+        say(validation_line(metrics, len(rows.validated)))
 
 
 def save_account(rows: RowSets, folder: Path) -> None:
