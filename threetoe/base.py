@@ -7,7 +7,7 @@ from pathlib import Path
 
 from threetoe import backend
 from threetoe.config import ExportConfig
-from threetoe.errors import UserError, did_you_mean
+from threetoe.errors import UserError, did_you_mean, first_line
 from threetoe.run import Run
 from threetoe.shards import list_checkpoint, read_json
 
@@ -107,12 +107,18 @@ def unsloth_table() -> dict[str, str]:
     return table["INT_TO_FLOAT_MAPPER"]
 
 
-def base_weights(run: Run, config: ExportConfig) -> Path:
-    """The folder with the base's safetensors, downloaded when it is a Hub id: those that the run
-    was trained on, or with --base-weights 16bit those of which they were made."""
+def name_of_weights(run: Run, config: ExportConfig) -> str:
+    """The folder or Hub id of the weights to merge into: those that the run was trained on, or
+    with --base-weights 16bit those of which they were made."""
     name = config.base or run.options["model"]
     if not config.base and config.base_weights == "16bit" and is_prequantised(name):
-        name = original_of(name)
+        return original_of(name)
+    return name
+
+
+def base_weights(run: Run, config: ExportConfig) -> Path:
+    """The folder with the base's safetensors, downloaded when it is a Hub id."""
+    name = name_of_weights(run, config)
     path = Path(backend.location(name))
     if path.is_dir():
         return path
@@ -121,8 +127,7 @@ def base_weights(run: Run, config: ExportConfig) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["*.safetensors*", "config.json"]))
     except Exception as error:  # the client raises many kinds: offline, missing, gated
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"The base weights {name} cannot be read from the Hub: {reason} "
+            f"The base weights {name} cannot be read from the Hub: {first_line(error)} "
             "Give a local folder: --base DIR."
         ) from error

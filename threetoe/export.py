@@ -69,7 +69,7 @@ def plan(config: ExportConfig) -> Plan:
         checks(nothing_asked)
     checks(check_formats, outputs, hooks)
     if config.push and not found:
-        checks(hub.check_push, config.push, config.create_pr)
+        checks(hub.check_push, config.push, config.create_pr, config.revision)
     if found:
         checks(check_apart, outputs, folder, config.base or run.options["model"])
     if found and (config.gguf or config.ollama):

@@ -9,6 +9,7 @@ from threetoe import base as bases
 from threetoe import hub, room
 from threetoe.adapter import check_merge
 from threetoe.errors import Checks, UserError
+from threetoe.export_checks import PARTIAL, beside
 from threetoe.hub_base import Base, find_base
 from threetoe.shards import Stored, list_checkpoint
 
@@ -25,9 +26,11 @@ def preflight(job) -> None:
     asked = {}
     with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         if any(name in WEIGHTY for name in job.outputs):
-            asked["base"] = lambda: find_base(base_name(job.run, config), Path(scratch), SECONDS)
+            asked["base"] = lambda: find_base(
+                bases.name_of_weights(job.run, config), Path(scratch), SECONDS
+            )
         if config.push:
-            asked["push"] = lambda: hub.check_push(config.push, config.create_pr)
+            asked["push"] = lambda: hub.check_push(config.push, config.create_pr, config.revision)
         answers = side_by_side(asked, SECONDS)
         base = checks(answers["base"]) if "base" in answers else None
         tensors = checks(check_base, base, job) if base else None
@@ -37,14 +40,6 @@ def preflight(job) -> None:
     if "push" in answers:
         checks(answers["push"])
     checks.done()
-
-
-def base_name(run, config) -> str:
-    """The folder or Hub id of the weights to merge into, as base.base_weights takes them."""
-    name = config.base or run.options["model"]
-    if not config.base and config.base_weights == "16bit" and bases.is_prequantised(name):
-        return bases.original_of(name)
-    return name
 
 
 def side_by_side(asked: dict, seconds: float) -> dict:
@@ -91,8 +86,7 @@ def wanted(job, base: Base | None, tensors: list[Stored] | None) -> list:
     for name, path in job.outputs.items():
         size = size_of(name, job.config, tensors, adapter)
         if size:
-            partial = path.with_name(path.name + ".partial")
-            left = max(0, size - room.bytes_in(partial))
+            left = max(0, size - room.bytes_in(beside(path, PARTIAL)))
             entries.append((f"--{name} {path}", path, left, "name a folder on another disk"))
     if job.config.push and not job.outputs:
         mends = "make room there, or set TMPDIR"

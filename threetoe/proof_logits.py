@@ -14,7 +14,6 @@ from threetoe.errors import first_line
 from threetoe.gaps import Gap, agreement, gap_of, shortened
 from threetoe.hub_base import cached
 from threetoe.nf4 import as_used_in_4bit
-from threetoe.preflight import base_name
 from threetoe.prompts import Prompt
 from threetoe.quiet import chatter_hidden
 from threetoe.reference import Reference, logits_of, sequences_of
@@ -79,7 +78,7 @@ def base_of(question: Question) -> Path | None:
     run, config = question.run, question.config
     if question.kind != "adapter":
         return bases.base_weights(run, config)
-    name = base_name(run, config)
+    name = bases.name_of_weights(run, config)
     if Path(backend.location(name)).is_dir():
         return Path(backend.location(name))
     base = cached(name)
