@@ -102,13 +102,13 @@ def setting(folder: Path, cached: bool):
 
 def ours(folder: Path, cached: bool = False, pack: bool = True):
     """A function that prepares the rows, and returns them."""
-    import datasets  # noqa: F401  training needs it; loading libraries is not measured
+    config, hooks, prompting = setting(folder, cached)
+    import datasets  # noqa: F401  training needs both; loading libraries is not measured
+    import trl.data_utils  # noqa: F401
 
     from threetoe.batches import packed
     from threetoe.data import read_conversations
     from threetoe.prepare import prepare
-
-    config, hooks, prompting = setting(folder, cached)
 
     def work():
         conversations, _ = read_conversations(config, hooks)

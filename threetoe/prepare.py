@@ -3,11 +3,13 @@
 Python renders one batch while the tokenizer, outside Python's lock, works on the batch before.
 """
 
+import gc
 import hashlib
 import json
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +23,7 @@ from threetoe.formats import Unusable
 from threetoe.ledger import Ledger
 from threetoe.template import Marks, Piece, hash_of
 
-BATCH = 1024  # conversations; their encodings are some 10 KB each
+BATCH = 512  # conversations; their encodings are some 10 KB each
 FILE = "tokens.arrow"
 
 
@@ -103,10 +105,23 @@ def account_for(prepared: Prepared, account: Ledger, config) -> None:
 
 def write(conversations: Conversations, prompting: Prompting, folder: Path) -> None:
     rows = Rows(prompting, folder)
-    with (folder / LOG).open("w", encoding="utf-8") as log:
+    with (folder / LOG).open("w", encoding="utf-8") as log, cycles_left_alone():
         for batch in encoded_batches(conversations, prompting):
             rows.add(batch, log)
     rows.close()
+
+
+@contextmanager
+def cycles_left_alone():
+    """Python looks for circles of objects only once in 100,000 new ones, not in 700. A batch has
+    many objects, none in a circle, so that it would go through all those of every library again
+    and again: a third of the time."""
+    usual = gc.get_threshold()
+    gc.set_threshold(100_000, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def encoded_batches(conversations, prompting: Prompting) -> Iterator[list]:
