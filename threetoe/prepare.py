@@ -53,8 +53,10 @@ class Prompting(NamedTuple):
         return [Piece(bos, False), Piece(text.rstrip() + eos, True)]
 
     def key(self) -> tuple:
+        """What tells it from others, as JSON has it."""
         tokenizer = hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
-        return hash_of(vars(self.template)), *self[1:2], tokenizer, *self[3:]
+        template = hash_of(vars(self.template))
+        return template, self.marks, tokenizer, self.max_seq_length, self.learn_all
 
 
 class Prepared:
@@ -177,14 +179,13 @@ class Rows:
         kept = []
         for conversation, row in batch:
             number, self.account.read = self.account.read, self.account.read + 1
-            learned = 0 if isinstance(row, Unusable) else self.check(conversation, row, log)
-            if learned:
+            if isinstance(row, Unusable):
+                self.account.leave_out(conversation.where, str(row), log)
+            elif learned := self.check(conversation, row, log):
                 kept.append(row)
                 self.numbers.append(number)
                 self.lengths.append(len(row.input_ids))
                 self.learned.append(learned)
-            elif isinstance(row, Unusable):
-                self.account.leave_out(conversation.where, str(row), log)
         self.put(kept)
 
     def check(self, conversation: Conversation, row: Encoded, log) -> int:
