@@ -3,11 +3,14 @@
 import importlib.util
 import re
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 from threetoe import backend
 from threetoe.config import ExportConfig
 from threetoe.errors import UserError, did_you_mean, first_line
+from threetoe.merge import stays
+from threetoe.nf4 import as_used_in_4bit
 from threetoe.run import Run
 from threetoe.shards import list_checkpoint, read_json
 
@@ -77,6 +80,11 @@ def dequantizes(run: Run, config: ExportConfig) -> bool:
         return False
     own = not is_prequantised(run.options["model"])  # else --base names another base
     return asked == "dequantized" or (own and asked is None)
+
+
+def as_used(run: Run, config: ExportConfig) -> Callable:
+    """What training used in place of the base's tensors, as threetoe.merge asks for it."""
+    return as_used_in_4bit if dequantizes(run, config) else stays
 
 
 def original_of(model: str) -> str:

@@ -23,8 +23,6 @@ from threetoe.gguf_tensors import (
     rope_of,
 )
 from threetoe.gguf_tokenizer import add_tokenizer, check_tokenizer
-from threetoe.merge import stays
-from threetoe.nf4 import as_used_in_4bit
 from threetoe.quantize import K_QUANTS, check_types, file_type, ggml, run_program
 from threetoe.shards import read_json
 from threetoe.template import Template
@@ -118,8 +116,7 @@ def write_file(run: runs.Run, path: Path, config: ExportConfig, name: str) -> No
     base = bases.base_weights(run, config)
     values = read_json(base / "config.json")
     check_model(values)
-    as_used = as_used_in_4bit if bases.dequantizes(run, config) else stays
-    tensors = list_tensors(base, config.run, name, as_used)
+    tensors = list_tensors(base, config.run, name, bases.as_used(run, config))
     factors = rope_factors(values, head_size(values))
     writer = GGUFWriter(path, ARCHITECTURES[values["model_type"]][0])
     try:
