@@ -35,12 +35,16 @@ def check_model(model: str | None, flag: str = "--model") -> None:
 
 def check_is_there(model: str, folder: Path, flag: str) -> None:
     """UserError when the base of a run is a path, and there is nothing at it."""
-    is_path = Path(model).is_absolute() or model.startswith((".", "~")) or model.count("/") > 1
-    if is_path and not Path(model).expanduser().is_dir():
+    if is_gone(model):
         raise UserError(
             f"The base of --run {folder} was in {model}, where it is not any more: name its "
             f"folder, or a Hub id, with {flag}."
         )
+
+
+def is_gone(model: str) -> bool:
+    is_path = Path(model).is_absolute() or model.startswith((".", "~")) or model.count("/") > 1
+    return is_path and not Path(model).expanduser().is_dir()
 
 
 def base_of(folder: Path, flag: str) -> str:

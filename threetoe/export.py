@@ -42,6 +42,9 @@ RESUMED = ("merged", "merged-4bit")  # their whole shards are kept for the next 
 PUSHED = ("merged", "merged-4bit", "gguf")  # the first of these that is asked for, else the adapter
 
 
+NEED_BASE = ("adapter", "merged", "merged_4bit", "gguf", "ollama", "push")  # even by its name alone
+
+
 class Plan(NamedTuple):
     """An export whose run, outputs and repository have been checked."""
 
@@ -90,7 +93,7 @@ def find_adapter(config: ExportConfig, template: Template | None):
     if not bases.is_adapter(folder):
         raise UserError(f"--run {folder} has no adapter in it; a merged model cannot be exported.")
     read_header(folder / "adapter_model.safetensors")
-    if config.merged and not config.base:
+    if not config.base and any(getattr(config, name) for name in NEED_BASE):
         bases.check_is_there(run.options["model"], folder, "--base")
     return folder, run
 

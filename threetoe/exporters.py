@@ -32,7 +32,9 @@ def write_adapter(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     copy(config.run, folder, ADAPTER_FILES)
     path = folder / "adapter_config.json"
     values = json.loads(path.read_text(encoding="utf-8"))
-    values["base_model_name_or_path"] = backend.location(run.options["model"])
+    base = run.options["model"]
+    base = config.base if config.base and bases.is_gone(base) else base
+    values["base_model_name_or_path"] = backend.location(base)
     runs.write_json(path, values)
 
 
