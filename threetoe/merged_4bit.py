@@ -11,7 +11,7 @@ from pathlib import Path
 from threetoe.merge import Merge, facts_of, merged_tensors, plan_merge, stays
 from threetoe.merge_plan import begin, inputs_of
 from threetoe.merged_config import merged_config
-from threetoe.nf4 import BLOCK, PARTS, STATE
+from threetoe.nf4 import BLOCK, PARTS, STATE, packed_size
 from threetoe.shard_layout import BITS, header_bytes, in_shards, shard_name, write_index
 from threetoe.shard_writer import ShardFile
 from threetoe.shards import FLOATS, Stored, read_header
@@ -94,7 +94,7 @@ def linear_weights(config: dict) -> set[str]:
 
 def size_of(output: Stored, names: set[str]) -> int:
     """Bytes that an output takes at most, with what is needed to expand it."""
-    return output.count * 33 // 64 + 2048 if output.name in names else output.size
+    return packed_size(output.count) if output.name in names else output.size
 
 
 def write_shard(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from threetoe.errors import UserError
 from threetoe.nf4 import STATE
-from threetoe.room import available_memory, numbers_in
+from threetoe.room import available_memory
 from threetoe.shards import list_checkpoint
 
 FP32 = 4  # bytes
@@ -50,8 +50,9 @@ class Weights:
         return functional.dequantize_4bit(self.as_stored(name), state)
 
     def size(self) -> int:
-        """Bytes of the whole in fp32."""
-        return sum(map(numbers_in, self.stored.values())) * FP32
+        """Bytes of the whole in fp32; of a packed weight a byte stands for two numbers."""
+        numbers = (t.count * (2 if t.name in self.packed else 1) for t in self.stored.values())
+        return sum(numbers) * FP32
 
 
 def through_nf4(weight):
