@@ -9,6 +9,7 @@ from pathlib import Path
 from threetoe import backend
 from threetoe.config import ExportConfig
 from threetoe.errors import UserError, did_you_mean, first_line
+from threetoe.hub_base import WANTED
 from threetoe.merge import stays
 from threetoe.nf4 import as_used_in_4bit
 from threetoe.run import Run
@@ -137,7 +138,7 @@ def base_weights(run: Run, config: ExportConfig) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors*", "config.json"]))
+        return Path(snapshot_download(name, allow_patterns=list(WANTED)))
     except Exception as error:  # the client raises many kinds: offline, missing, gated
         raise UserError(
             f"The base weights {name} cannot be read from the Hub: {first_line(error)} "

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import click
 
 from threetoe import base as bases
-from threetoe import card as cards
 from threetoe import contract, hub, verify
 from threetoe import run as runs
+from threetoe.card import card
 from threetoe.card_facts import facts_of
+from threetoe.card_metadata import KINDS
 from threetoe.config import ExportConfig
 from threetoe.errors import Checks, Failure, UserError
 from threetoe.export_checks import (
@@ -30,6 +31,7 @@ from threetoe.export_checks import (
 )
 from threetoe.gguf_export import check_gguf
 from threetoe.hooks import PASSED_OVER, Hooks
+from threetoe.hub_checks import check_push
 from threetoe.merge_plan import PLAN
 from threetoe.plugins import load_plugins
 from threetoe.preflight import preflight
@@ -72,7 +74,7 @@ def plan(config: ExportConfig) -> Plan:
         checks(nothing_asked)
     checks(check_formats, outputs, hooks)
     if config.push and not found:
-        checks(hub.check_push, config.push, config.create_pr, config.revision)
+        checks(check_push, config.push, config.create_pr, config.revision)
     if found:
         checks(check_apart, outputs, folder, config.base or run.options["model"])
     if found and (config.gguf or config.ollama):
@@ -220,9 +222,9 @@ def push(job: Plan, path: Path) -> None:
 def write_card(job: Plan, name: str, folder: Path) -> None:
     """README.md, unless the exporter wrote its own."""
     path, repo_id = folder / "README.md", job.config.push
-    if not path.exists() and name in cards.KINDS:
+    if not path.exists() and name in KINDS:
         facts = facts_of(job.run, job.config.run or job.folder, folder, ask_hub=bool(repo_id))
-        path.write_text(cards.card(facts, name, repo_id), encoding="utf-8")
+        path.write_text(card(facts, name, repo_id), encoding="utf-8")
     if path.exists():
         text, _ = job.hooks.chain("map_card", "card", path.read_text("utf-8"), folder=folder)
         path.write_text(text, encoding="utf-8")

@@ -6,11 +6,12 @@ from tempfile import TemporaryDirectory, gettempdir
 from threading import Thread
 
 from threetoe import base as bases
-from threetoe import hub, room
+from threetoe import room
 from threetoe.errors import Checks, UserError
 from threetoe.export_checks import PARTIAL, beside
 from threetoe.gguf_export import bytes_of_files, types_asked
 from threetoe.hub_base import Base, find_base
+from threetoe.hub_checks import answers_within, check_push
 from threetoe.merge import Merge, plan_merge, stays
 from threetoe.nf4 import CODES, unpacked, unread
 from threetoe.shard_layout import output_of
@@ -33,7 +34,7 @@ def preflight(job) -> None:
                 bases.name_of_weights(job.run, config), Path(scratch), SECONDS
             )
         if config.push:
-            asked["push"] = lambda: hub.check_push(config.push, config.create_pr, config.revision)
+            asked["push"] = lambda: check_push(config.push, config.create_pr, config.revision)
         answers = side_by_side(asked, SECONDS)
         base = checks(answers["base"]) if "base" in answers else None
         plan = checks(plan_of, base, job) if base else None
@@ -55,7 +56,7 @@ def side_by_side(asked: dict, seconds: float) -> dict:
     if not asked:
         return {}
     futures = {name: Future() for name in asked}
-    with hub.answers_within(seconds):
+    with answers_within(seconds):
         for name, ask in asked.items():
             Thread(target=settle, args=(futures[name], ask), daemon=True).start()
         wait(futures.values(), timeout=seconds)
