@@ -8,7 +8,7 @@ from threading import Thread
 from threetoe import base as bases
 from threetoe import room
 from threetoe.errors import Checks, UserError
-from threetoe.export_checks import PARTIAL, beside
+from threetoe.export_folder import PARTIAL, beside
 from threetoe.gguf_export import bytes_of_files, types_asked
 from threetoe.hub_base import Base, find_base
 from threetoe.hub_checks import answers_within, check_push

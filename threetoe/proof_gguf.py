@@ -69,7 +69,7 @@ def wrong_template(fields: dict, run: Run, prompts: list[Prompt], tokenizer) -> 
 
 
 def rounding_of(file: Path, base: Path) -> tuple[Callable, bool]:
-    """(rounding(name) of plain.merge_and_round, whether a type stands in for another)."""
+    """(rounding(name) of hollow.merge_and_round, whether a type stands in for another)."""
     from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, GGUFReader, get_tensor_name_map, quants
 
     reader = GGUFReader(file)

@@ -107,7 +107,7 @@ def ask(
 
 
 def rounding_of(folder: Path, question: Question, found: dict) -> Callable:
-    """rounding(name) of plain.merge_and_round, by the types in the exported files."""
+    """rounding(name) of hollow.merge_and_round, by the types in the exported files."""
     import torch
 
     weights, asked = plain.Weights(folder), question.config.dtype
