@@ -1,6 +1,7 @@
 """Base + adapter by PEFT on plain transformers, and what is asked of it and of an export."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from threetoe import hollow, plain
@@ -27,8 +28,6 @@ class Reference:
     ) -> list:
         """A tensor (positions, vocabulary) for each sequence; with `rounding`, merged and rounded,
         which a whole model stays."""
-        from contextlib import nullcontext
-
         off = nullcontext() if adapter else self.model.disable_adapter()
         with off, hollow.filled(self.model, self.weights, rounding) as model:
             return run(model, sequences)

@@ -100,7 +100,7 @@ def container_room(root: Path) -> float:
         try:
             most, taken = ((folder / name).read_text("utf-8").strip() for name in (limit, used))
             stat = dict(map(str.split, (folder / "memory.stat").read_text("utf-8").splitlines()))
-        except OSError:
+        except OSError:  # a group without such files limits nothing
             continue
         if most.isdigit():
             room = min(room, int(most) - int(taken) + int(stat.get("inactive_file", 0)))
