@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Take a run out of its folder: an adapter, a merged checkpoint, a Hub repository."""
+"""Take a run out of its folder: as adapter, merged checkpoint, GGUF, or to the Hub."""
 
 from threetoe.config import ExportConfig
 from threetoe.options import command
@@ -7,11 +7,13 @@ from threetoe.options import command
 
 @command(ExportConfig)
 def main(config):
-    """Export a run: its adapter, a merged 16-bit checkpoint, or a push to the Hub.
+    """Export a run: its adapter, a model merged in 16 or 4 bits, GGUF, a folder for Ollama, or a
+    push to the Hub.
 
     \b
     python export.py --push user/model
     python export.py --merged my-model
+    python export.py --gguf q4_k_m
     python export.py --merged my-model --push user/model
     """
     from threetoe.export import export

@@ -10,8 +10,8 @@ WIDTH = 32  # of every layer; llama.cpp wants a multiple of 32
 PRE = {"llama3": "llama-bpe", "qwen": "qwen2", "gpt2": "gpt-2"}  # llama.cpp's names of the rules
 
 
-def write_gguf(path, tokenizer, kind: str, chat_template: str) -> None:
-    """Write a model that can be asked, though not for anything sensible."""
+def write_gguf(path, tokenizer, kind: str, chat_template: str, weights: dict | None = None) -> None:
+    """Write a model that can be asked; without weights of its own not for anything sensible."""
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(8192)
     writer.add_embedding_length(WIDTH)
@@ -21,9 +21,8 @@ def write_gguf(path, tokenizer, kind: str, chat_template: str) -> None:
     writer.add_layer_norm_rms_eps(1e-5)
     add_tokenizer(writer, tokenizer, kind)
     writer.add_chat_template(chat_template)
-    for name, shape in shapes(len(tokenizer)).items():
-        random = np.random.default_rng(0).normal(0, 0.02, shape)
-        writer.add_tensor(f"{name}.weight", random.astype(np.float32))
+    for name, values in (weights or random_weights(len(tokenizer))).items():
+        writer.add_tensor(f"{name}.weight", values.astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -59,6 +58,11 @@ def type_of(token: str, special: set, kind: str) -> gguf.TokenType:
         return gguf.TokenType.CONTROL
     is_byte = kind not in PRE and re.fullmatch("<0x..>", token)
     return gguf.TokenType.BYTE if is_byte else gguf.TokenType.NORMAL
+
+
+def random_weights(vocabulary: int) -> dict:
+    random = np.random.default_rng(0)
+    return {name: random.normal(0, 0.02, shape) for name, shape in shapes(vocabulary).items()}
 
 
 def shapes(vocabulary: int) -> dict[str, tuple]:

@@ -1,9 +1,8 @@
 """A GGUF of a model that says sentences of given words: what comes next follows from the last
 token alone, so llama.cpp writes sense without any training."""
 
-import gguf
 import numpy as np
-from gguf_made import WIDTH, add_tokenizer, shapes
+from gguf_made import WIDTH, shapes, write_gguf
 
 SURE = 40.0  # logits between what is said and what is not
 
@@ -14,21 +13,7 @@ def write_scripted(path, tokenizer, kind: str, chat_template: str, steps: list[l
     Ids of a step are equally likely, and belong to no other step. A step is a state, a place of the
     residual stream; the layer adds nothing.
     """
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(8192)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(1)
-    writer.add_feed_forward_length(WIDTH)
-    writer.add_head_count(1)
-    writer.add_layer_norm_rms_eps(1e-5)
-    add_tokenizer(writer, tokenizer, kind)
-    writer.add_chat_template(chat_template)
-    for name, values in weights(len(tokenizer), steps).items():
-        writer.add_tensor(f"{name}.weight", values.astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_gguf(path, tokenizer, kind, chat_template, weights(len(tokenizer), steps))
 
 
 def weights(vocabulary: int, steps: list[list[int]]) -> dict:

@@ -31,7 +31,9 @@ def write_base(folder: Path, hidden=64, vocab=100, layers=2, dtype="BF16", **con
         for name in "qv":
             shapes[f"model.layers.{layer}.self_attn.{name}_proj.weight"] = (hidden, hidden)
     write_hollow(folder / "model.safetensors", shapes, dtype)
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama"} | config), "utf-8")
+    stated = {"num_hidden_layers": layers, "num_attention_heads": 1, "hidden_size": hidden}
+    config = {"model_type": "llama", **stated, **config}
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
     return folder
 
 

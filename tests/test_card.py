@@ -14,8 +14,9 @@ from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
 from huggingface_hub import ModelCard
 
 from threetoe import run as runs
-from threetoe.card import KINDS, card
+from threetoe.card import card
 from threetoe.card_facts import evaluations_in, facts_of, license_of
+from threetoe.card_metadata import KINDS
 from threetoe.config import TrainConfig, options_of
 
 LENGTHS = {"median": 60, "p95": 69, "longest": 1077, "max_seq_length": 2048}

@@ -1,6 +1,7 @@
 """export.py, run for real: adapters and merged checkpoints, and a push over the Hub's protocol."""
 
 import json
+import shutil
 
 import pytest
 from click.testing import CliRunner
@@ -171,6 +172,36 @@ def test_an_export_into_the_run_or_the_base_is_refused(three_steps, here):
     assert "is inside the run's folder" in inside[0]
     inside = refused(export, "--run", three_steps, "--merged", TINY / "m")
     assert "is inside the base's folder" in inside[0]
+
+
+@pytest.fixture
+def moved(three_steps, here):
+    """A run whose base was in a folder that is not there any more."""
+    shutil.copytree(three_steps, here / "moved")
+    record = json.loads((here / "moved" / "run.json").read_text(encoding="utf-8"))
+    record["options"]["model"] = "/old/path"
+    (here / "moved" / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    return here / "moved"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["--adapter a", "--merged m", "--merged-4bit m", "--gguf q8_0", "--ollama o", "--push a/b"],
+)
+def test_a_base_that_has_moved_is_named_before_any_format_is_begun(moved, monkeypatch, asked):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert refused(export, "--run", moved, *asked.split())[0] == (
+        f"The base of --run {moved} was in /old/path, where it is not any more: name its folder, "
+        "or a Hub id, with --base."
+    )
+
+
+def test_an_adapter_whose_base_has_moved_names_the_one_that_is_given(moved, here):
+    call = ["--run", str(moved), "--adapter", "a", "--base", "tiny"]
+    done = CliRunner().invoke(export.main, call)
+    assert done.exit_code == 0, done.output
+    named = json.loads((here / "a" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert named["base_model_name_or_path"] == str(TINY)
 
 
 def test_shards_may_be_given_in_megabytes(three_steps, here):

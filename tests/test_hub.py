@@ -16,7 +16,8 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from threetoe.errors import UserError
-from threetoe.hub import PushError, check_push, check_repo_id, push
+from threetoe.hub import PushError, push
+from threetoe.hub_checks import check_push, check_repo_id
 
 
 def problems(repo_id: str) -> list[str]:
@@ -96,7 +97,8 @@ def test_a_repo_id_without_one_user_and_one_model_is_refused(repo_id):
 
 
 def test_the_form_of_a_repo_id_is_checked_without_importing_the_client():
-    code = "import sys, threetoe.hub as h; h.check_repo_id('a/b'); print('httpx' in sys.modules)"
+    code = "import sys; from threetoe.hub_checks import check_repo_id; check_repo_id('a/b'); "
+    code += "print('httpx' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"
 
@@ -283,8 +285,9 @@ def test_a_downloaded_folder_is_pushed_without_its_cache(hub, folder):
 
 
 def test_a_child_process_pushes_to_the_same_hub_quietly(hub, folder):
-    code = "import sys, pathlib, threetoe.hub as h; h.check_push('ada/x'); "
-    code += "print(h.push(pathlib.Path(sys.argv[1]), 'ada/x', False, 'm'))"
+    code = "import sys, pathlib; from threetoe import hub, hub_checks as checks; "
+    code += "checks.check_push('ada/x'); "
+    code += "print(hub.push(pathlib.Path(sys.argv[1]), 'ada/x', False, 'm'))"
     ran = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True)
     assert (ran.stdout, ran.stderr) == (f"{hub.endpoint}/ada/x\n", "")
 

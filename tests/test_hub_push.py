@@ -14,7 +14,8 @@ import pytest
 from hub_server import TOKEN, hub_fixture, reread_environment, xet_hub_fixture  # noqa: F401
 
 from threetoe.errors import UserError
-from threetoe.hub import PushError, check_push, push
+from threetoe.hub import PushError, push
+from threetoe.hub_checks import check_push
 
 MEGABYTE = 2**20
 

@@ -11,7 +11,7 @@ from test_merge import write_adapter, write_base
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from threetoe.merge import merge
-from threetoe.merged_4bit import merge_4bit, quantization
+from threetoe.merged_4bit import merge_4bit
 from threetoe.merged_config import merged_config
 
 
@@ -61,7 +61,6 @@ def test_it_loads_in_plain_transformers_with_the_logits_of_quantising_the_merge(
     out = tmp_path / "out"
     out.mkdir()
     values = merged_config(TINY, merge_4bit(TINY, adapter, out, max_shard_size=2_000_000), [2])
-    values["quantization_config"] = quantization("bfloat16")
     (out / "config.json").write_text(json.dumps(values), encoding="utf-8")
     assert len(list(out.glob("model-*.safetensors"))) > 1
     stated = [json.loads((folder / "config.json").read_text("utf-8")) for folder in (expected, out)]
@@ -85,3 +84,17 @@ def test_a_stopped_export_goes_on_with_the_next_shard(tmp_path):
     assert first.stat().st_mtime_ns == before.st_mtime_ns
     assert [file.read_bytes() for file in others] == whole
     assert not list(out.glob("*.part"))
+
+
+def test_progress_counts_up_to_the_end_also_behind_shards_that_are_there(tmp_path):
+    adapter = write_adapter(TINY, tmp_path / "adapter")
+    out = tmp_path / "out"
+    out.mkdir()
+    told = []
+    progress = lambda done, total: told.append((done, total))  # noqa: E731
+    merge_4bit(TINY, adapter, out, max_shard_size=2_000_000, progress=progress)
+    steps = [done for done, _ in told]
+    assert steps == sorted(steps) and told[-1][0] == told[-1][1] and len(told) > 10
+    sorted(out.glob("model-*.safetensors"))[-1].unlink()
+    merge_4bit(TINY, adapter, out, max_shard_size=2_000_000, progress=progress)
+    assert told[-1] == (steps[-1], steps[-1])

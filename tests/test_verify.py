@@ -16,10 +16,9 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 import export
 from threetoe import run as runs
 from threetoe.config import ExportConfig
-from threetoe.exporters import write_adapter, write_merged
+from threetoe.exporters import write_adapter, write_merged, write_merged_4bit
 from threetoe.gguf_export import write_gguf
 from threetoe.merge import merge
-from threetoe.merged_4bit import write_merged_4bit
 from threetoe.verify import verify
 
 WEIGHTS = "model.safetensors"

@@ -3,11 +3,15 @@
 import importlib.util
 import re
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 
 from threetoe import backend
 from threetoe.config import ExportConfig
 from threetoe.errors import UserError, did_you_mean, first_line
+from threetoe.hub_base import WANTED
+from threetoe.merge import stays
+from threetoe.nf4 import as_used_in_4bit
 from threetoe.run import Run
 from threetoe.shards import list_checkpoint, read_json
 
@@ -32,12 +36,16 @@ def check_model(model: str | None, flag: str = "--model") -> None:
 
 def check_is_there(model: str, folder: Path, flag: str) -> None:
     """UserError when the base of a run is a path, and there is nothing at it."""
-    is_path = Path(model).is_absolute() or model.startswith((".", "~")) or model.count("/") > 1
-    if is_path and not Path(model).expanduser().is_dir():
+    if is_gone(model):
         raise UserError(
             f"The base of --run {folder} was in {model}, where it is not any more: name its "
             f"folder, or a Hub id, with {flag}."
         )
+
+
+def is_gone(model: str) -> bool:
+    is_path = Path(model).is_absolute() or model.startswith((".", "~")) or model.count("/") > 1
+    return is_path and not Path(model).expanduser().is_dir()
 
 
 def base_of(folder: Path, flag: str) -> str:
@@ -77,6 +85,11 @@ def dequantizes(run: Run, config: ExportConfig) -> bool:
         return False
     own = not is_prequantised(run.options["model"])  # else --base names another base
     return asked == "dequantized" or (own and asked is None)
+
+
+def as_used(run: Run, config: ExportConfig) -> Callable:
+    """What training used in place of the base's tensors, as threetoe.merge asks for it."""
+    return as_used_in_4bit if dequantizes(run, config) else stays
 
 
 def original_of(model: str) -> str:
@@ -125,7 +138,7 @@ def base_weights(run: Run, config: ExportConfig) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors*", "config.json"]))
+        return Path(snapshot_download(name, allow_patterns=list(WANTED)))
     except Exception as error:  # the client raises many kinds: offline, missing, gated
         raise UserError(
             f"The base weights {name} cannot be read from the Hub: {first_line(error)} "

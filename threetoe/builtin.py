@@ -27,9 +27,8 @@ def register_callbacks(config):
 
 
 def register_exporters(config):
-    from threetoe.exporters import write_adapter, write_merged
+    from threetoe.exporters import write_adapter, write_merged, write_merged_4bit
     from threetoe.gguf_export import write_gguf, write_ollama
-    from threetoe.merged_4bit import write_merged_4bit
 
     return {
         "adapter": write_adapter,

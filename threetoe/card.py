@@ -7,16 +7,14 @@ from threetoe.card_metadata import (
     ADAPTER,
     FOUR_BIT,
     GGUF,
-    KINDS,
     MERGED,
     OLLAMA,
     metadata,
     name_of,
     on_hub,
 )
+from threetoe.card_table import cell, shown, table
 from threetoe.card_usage import usage
-
-__all__ = ["ADAPTER", "FOUR_BIT", "GGUF", "KINDS", "MERGED", "OLLAMA", "card"]
 
 WHAT = {
     ADAPTER: "A LoRA adapter: the weights that fine-tuning learned, to be loaded on its base.",
@@ -42,8 +40,8 @@ CURVE = 8  # rows of a loss table, where there is no picture
 def card(facts: dict, kind: str, repo_id: str | None = None) -> str:
     """The text of README.md: metadata for the Hub, then sections for people.
 
-    `facts` is what card_facts.facts_of returns; `kind` is one of KINDS. Without `repo_id` the code
-    names a local folder.
+    `facts` is what card_facts.facts_of returns; `kind` is one of card_metadata.KINDS.
+    Without `repo_id` the code names a local folder.
     """
     sections = [
         metadata(facts, kind, repo_id),
@@ -193,30 +191,3 @@ def training(facts: dict) -> str:
         rows = {point["step"]: shown(point.get("loss", point.get("eval_loss"))) for point in steps}
         sections.append(table("", "step", "loss", rows))
     return "\n\n".join(section for section in sections if section)
-
-
-def table(title: str, name: str, value: str, rows: dict) -> str:
-    """A Markdown table, with a heading where there is a title; '' without rows."""
-    if not rows:
-        return ""
-    lines = [f"## {title}", ""] if title else []
-    lines += [f"| {name} | {value} |", "|---|---|"]
-    return "\n".join(lines + [f"| {cell(key)} | {cell(shown(rows[key]))} |" for key in rows])
-
-
-def cell(value) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def shown(value) -> str:
-    """A value as a reader may see it: of a local path only its last part, lists in one line."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(shown, value))
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {shown(item)}" for key, item in value.items())
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = "" if value is None else str(value)
-    if re.match(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]", text) and "\n" not in text:
-        return PureWindowsPath(text).name
-    return text

@@ -6,6 +6,7 @@ from pathlib import Path
 from threetoe import backend, curves, preview
 from threetoe.card_metadata import on_hub
 from threetoe.config import TrainConfig, options_of
+from threetoe.hub_checks import answers_within
 from threetoe.metrics import EVALUATIONS
 from threetoe.run import METRICS, Run
 
@@ -82,8 +83,6 @@ def asked_of_hub(model: str) -> dict:
     without."""
     import httpx
     from huggingface_hub import HfApi
-
-    from threetoe.hub_checks import answers_within
 
     try:
         with answers_within(SECONDS):

@@ -4,6 +4,7 @@ Another template is refused when its prompts differ, unless it is forced. Folder
 made have no record: they get one from --template and from their tokenizer.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,18 +144,30 @@ def check_tokenizer(folder: Path, run: Run, tokenizer) -> None:
         )
 
 
+def rendered(template: Template, marks: Marks, conversations) -> Iterator[tuple[list, list]]:
+    """(messages, pieces) of the conversations that a template can render: a base's own chat
+    template may know no system text, and then none was trained."""
+    for messages in conversations:
+        try:
+            pieces = template.prompt(messages, marks)
+        except UserError:
+            continue
+        yield messages, pieces
+
+
+def first_apart(ours, theirs) -> int:
+    """Where two sequences first differ; the length of the shorter one that begins the other."""
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(ours), len(theirs)))
+
+
 def first_difference(trained: Template, asked: Template, marks: Marks, tokenizer) -> str | None:
     """Where the prompts of two templates first differ, in words; None when they never do."""
-    for probe in PROBES:
-        try:
-            ours = prompt_ids(trained.prompt(probe, marks), tokenizer)
-        except UserError:
-            continue  # a base's own chat template may know no system text: none was trained
+    for probe, pieces in rendered(trained, marks, PROBES):
+        ours = prompt_ids(pieces, tokenizer)
         theirs = prompt_ids(asked.prompt(probe, marks), tokenizer)
         if ours != theirs:
-            pairs = zip(ours, theirs, strict=False)
-            same = [a == b for a, b in pairs] + [False]
-            place = same.index(False)
+            place = first_apart(ours, theirs)
             ours, theirs = (shown(ids[place : place + SHOWN], tokenizer) for ids in (ours, theirs))
             return (
                 f"the prompts differ at token {place}: {ours} was trained, {theirs} was asked for."

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import card as cards
 from threetoe import export, infer, train
+from threetoe.card_metadata import ADAPTER, KINDS
 from threetoe.config import ExportConfig, InferConfig, TrainConfig
 from threetoe.errors import UserError, did_you_mean
 from threetoe.hooks import Hooks
@@ -64,9 +64,9 @@ def calls_of_export(job: export.Plan):
     if job.template:
         yield "register_templates", "once"
     yield "register_exporters", "once"
-    for name in job.outputs or [cards.ADAPTER]:  # --push alone writes an adapter to push
+    for name in job.outputs or [ADAPTER]:  # --push alone writes an adapter to push
         yield "register_exporters", name
-        ours = name in cards.KINDS
+        ours = name in KINDS
         yield "map_card", name if ours else f"{name}, if it writes README.md"
         yield "after_export", name
 

@@ -2,7 +2,6 @@
 push."""
 
 import shutil
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,16 +10,14 @@ from typing import NamedTuple
 import click
 
 from threetoe import base as bases
-from threetoe import card as cards
 from threetoe import contract, hub, verify
 from threetoe import run as runs
+from threetoe.card import card
 from threetoe.card_facts import facts_of
+from threetoe.card_metadata import KINDS
 from threetoe.config import ExportConfig
-from threetoe.errors import Checks, Failure, UserError
+from threetoe.errors import Checks, UserError
 from threetoe.export_checks import (
-    FAILED,
-    PARTIAL,
-    beside,
     check_apart,
     check_formats,
     check_options,
@@ -28,9 +25,10 @@ from threetoe.export_checks import (
     flag_of,
     outputs_of,
 )
+from threetoe.export_folder import FAILED, PARTIAL, beside, fail, leave, put, taken
 from threetoe.gguf_export import check_gguf
 from threetoe.hooks import PASSED_OVER, Hooks
-from threetoe.merge_plan import PLAN
+from threetoe.hub_checks import check_push
 from threetoe.plugins import load_plugins
 from threetoe.preflight import preflight
 from threetoe.quiet import clear_line, quieten
@@ -40,6 +38,7 @@ from threetoe.template import Template
 
 RESUMED = ("merged", "merged-4bit")  # their whole shards are kept for the next try
 PUSHED = ("merged", "merged-4bit", "gguf")  # the first of these that is asked for, else the adapter
+NEED_BASE = ("adapter", "merged", "merged_4bit", "gguf", "ollama", "push")  # even by its name alone
 
 
 class Plan(NamedTuple):
@@ -69,7 +68,7 @@ def plan(config: ExportConfig) -> Plan:
         checks(nothing_asked)
     checks(check_formats, outputs, hooks)
     if config.push and not found:
-        checks(hub.check_push, config.push, config.create_pr, config.revision)
+        checks(check_push, config.push, config.create_pr, config.revision)
     if found:
         checks(check_apart, outputs, folder, config.base or run.options["model"])
     if found and (config.gguf or config.ollama):
@@ -90,7 +89,7 @@ def find_adapter(config: ExportConfig, template: Template | None):
     if not bases.is_adapter(folder):
         raise UserError(f"--run {folder} has no adapter in it; a merged model cannot be exported.")
     read_header(folder / "adapter_model.safetensors")
-    if config.merged and not config.base:
+    if not config.base and any(getattr(config, name) for name in NEED_BASE):
         bases.check_is_there(run.options["model"], folder, "--base")
     return folder, run
 
@@ -152,32 +151,9 @@ def write(job: Plan, name: str, path: Path) -> None:
             return shutil.rmtree(partial)
         if found.get("passed") is False and not job.config.force:
             fail(partial, beside(path, FAILED), name, found)
-        (partial / PLAN).unlink(missing_ok=True)
-        if path.is_dir():
-            path.rmdir()  # empty, or check_target would have refused it
-        partial.rename(path)
+        put(partial, path)
     click.echo(f"{name} written to {path}{verify.said(found)}", err=True)
     job.hooks.tell("after_export", format=name, folder=path)
-
-
-@contextmanager
-def taken(partial: Path, what: str):
-    """A partial folder held by this process alone; what is not a merge's to go on with is gone."""
-    partial.mkdir(parents=True, exist_ok=True)
-    with runs.lock(partial, what, "export"):
-        leave(partial, keep=(partial / PLAN).exists())
-        partial.mkdir(exist_ok=True)
-        yield
-
-
-def leave(partial: Path, keep: bool) -> None:
-    """Remove a partial folder, or with `keep` all that merge() does not go on with."""
-    shards = [*partial.glob("*.safetensors"), *partial.glob("*.safetensors.index.json")]
-    if not (keep and shards):
-        return shutil.rmtree(partial, ignore_errors=True)
-    for path in partial.iterdir():
-        if path not in shards and path.name != PLAN and not path.name.endswith(".part"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def fill(job: Plan, name: str, partial: Path):
@@ -196,16 +172,6 @@ def fill(job: Plan, name: str, partial: Path):
     return found
 
 
-def fail(partial: Path, failed: Path, name: str, found: dict):
-    """Put a folder that is wrong where nobody takes it for right; Failure says what is wrong."""
-    shutil.rmtree(failed, ignore_errors=True)
-    partial.rename(failed)
-    raise Failure(
-        f"The {name} export is wrong: {'; '.join(found['problems'])}. It is left in {failed} with "
-        f"{verify.FILE}; nothing is pushed."
-    )
-
-
 def push(job: Plan, path: Path) -> None:
     config = job.config
     message = f"{'Trained' if job.run.data else 'Exported'} with Threetoe {job.run.threetoe}"
@@ -217,9 +183,9 @@ def push(job: Plan, path: Path) -> None:
 def write_card(job: Plan, name: str, folder: Path) -> None:
     """README.md, unless the exporter wrote its own."""
     path, repo_id = folder / "README.md", job.config.push
-    if not path.exists() and name in cards.KINDS:
+    if not path.exists() and name in KINDS:
         facts = facts_of(job.run, job.config.run or job.folder, folder, ask_hub=bool(repo_id))
-        path.write_text(cards.card(facts, name, repo_id), encoding="utf-8")
+        path.write_text(card(facts, name, repo_id), encoding="utf-8")
     if path.exists():
         text, _ = job.hooks.chain("map_card", "card", path.read_text("utf-8"), folder=folder)
         path.write_text(text, encoding="utf-8")

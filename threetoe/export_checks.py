@@ -6,9 +6,9 @@ from threetoe import backend
 from threetoe import run as runs
 from threetoe.config import ExportConfig
 from threetoe.errors import UserError, unknown
+from threetoe.export_folder import PARTIAL, beside
 from threetoe.hooks import Hooks
 
-PARTIAL, FAILED = ".partial", ".failed"  # behind a folder's name, until it is whole or right
 NEEDS = (  # options that would do nothing without one of the others
     ("dtype base_weights max_shard_size", "merged merged_4bit gguf ollama format"),
     ("private revision create_pr force", "push"),
@@ -81,9 +81,3 @@ def check_apart(outputs: dict, run: Path, base: str | None) -> None:
                 problems.append(text)
     if problems:
         raise UserError(*problems)
-
-
-def beside(path: Path, ending: str) -> Path:
-    """The folder of that ending behind its name."""
-    path = path.absolute()
-    return path.with_name(path.name + ending)

@@ -1,7 +1,9 @@
-"""The exporters `adapter` and `merged`: each fills a new folder with what a format needs."""
+"""The exporters `adapter`, `merged` and `merged-4bit`: each fills a new folder with what a format
+needs."""
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,9 +13,9 @@ from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.byte_progress import bytes_done
 from threetoe.config import ExportConfig
-from threetoe.merge import check_merge, merge, stays
+from threetoe.merge import merge
+from threetoe.merged_4bit import merge_4bit
 from threetoe.merged_config import merged_config
-from threetoe.nf4 import as_used_in_4bit
 from threetoe.quiet import clear_line, quieten
 from threetoe.template import Template
 
@@ -26,30 +28,44 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 def write_adapter(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `adapter`: PEFT's two files, the tokenizer's, and the run's record."""
-    runs.write_json(folder / runs.RECORD, runs.without_paths(run))
-    copy(config.run, folder, ADAPTER_FILES + TOKENIZER_FILES)
+    write_record(run, config.run, folder)
+    copy(config.run, folder, ADAPTER_FILES)
     path = folder / "adapter_config.json"
     values = json.loads(path.read_text(encoding="utf-8"))
-    values["base_model_name_or_path"] = backend.location(run.options["model"])
+    base = run.options["model"]
+    base = config.base if config.base and bases.is_gone(base) else base
+    values["base_model_name_or_path"] = backend.location(base)
     runs.write_json(path, values)
 
 
 def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `merged`: base + adapter in 16 bits, for plain transformers."""
-    quieten()
-    base = bases.base_weights(run, config)
-    check_merge(base, config.run)
-    facts = merge(
-        base, config.run, folder, config.dtype, round(config.max_shard_size * 10**9),
-        bytes_done("merged"),
-        as_used=as_used_in_4bit if bases.dequantizes(run, config) else stays,
-    )  # fmt: skip
-    clear_line()
-    values = merged_config(base, facts, run.stop_ids)
-    runs.write_json(folder / "config.json", values)
-    runs.write_json(folder / runs.RECORD, runs.without_paths(run))
-    copy(config.run, folder, TOKENIZER_FILES)
+    write_checkpoint(run, folder, config, merge, "merged")
     write_modelfile(run, folder)
+
+
+def write_merged_4bit(run: runs.Run, folder: Path, config: ExportConfig) -> None:
+    """The exporter `merged-4bit`: base + adapter in 4 bits, for plain transformers."""
+    write_checkpoint(run, folder, config, merge_4bit, "merged-4bit")
+
+
+def write_checkpoint(
+    run: runs.Run, folder: Path, config: ExportConfig, merge: Callable, what: str
+) -> None:
+    """The weights, by merge() or merge_4bit(), and the files that go with them."""
+    quieten()
+    base, size = bases.base_weights(run, config), round(config.max_shard_size * 10**9)
+    as_used = bases.as_used(run, config)
+    facts = merge(base, config.run, folder, config.dtype, size, bytes_done(what), as_used)
+    clear_line()
+    runs.write_json(folder / "config.json", merged_config(base, facts, run.stop_ids))
+    write_record(run, config.run, folder)
+
+
+def write_record(run: runs.Run, source: Path, folder: Path) -> None:
+    """What every format brings of a run: its record, and its tokenizer with the chat template."""
+    runs.write_json(folder / runs.RECORD, runs.without_paths(run))
+    copy(source, folder, TOKENIZER_FILES)
 
 
 def write_modelfile(run: runs.Run, folder: Path) -> None:

@@ -21,10 +21,10 @@ from threetoe.gguf_tensors import (
     numbers_of,
     rope_factors,
     rope_of,
+    targets_of,
 )
 from threetoe.gguf_tokenizer import add_tokenizer, check_tokenizer
-from threetoe.merge import stays
-from threetoe.nf4 import as_used_in_4bit
+from threetoe.merge import Merge
 from threetoe.quantize import K_QUANTS, check_types, file_type, ggml, run_program
 from threetoe.shards import read_json
 from threetoe.template import Template
@@ -68,6 +68,15 @@ def check_model(config: dict) -> None:
         raise UserError(f"--gguf: rope scaling of type {rope} is not written, only {ROPES}.")
     if config.get("hidden_act", "silu") != "silu":
         raise UserError(f"--gguf: the base uses {config['hidden_act']}; llama.cpp has silu here.")
+
+
+def bytes_of_files(plan: Merge, values: dict, types: tuple[str, ...]) -> int:
+    """What files of these types take of a base with the config.json `values`, and the one between
+    that llama-quantize needs; UserError for what cannot be written."""
+    check_types(types)
+    check_model(values)
+    between = [BETWEEN] if set(types) & set(K_QUANTS) and not ggml() else []
+    return sum(t.size for name in (*types, *between) for t in targets_of(plan, values, name))
 
 
 def check_modelfile(run: runs.Run) -> None:
@@ -118,8 +127,7 @@ def write_file(run: runs.Run, path: Path, config: ExportConfig, name: str) -> No
     base = bases.base_weights(run, config)
     values = read_json(base / "config.json")
     check_model(values)
-    as_used = as_used_in_4bit if bases.dequantizes(run, config) else stays
-    tensors = list_tensors(base, config.run, name, as_used)
+    tensors = list_tensors(base, config.run, name, bases.as_used(run, config))
     factors = rope_factors(values, head_size(values))
     writer = GGUFWriter(path, ARCHITECTURES[values["model_type"]][0])
     try:

@@ -9,7 +9,7 @@ from threetoe.adapter_rows import OUTPUT, is_tied
 from threetoe.errors import UserError
 from threetoe.merge import Merge, merged_tensors, plan_merge
 from threetoe.quantize import rounded, size_in_bytes, type_of
-from threetoe.shards import Stored, read_json
+from threetoe.shards import FLOATS, Stored, read_json
 
 # By model_type: llama.cpp's name, and whether its rope wants the rows of q and k in pairs.
 ARCHITECTURES = {
@@ -49,10 +49,14 @@ class Tensors(NamedTuple):
 def list_tensors(base: Path, adapter: Path, name: str, as_used: Callable) -> Tensors:
     """What a file of type `name` holds, in its order; UserError for a tensor that llama.cpp has
     no name for. Reads headers only."""
+    plan = plan_merge(base, adapter, "float32", as_used)
+    return Tensors(targets_of(plan, read_json(base / "config.json"), name), plan)
+
+
+def targets_of(plan: Merge, config: dict, name: str) -> list[Target]:
+    """Those of list_tensors, for a plan whose outputs are of any float type."""
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
-    config = read_json(base / "config.json")
-    plan = plan_merge(base, adapter, "float32", as_used)
     tied = is_tied(plan.outputs, config) and not plan.split
     architecture, in_pairs = ARCHITECTURES[config["model_type"]]
     arch = next(a for a, known in MODEL_ARCH_NAMES.items() if known == architecture)
@@ -65,12 +69,12 @@ def list_tensors(base: Path, adapter: Path, name: str, as_used: Callable) -> Ten
         if merged.name.endswith(LEFT_OUT) or tied and merged.name == OUTPUT:
             continue
         target = names.get_name(merged.name, try_suffixes=(".weight", ".bias"))
-        if target is None or merged.dtype != "F32":
+        if target is None or merged.dtype not in FLOATS:
             raise UserError(f"--gguf: llama.cpp's {architecture} has no place for {merged}.")
         kind = type_of(target, merged.shape, name, layers, tied, heads // key_heads)
         pairs = turned.get(target.split(".")[-2], 0)
         targets.append(Target(target, merged.shape, kind, merged, pairs))
-    return Tensors(targets, plan)
+    return targets
 
 
 def numbers_of(tensors: Tensors) -> Iterator[tuple[Target, Iterator]]:

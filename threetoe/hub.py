@@ -11,9 +11,7 @@ from pathlib import Path
 import click
 
 from threetoe.errors import Failure
-from threetoe.hub_checks import answers_within, check_push, check_repo_id, one_line
-
-__all__ = ["PushError", "answers_within", "check_push", "check_repo_id", "push"]
+from threetoe.hub_checks import answers_within, one_line
 
 READ_SECONDS = 90  # without a byte; an upload as a whole may take hours
 RETRY_SECONDS = (3, 15)  # before the second and the third try

@@ -1,12 +1,14 @@
 """A base that is not on this machine: whether the Hub gives it, how large it is, its headers."""
 
 import os
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
 from threetoe import backend
 from threetoe.errors import UserError
+from threetoe.run import write_json
 from threetoe.shard_layout import header_bytes
 from threetoe.shards import Stored, list_checkpoint, read_json
 
@@ -53,49 +55,48 @@ def cached(name: str) -> Base | None:
 
 def on_the_hub(name: str, scratch: Path, seconds: float) -> Base:
     """What the Hub says of a base; its headers are written into the folder `scratch`."""
-    import httpx
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        NotASafetensorsRepoError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
 
     api = HfApi()
-    try:
+    with looking_up(name, api.endpoint):
         info = api.model_info(name, files_metadata=True, timeout=seconds)
         config = hf_hub_download(name, "config.json")
         metadata = api.get_safetensors_metadata(name)
-    except GatedRepoError:
-        url = f"{api.endpoint}/{name}"
+    write_headers(metadata, Path(config), scratch)
+    return Base(name, scratch, to_download(name, info), hollow=True)
+
+
+@contextmanager
+def looking_up(name: str, endpoint: str):
+    """Turns what the client raises about a base into a UserError that says what mends it."""
+    import httpx
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.GatedRepoError:
         raise UserError(
-            f"The base {name} is gated: ask for access at {url}, then set HF_TOKEN or run "
-            f"`hf auth login`; or {ELSE}."
+            f"The base {name} is gated: ask for access at {endpoint}/{name}, then set HF_TOKEN or "
+            f"run `hf auth login`; or {ELSE}."
         ) from None
-    except RepositoryNotFoundError:
+    except errors.RepositoryNotFoundError:
         raise UserError(
             f"The Hub has no base {name}, or none that the token in use may see; {ELSE}."
         ) from None
-    except (NotASafetensorsRepoError, EntryNotFoundError):
+    except (errors.NotASafetensorsRepoError, errors.EntryNotFoundError):
         raise UserError(f"{name} on the Hub has no safetensors to merge into; {ELSE}.") from None
-    except OfflineModeIsEnabled:
+    except errors.OfflineModeIsEnabled:
         raise UserError(
             f"The base {name} is not in the Hub's cache, and HF_HUB_OFFLINE is set; {ELSE}."
         ) from None
-    except HfHubHTTPError as error:
+    except errors.HfHubHTTPError as error:
         answer = f"the Hub answers {error.response.status_code}" if error.response else "no answer"
         raise UserError(f"The base {name} cannot be looked up: {answer}; {ELSE}.") from None
     except (httpx.HTTPError, OSError) as error:
-        reason = type(error).__name__
         raise UserError(
-            f"The base {name} is not on this machine, and the Hub at {api.endpoint} cannot be "
-            f"reached ({reason}); {ELSE}."
+            f"The base {name} is not on this machine, and the Hub at {endpoint} cannot be reached "
+            f"({type(error).__name__}); {ELSE}."
         ) from None
-    write_headers(metadata, Path(config), scratch)
-    return Base(name, scratch, to_download(name, info), hollow=True)
 
 
 def to_download(name: str, info) -> int:
@@ -124,6 +125,4 @@ def write_headers(metadata, config: Path, folder: Path) -> None:
         path.write_bytes(head)
         os.truncate(path, len(head) + max((t.start + t.size for t in stored), default=0))
         places |= {tensor.name: path.name for tensor in stored}
-    from threetoe.run import write_json
-
     write_json(folder / "model.safetensors.index.json", {"weight_map": places})

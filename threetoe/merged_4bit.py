@@ -8,35 +8,15 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from threetoe import base as bases
-from threetoe import run as runs
-from threetoe.config import ExportConfig
 from threetoe.merge import Merge, facts_of, merged_tensors, plan_merge, stays
 from threetoe.merge_plan import begin, inputs_of
 from threetoe.merged_config import merged_config
-from threetoe.nf4 import BLOCK, PARTS, STATE, as_used_in_4bit
-from threetoe.quiet import quieten
-from threetoe.shard_layout import BITS, header_bytes, shard_name, write_index
+from threetoe.nf4 import BLOCK, PARTS, STATE, packed_size
+from threetoe.shard_layout import BITS, header_bytes, in_shards, shard_name, write_index
 from threetoe.shard_writer import ShardFile
 from threetoe.shards import FLOATS, Stored, read_header
 
 CODES = {"torch.uint8": "U8", "torch.float32": "F32"}
-
-
-def write_merged_4bit(run: runs.Run, folder: Path, config: ExportConfig) -> None:
-    """The exporter `merged-4bit`."""
-    from threetoe.exporters import TOKENIZER_FILES, copy
-
-    quieten()
-    base = bases.base_weights(run, config)
-    as_used = as_used_in_4bit if bases.dequantizes(run, config) else stays
-    size = round(config.max_shard_size * 10**9)
-    facts = merge_4bit(base, config.run, folder, config.dtype, size, as_used)
-    values = merged_config(base, facts, run.stop_ids)
-    values["quantization_config"] = quantization(facts["dtype"])
-    runs.write_json(folder / "config.json", values)
-    runs.write_json(folder / runs.RECORD, runs.without_paths(run))
-    copy(config.run, folder, TOKENIZER_FILES)
 
 
 def merge_4bit(
@@ -45,24 +25,37 @@ def merge_4bit(
     target: Path,
     dtype: str | None = None,
     max_shard_size: int = 5 * 10**9,
+    progress: Callable | None = None,
     as_used: Callable = stays,
 ) -> dict:
     """Writes base + adapter in 4 bits into the folder `target`; weights and index only.
 
     Options, errors, what comes back and going on after a stop are those of merge(); `dtype` is
-    that of the merged weights before they are quantised, and of those that are not.
+    that of the merged weights before they are quantised, and of those that are not. What comes
+    back has quantization_config, too, for config.json.
     """
     plan = plan_merge(base, adapter, dtype, as_used)
     facts = facts_of(plan)
     names = linear_weights(merged_config(base, facts, []))
-    shards = split(plan, names, max_shard_size)
+    sizes = {output.name: size_of(output, names) for output in plan.outputs}
+    shards = in_shards(plan.outputs, lambda output: sizes[output.name], max_shard_size)
     files = [shard_name(n, len(shards)) for n in range(1, len(shards) + 1)]
     begin(target, files, ["nf4", *inputs_of(base, adapter, as_used, dtype, max_shard_size)])
+    done = 0
+
+    def tell(outputs: list[Stored]) -> None:
+        nonlocal done
+        done += sum(sizes[output.name] for output in outputs)
+        if progress:
+            progress(done, sum(sizes.values()))
+
     for file, outputs in zip(files, shards, strict=True):
-        if not (target / file).exists():
-            write_shard(plan, names, target / file, outputs)
+        if (target / file).exists():
+            tell(outputs)
+        else:
+            write_shard(plan, names, target / file, outputs, tell)
     write_index(target, [tensor for file in files for tensor in read_header(target / file)])
-    return facts
+    return facts | {"quantization_config": quantization(facts["dtype"])}
 
 
 def quantization(dtype: str) -> dict:
@@ -99,20 +92,14 @@ def linear_weights(config: dict) -> set[str]:
     }
 
 
-def split(plan: Merge, names: set[str], max_shard_size: int) -> list[list[Stored]]:
-    """The outputs of each shard, in order, a shard holding at most `max_shard_size` bytes."""
-    shards, room = [[]], max_shard_size
-    for output in plan.outputs:
-        size = output.count * 33 // 64 + 2048 if output.name in names else output.size
-        if size > room and shards[-1]:
-            shards.append([])
-            room = max_shard_size
-        room -= size
-        shards[-1].append(output)
-    return shards
+def size_of(output: Stored, names: set[str]) -> int:
+    """Bytes that an output takes at most, with what is needed to expand it."""
+    return packed_size(output.count) if output.name in names else output.size
 
 
-def write_shard(plan: Merge, names: set[str], file: Path, outputs: list[Stored]) -> None:
+def write_shard(
+    plan: Merge, names: set[str], file: Path, outputs: list[Stored], tell: Callable
+) -> None:
     """One file, named when whole. Its header, whose length depends on the numbers, comes last."""
     wanted = {output.name for output in outputs}
     room = header_room(outputs, names, file)
@@ -127,6 +114,7 @@ def write_shard(plan: Merge, names: set[str], file: Path, outputs: list[Stored])
                 else:
                     pieces = (raw(block) for block in blocks)
                     writer.put(output.name, output.dtype, output.shape, pieces, output.size % 4)
+                tell([output])
             writer.put_late()
             shard.close(header_bytes(writer.placed, room))
         except BaseException:

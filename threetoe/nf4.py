@@ -75,13 +75,17 @@ def step_of(step: int, columns: int, source: Stored) -> int:
     return step
 
 
-def unpacked(tensors: list[Stored]) -> list[Stored]:
-    """A checkpoint's tensors with its 4-bit weights and their parts made Packed ones, in order."""
-    names = {tensor.name: tensor for tensor in tensors}
-    found = {name.partition(STATE)[0]: tensor for name, tensor in names.items() if STATE in name}
-    belongs = {f"{weight}.{part}" for weight in found for part in PARTS}
-    kept = [t for t in tensors if t.name not in belongs and STATE not in t.name]
-    return [packed_one(t, found[t.name], names) if t.name in found else t for t in kept]
+def packed_size(count: int) -> int:
+    """Bytes that a weight of so many numbers takes at most: 4.125 bits each with their scales, and
+    2 KB for maps of 16 and 256 numbers and for the header."""
+    return count * 33 // 64 + 2048
+
+
+def unread(weight: Stored, blob: Stored, names: dict) -> Stored:
+    """A weight whose bytes are not here, and with them its shape: as many numbers in rows of 256,
+    in 16 bits."""
+    height = -(-weight.count * 2 // 256)
+    return replace(weight, dtype="BF16", shape=(height, 256), size=height * 256 * 2)
 
 
 def packed_one(weight: Stored, blob: Stored, names: dict[str, Stored]) -> Packed:
@@ -100,6 +104,16 @@ def packed_one(weight: Stored, blob: Stored, names: dict[str, Stored]) -> Packed
         raise UserError(f"{weight} in {weight.file} does not hold {list(shape)} numbers in 4 bits.")
     logical = replace(logical, size=size)
     return Packed(**vars(logical), state=state, parts=parts)
+
+
+def unpacked(tensors: list[Stored], expand: Callable = packed_one) -> list[Stored]:
+    """A checkpoint's tensors with its 4-bit weights and their parts made Packed ones, in order; or
+    what `expand` (packed_one, which reads the file, or unread) makes of them."""
+    names = {tensor.name: tensor for tensor in tensors}
+    found = {name.partition(STATE)[0]: tensor for name, tensor in names.items() if STATE in name}
+    belongs = {f"{weight}.{part}" for weight in found for part in PARTS}
+    kept = [t for t in tensors if t.name not in belongs and STATE not in t.name]
+    return [expand(t, found[t.name], names) if t.name in found else t for t in kept]
 
 
 def stored_rows(weight: Packed, read: Callable) -> Callable:

@@ -6,12 +6,16 @@ from tempfile import TemporaryDirectory, gettempdir
 from threading import Thread
 
 from threetoe import base as bases
-from threetoe import hub, room
-from threetoe.adapter import check_merge
+from threetoe import room
 from threetoe.errors import Checks, UserError
-from threetoe.export_checks import PARTIAL, beside
+from threetoe.export_folder import PARTIAL, beside
+from threetoe.gguf_export import bytes_of_files, types_asked
 from threetoe.hub_base import Base, find_base
-from threetoe.shards import Stored, list_checkpoint
+from threetoe.hub_checks import answers_within, check_push
+from threetoe.merge import Merge, plan_merge, stays
+from threetoe.nf4 import CODES, unpacked, unread
+from threetoe.shard_layout import output_of
+from threetoe.shards import Stored, list_checkpoint, read_json
 
 WEIGHTY = ("merged", "merged-4bit", "gguf", "ollama")  # formats that read the base's weights
 SECONDS = 15  # for all that is asked of the Hub, side by side
@@ -30,13 +34,14 @@ def preflight(job) -> None:
                 bases.name_of_weights(job.run, config), Path(scratch), SECONDS
             )
         if config.push:
-            asked["push"] = lambda: hub.check_push(config.push, config.create_pr, config.revision)
+            asked["push"] = lambda: check_push(config.push, config.create_pr, config.revision)
         answers = side_by_side(asked, SECONDS)
         base = checks(answers["base"]) if "base" in answers else None
-        tensors = checks(check_base, base, job) if base else None
-    checks.problems += room.disk_problems(wanted(job, base, tensors))
-    if tensors:
-        checks.problems += memory_problems(job, tensors)
+        plan = checks(plan_of, base, job) if base else None
+        sizes = {name: checks(size_of, name, job, base, plan) or 0 for name in job.outputs}
+    checks.problems += room.disk_problems(wanted(job, base, sizes))
+    if plan:
+        checks.problems += memory_problems(job, plan.outputs)
     if "push" in answers:
         checks(answers["push"])
     checks.done()
@@ -51,7 +56,7 @@ def side_by_side(asked: dict, seconds: float) -> dict:
     if not asked:
         return {}
     futures = {name: Future() for name in asked}
-    with hub.answers_within(seconds):
+    with answers_within(seconds):
         for name, ask in asked.items():
             Thread(target=settle, args=(futures[name], ask), daemon=True).start()
         wait(futures.values(), timeout=seconds)
@@ -71,26 +76,27 @@ def answer(future: Future, seconds: float):
     return future.result()
 
 
-def check_base(base: Base, job) -> list[Stored]:
-    """The base's tensors, once the adapter fits them. What 4-bit weights on the Hub stand for is
-    written in bytes that are not here yet: those are judged when they are read."""
-    if base.hollow and bases.is_prequantised(str(base.folder)):
-        return list_checkpoint(base.folder)
-    return check_merge(base.folder, job.folder)[0]
+def plan_of(base: Base, job) -> Merge:
+    """What will be merged, once the adapter fits the base. What 4-bit weights on the Hub stand for
+    is written in bytes that are not here yet: those are judged when they are read."""
+    if not (base.hollow and bases.is_prequantised(str(base.folder))):
+        return plan_merge(base.folder, job.folder, job.config.dtype)
+    tensors = unpacked(list_checkpoint(base.folder), unread)
+    dtype = CODES.get(job.config.dtype)
+    return Merge([(t, output_of(t, dtype, {})) for t in tensors], {}, {}, False, stays)
 
 
-def wanted(job, base: Base | None, tensors: list[Stored] | None) -> list:
+def wanted(job, base: Base | None, sizes: dict[str, int]) -> list:
     """What needs disk space: (name, path, bytes, what mends it), resumed parts taken off."""
     entries = []
-    adapter = adapter_bytes(job.folder)
     for name, path in job.outputs.items():
-        size = size_of(name, job.config, tensors, adapter)
-        if size:
+        if size := sizes[name]:
             left = max(0, size - room.bytes_in(beside(path, PARTIAL)))
             entries.append((f"--{name} {path}", path, left, "name a folder on another disk"))
     if job.config.push and not job.outputs:
         mends = "make room there, or set TMPDIR"
-        entries.append(("the adapter to push", Path(gettempdir()), adapter, mends))
+        size = adapter_bytes(job.folder)
+        entries.append(("the adapter to push", Path(gettempdir()), size, mends))
     if base and base.download:
         entries.append(
             (f"the download of {base.name}", hub_cache(), base.download, "set HF_HOME to a folder "
@@ -99,20 +105,20 @@ def wanted(job, base: Base | None, tensors: list[Stored] | None) -> list:
     return entries
 
 
-def size_of(name: str, config, tensors: list[Stored] | None, adapter: int) -> int:
-    """Bytes of one output; 0 where that cannot be known."""
+def size_of(name: str, job, base: Base | None, plan: Merge | None) -> int:
+    """Bytes of one output, 0 where that cannot be known; UserError for a GGUF file that cannot be
+    written."""
     if name == "adapter":
-        return adapter
-    if name not in WEIGHTY or not tensors:
+        return adapter_bytes(job.folder)
+    if name not in WEIGHTY or not plan:
         return 0
     if name == "merged":
-        size = room.merged_bytes(tensors, config.dtype)
+        size = sum(output.size for output in plan.outputs)
     elif name == "merged-4bit":
-        size = room.nf4_bytes(tensors)
+        size = room.nf4_bytes(plan.outputs)
     else:
-        kinds = config.gguf or ("q8_0",)
-        sizes = [room.gguf_bytes(tensors, kind) for kind in kinds]
-        size = sum(sizes) if name == "gguf" else sizes[0]
+        types, values = types_asked(job.config), read_json(base.folder / "config.json")
+        size = bytes_of_files(plan, values, types if name == "gguf" else types[:1])
     return int(size * room.SLACK) + room.BESIDES
 
 

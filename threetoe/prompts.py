@@ -5,12 +5,12 @@ prompts.jsonl holds up to 8 rows of the training data, word for word, and is nev
 """
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from threetoe.contract import PROBES
+from threetoe.contract import PROBES, rendered
 from threetoe.encode import encode, encode_texts, prompt_ids
-from threetoe.errors import UserError
 
 FILE = "prompts.jsonl"
 KEPT = 8
@@ -70,14 +70,8 @@ def prompts_of(folder: Path, run, tokenizer) -> list[Prompt]:
     template, marks = run.the_template(), run.the_marks()
     own = [as_prompt(row, template, marks, tokenizer) for row in read(folder)]
     others = [*PROBES, *([{"role": "user", "content": text}] for text in QUESTIONS)]
-    for messages in others:
-        if len(own) >= FEWEST:
-            break
-        try:
-            own.append(as_prompt(messages, template, marks, tokenizer))
-        except UserError:
-            continue  # a base's own chat template may know no system text
-    return own
+    missing = islice(rendered(template, marks, others), max(0, FEWEST - len(own)))
+    return own + [as_prompt(messages, template, marks, tokenizer) for messages, _ in missing]
 
 
 def as_prompt(row, template, marks, tokenizer) -> Prompt:

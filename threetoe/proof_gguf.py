@@ -6,8 +6,8 @@ from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 
-from threetoe.contract import PROBES
-from threetoe.errors import UserError, first_line
+from threetoe.contract import PROBES, first_apart, rendered
+from threetoe.errors import first_line
 from threetoe.plain import load_whole
 from threetoe.prompts import Prompt
 from threetoe.reference import run as run_model
@@ -55,25 +55,21 @@ def wrong_template(fields: dict, run: Run, prompts: list[Prompt], tokenizer) -> 
     """Compares texts, not ids: a GGUF file's template has no CUT (chat_template)."""
     template, marks = run.the_template(), run.the_marks()
     jinja = fields.get("tokenizer.chat_template")
-    for messages in [*(p.messages for p in prompts if p.messages), *PROBES]:
-        try:
-            pieces = template.prompt(messages, marks)
-        except UserError:
-            continue  # a base's own chat template may know no system text
+    asked = [*(p.messages for p in prompts if p.messages), *PROBES]
+    for messages, pieces in rendered(template, marks, asked):
         ours = "".join(piece.text for piece in pieces).replace(CUT, "")
         theirs = tokenizer.apply_chat_template(
             messages, chat_template=jinja, add_generation_prompt=True, tokenize=False
         ).replace(CUT, "")
         if ours != theirs:
-            same = [a == b for a, b in zip(ours, theirs, strict=False)] + [False]
-            place = same.index(False)
+            place = first_apart(ours, theirs)
             shown = repr(theirs[place : place + 20]), repr(ours[place : place + 20])
             return f"its chat template renders {shown[0]} at character {place}, not {shown[1]}"
     return None
 
 
 def rounding_of(file: Path, base: Path) -> tuple[Callable, bool]:
-    """(rounding(name) of plain.merge_and_round, whether a type stands in for another)."""
+    """(rounding(name) of hollow.merge_and_round, whether a type stands in for another)."""
     from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, GGUFReader, get_tensor_name_map, quants
 
     reader = GGUFReader(file)

@@ -13,7 +13,6 @@ from threetoe.config import ExportConfig
 from threetoe.errors import first_line
 from threetoe.gaps import Gap, agreement, gap_of, shortened
 from threetoe.hub_base import cached
-from threetoe.nf4 import as_used_in_4bit
 from threetoe.prompts import Prompt
 from threetoe.quiet import chatter_hidden
 from threetoe.reference import Reference, logits_of, sequences_of
@@ -57,9 +56,9 @@ def compare(found: dict, place: Path, question: Question) -> None:
     if base is None:
         text = f"its base {run.options['model']} is not here: logits were not compared"
         return found["warnings"].append(text)
-    as_nf4 = as_used_in_4bit if bases.dequantizes(run, config) else lambda name: None
     with torch.inference_mode(), chatter_hidden():
-        reference = Reference(base, config.run, as_nf4, question.memory)
+        as_used = bases.as_used(run, config)
+        reference = Reference(base, config.run, as_used, question.memory)
         found["loaded"] = "one layer at a time" if reference.hollow else "whole"
         if question.kind in GGUF and reference.hollow:
             return found["warnings"].append(HOLLOW)
@@ -108,7 +107,7 @@ def ask(
 
 
 def rounding_of(folder: Path, question: Question, found: dict) -> Callable:
-    """rounding(name) of plain.merge_and_round, by the types in the exported files."""
+    """rounding(name) of hollow.merge_and_round, by the types in the exported files."""
     import torch
 
     weights, asked = plain.Weights(folder), question.config.dtype

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from threetoe.contract import PROBES, shown
+from threetoe.contract import PROBES, SHOWN, first_apart, rendered, shown
 from threetoe.encode import encode_texts, prompt_ids
 from threetoe.errors import UserError, first_line
 from threetoe.prompts import Prompt
@@ -44,18 +44,14 @@ def asked(run: Run, prompts: list[Prompt], tokenizer):
     for prompt in prompts:
         if prompt.messages:
             yield prompt.messages, prompt.ids
-    for messages in PROBES:
-        try:
-            pieces = run.the_template().prompt(messages, run.the_marks())
-        except UserError:
-            continue  # a base's own chat template may know no system text
+    for messages, pieces in rendered(run.the_template(), run.the_marks(), PROBES):
         yield messages, prompt_ids(pieces, tokenizer)
 
 
 def difference_of(what: str, ids: list[int], found: list[int], ours, theirs) -> str:
-    same = [a == b for a, b in zip(ids, found, strict=False)] + [False]
-    place = same.index(False)
-    texts = shown(found[place : place + 6], theirs), shown(ids[place : place + 6], ours)
+    place = first_apart(ids, found)
+    here = slice(place, place + SHOWN)
+    texts = shown(found[here], theirs), shown(ids[here], ours)
     return f"{what} has other ids than the run's from token {place} on: {texts[0]}, not {texts[1]}"
 
 

@@ -1,15 +1,16 @@
 """Base + adapter by PEFT on plain transformers, and what is asked of it and of an export."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
-from threetoe import plain
+from threetoe import hollow, plain
 from threetoe.prompts import ANSWERED, LONGEST, Prompt
 from threetoe.tokens import rows_of_adapter
 
 
 class Reference:
-    """Base + adapter, not merged; hollow where memory is short (threetoe.plain)."""
+    """Base + adapter, not merged; hollow where memory is short (threetoe.hollow)."""
 
     def __init__(self, base: Path, adapter: Path, as_nf4: Callable, memory: int | None):
         from peft import PeftModel
@@ -17,7 +18,7 @@ class Reference:
         self.weights = plain.Weights(base, as_nf4)
         rows, model = rows_of_adapter(adapter), None
         if self.weights.packed or not plain.has_room(self.weights.size(), memory):
-            model = plain.load_hollow(base, self.weights, rows)
+            model = hollow.load_hollow(base, self.weights, rows)
         self.hollow = model is not None
         model = model or plain.load_whole(base, self.weights, rows)
         self.model = PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=True).eval()
@@ -27,17 +28,15 @@ class Reference:
     ) -> list:
         """A tensor (positions, vocabulary) for each sequence; with `rounding`, merged and rounded,
         which a whole model stays."""
-        from contextlib import nullcontext
-
         off = nullcontext() if adapter else self.model.disable_adapter()
-        with off, plain.filled(self.model, self.weights, rounding) as model:
+        with off, hollow.filled(self.model, self.weights, rounding) as model:
             return run(model, sequences)
 
     def logits_with(self, adapter: Path, sequences: list) -> list:
         """The logits with the adapter of another folder in place of its own."""
         self.model.load_adapter(adapter, "exported", low_cpu_mem_usage=True)
         self.model.set_adapter("exported")
-        with plain.filled(self.model, self.weights) as model:
+        with hollow.filled(self.model, self.weights) as model:
             return run(model, sequences)
 
     def close(self) -> None:
@@ -96,8 +95,8 @@ def logits_of(folder: Path, sequences: list, memory: int | None) -> list:
     """The logits of an exported checkpoint, loaded as a user would where there is room for it."""
     weights = plain.Weights(folder)
     room = plain.has_room(weights.size(), memory)
-    model = None if room else plain.load_hollow(folder, weights)
-    with plain.filled(model or in_fp32(plain.load_whole(folder)), weights) as model:
+    model = None if room else hollow.load_hollow(folder, weights)
+    with hollow.filled(model or in_fp32(plain.load_whole(folder)), weights) as model:
         return run(model, sequences)
 
 

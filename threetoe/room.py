@@ -5,52 +5,22 @@ import re
 import shutil
 from pathlib import Path
 
-from threetoe.shard_layout import BITS
-from threetoe.shards import FLOATS, Stored
+from threetoe.adapter_rows import is_embedding
+from threetoe.nf4 import packed_size
+from threetoe.shards import Stored
 
-# Bits a weight of llama.cpp's types, scales included: github.com/ggml-org/llama.cpp, quantize.cpp.
-GGUF_BITS = {
-    "f32": 32, "f16": 16, "bf16": 16, "q8_0": 8.5, "q6_k": 6.57, "q5_k_m": 5.7, "q5_k_s": 5.57,
-    "q5_1": 6, "q5_0": 5.5, "q4_k_m": 4.9, "q4_k_s": 4.67, "q4_1": 5, "q4_0": 4.5,
-    "q3_k_l": 4.43, "q3_k_m": 4.0, "q3_k_s": 3.64, "q2_k": 3.35,
-}  # fmt: skip
-NF4_BITS = 4.13  # with double-quantised scales of 64 numbers (arxiv.org/abs/2305.14314)
-KEPT_WHOLE = re.compile(r"(embed_tokens|lm_head|wte|word_embeddings)\.weight$")
 BLOCK = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 SLACK, BESIDES = 1.01, 20 * 10**6  # headers and rounding; tokenizer, card, record (bytes)
 MERGE_MEMORY = 400 * 10**6  # peak of a streaming merge, torch included
 VERIFY_MEMORY = 700 * 10**6  # of the comparison, without the weights it holds
 
 
-def numbers_in(tensor: Stored) -> int:
-    """How many weights a tensor has; NF4 keeps two in a byte."""
-    return tensor.count * 2 if tensor.dtype == "U8" else tensor.count
-
-
-def merged_bytes(tensors: list[Stored], dtype: str | None) -> int:
-    """The size of a merged checkpoint; `dtype` None keeps each tensor's own, and 16 bits for
-    those that are quantised."""
-    codes = {name: code for code, name in FLOATS.items()}
-    bits = (BITS[codes[dtype]] if dtype else BITS.get(tensor.dtype, 16) for tensor in tensors)
-    return sum(numbers_in(t) * b // 8 for t, b in zip(tensors, bits, strict=True))
-
-
 def nf4_bytes(tensors: list[Stored]) -> int:
+    """What a merge into these tensors takes when its layers are then quantised."""
     return sum(
-        int(numbers_in(t) * (NF4_BITS if is_matrix(t) and not KEPT_WHOLE.search(t.name) else 16))
+        packed_size(t.count) if t.shape[1:] and not is_embedding(t.name) else t.size
         for t in tensors
-    ) // 8  # fmt: skip
-
-
-def gguf_bytes(tensors: list[Stored], kind: str) -> int:
-    """The size of a GGUF file; K-quants are made from a 16-bit file that lies beside them."""
-    kind = kind.lower()
-    bits = GGUF_BITS.get(kind, 16) + (16 if "_k" in kind else 0)
-    return sum(int(numbers_in(t) * (bits if is_matrix(t) else 32)) for t in tensors) // 8
-
-
-def is_matrix(tensor: Stored) -> bool:
-    return len(tensor.shape) > 1
+    )
 
 
 def verify_bytes(tensors: list[Stored]) -> int:
@@ -60,9 +30,9 @@ def verify_bytes(tensors: list[Stored]) -> int:
     for tensor in tensors:
         found = BLOCK.search(tensor.name)
         if found:
-            blocks[found[1]] = blocks.get(found[1], 0) + 4 * numbers_in(tensor)
+            blocks[found[1]] = blocks.get(found[1], 0) + 4 * tensor.count
         else:
-            rest = max(rest, 2 * numbers_in(tensor))
+            rest = max(rest, 2 * tensor.count)
     return VERIFY_MEMORY + 2 * max([rest, *blocks.values()])
 
 
@@ -130,7 +100,7 @@ def container_room(root: Path) -> float:
         try:
             most, taken = ((folder / name).read_text("utf-8").strip() for name in (limit, used))
             stat = dict(map(str.split, (folder / "memory.stat").read_text("utf-8").splitlines()))
-        except OSError:
+        except OSError:  # a group without such files limits nothing
             continue
         if most.isdigit():
             room = min(room, int(most) - int(taken) + int(stat.get("inactive_file", 0)))

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,14 +30,21 @@ def lay_out(pairs, folder: Path, max_shard_size: int) -> list[list[tuple[Stored,
 
     A tensor larger than `max_shard_size` (bytes) gets a shard of its own.
     """
+    shards = in_shards(pairs, lambda pair: pair[1].size, max_shard_size)
+    return [place(pairs, folder, n, len(shards)) for n, pairs in enumerate(shards, 1)]
+
+
+def in_shards(items: Iterable, size_of: Callable, max_shard_size: int) -> list[list]:
+    """The items of each shard; `size_of` says an item's bytes."""
     shards, room = [[]], max_shard_size
-    for source, output in pairs:
-        if output.size > room and shards[-1]:
+    for item in items:
+        size = size_of(item)
+        if size > room and shards[-1]:
             shards.append([])
             room = max_shard_size
-        room -= output.size
-        shards[-1].append((source, output))
-    return [place(pairs, folder, n, len(shards)) for n, pairs in enumerate(shards, 1)]
+        room -= size
+        shards[-1].append(item)
+    return shards
 
 
 def place(pairs, folder: Path, number: int, shards: int) -> list[tuple[Stored, Stored]]:
