@@ -9,7 +9,8 @@ from plugins_made import hooks_of, timeless, write
 import train
 from threetoe import hookspecs
 from threetoe.answers import problem_of
-from threetoe.config import ExportConfig, TrainConfig
+from threetoe.config import TrainConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import PluginError
 from threetoe.export import Plan, write_all
 from threetoe.hooks import PASSED_OVER

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from threetoe import infer
 from threetoe.address import check_endpoint
-from threetoe.config import InferConfig
+from threetoe.config_infer import InferConfig
 from threetoe.endpoint import Endpoint, varied
 from threetoe.errors import UserError
 

@@ -6,7 +6,7 @@ import runpy
 from pathlib import Path
 
 from threetoe import backend
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import UserError, did_you_mean, first_line
 from threetoe.run import Run
 from threetoe.shards import list_checkpoint, read_json

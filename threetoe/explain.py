@@ -12,7 +12,9 @@ import click
 
 from threetoe import card as cards
 from threetoe import export, infer, train
-from threetoe.config import ExportConfig, InferConfig, TrainConfig
+from threetoe.config import TrainConfig
+from threetoe.config_export import ExportConfig
+from threetoe.config_infer import InferConfig
 from threetoe.errors import UserError, did_you_mean
 from threetoe.hooks import Hooks
 from threetoe.hookspecs import PREFIXES

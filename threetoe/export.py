@@ -15,7 +15,7 @@ from threetoe import card as cards
 from threetoe import contract, hub, verify
 from threetoe import run as runs
 from threetoe.card_facts import facts_of
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import Checks, Failure, UserError
 from threetoe.export_checks import (
     FAILED,

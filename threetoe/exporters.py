@@ -10,7 +10,7 @@ from threetoe import backend, ollama
 from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.byte_progress import bytes_done
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.merge import check_merge, merge, stays
 from threetoe.merged_config import merged_config
 from threetoe.nf4 import as_used_in_4bit

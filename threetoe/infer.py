@@ -12,7 +12,7 @@ import click
 from threetoe import backend, contract, metrics, token_rows
 from threetoe import base as bases
 from threetoe import run as runs
-from threetoe.config import InferConfig
+from threetoe.config_infer import InferConfig
 from threetoe.conversations import Conversation
 from threetoe.data import read_conversations
 from threetoe.encode import prompt_ids

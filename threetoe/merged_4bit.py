@@ -10,7 +10,7 @@ from pathlib import Path
 
 from threetoe import base as bases
 from threetoe import run as runs
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.merge import Merge, facts_of, merged_tensors, plan_merge, stays
 from threetoe.merge_plan import begin, inputs_of
 from threetoe.merged_config import merged_config
