@@ -72,7 +72,7 @@ def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
             raise UserError("--input goes with a question; with --file each row brings its own.")
         asked = replace(config, dataset=config.file)
         conversations, ledger = read_conversations(asked, hooks, answered=False)
-        for line in ledger.lines()[1:]:
+        for line in ledger.remarks():
             click.echo(line, err=True)
         return [with_system(as_question(c), config.system) for c in conversations]
     given = {"The question": config.prompt, "--input": config.input, "--system": config.system}
