@@ -50,7 +50,7 @@ def row_sets(tokenizer, template="chatml", **options):
 
 
 def train_sources(config, hooks):
-    from threetoe.train import read_sources
+    from threetoe.train_plan import read_sources
 
     return read_sources(config, hooks)
 

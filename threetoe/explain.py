@@ -11,7 +11,7 @@ from typing import NamedTuple
 import click
 
 from threetoe import card as cards
-from threetoe import export, infer, train
+from threetoe import export, infer, train_plan
 from threetoe.config import TrainConfig
 from threetoe.config_export import ExportConfig
 from threetoe.config_infer import InferConfig
@@ -35,7 +35,7 @@ DATA = (
 )  # the order of data.read_conversations
 
 
-def calls_of_train(job: train.Plan):
+def calls_of_train(job: train_plan.Plan):
     """(hook, how often) in the order in which train.py calls them."""
     yield "register_templates", "once"
     yield from DATA
@@ -80,7 +80,7 @@ class Script(NamedTuple):
 
 
 SCRIPTS = {
-    "train": Script(TrainConfig, train.plan, calls_of_train),
+    "train": Script(TrainConfig, train_plan.plan, calls_of_train),
     "infer": Script(InferConfig, infer.plan, calls_of_infer),
     "export": Script(ExportConfig, export.plan, calls_of_export),
 }
