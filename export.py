@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Take a run out of its folder: as adapter, merged checkpoint, GGUF, or to the Hub."""
 
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.options import command
 
 

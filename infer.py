@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Ask a run something; its template, system text and stop strings come with it."""
 
-from threetoe.config import InferConfig
+from threetoe.config_infer import InferConfig
 from threetoe.options import command
 
 

@@ -21,7 +21,7 @@ import peft  # noqa: F401  the children need not import it again
 import torch
 import transformers  # noqa: F401
 
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.export import plan, settled, write
 from threetoe.shards import read_header
 

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from threetoe import backend, catalog, infer, train
-from threetoe.config import InferConfig, TrainConfig
+from threetoe.config import TrainConfig
+from threetoe.config_infer import InferConfig
 from threetoe.encode import prompt_ids
 
 WORDS = """

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from threetoe.base import base_weights, dequantizes, original_of
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import UserError
 
 

@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 from threetoe import chart
+from threetoe.ledger import LETTERS
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -63,7 +64,7 @@ def test_the_rarest_of_many_answers_are_one_bar():
     names, _ = labels(MANY)
     assert len(names) == chart.BARS + 1
     assert names[-1] == "30 more"
-    assert all(len(name) <= chart.LETTERS for name in names)
+    assert all(len(name) <= LETTERS for name in names)
 
 
 def test_answers_that_no_font_can_show_are_numbered():

@@ -138,10 +138,26 @@ def test_the_account_of_rows_adds_up_and_is_short(here):
     assert len(left_out(conversations)) == 16
     lines = ledger.lines()
     assert lines[0] == "18 rows read from rows.jsonl, 2 to train on"
-    assert lines[1] == "4 dropped: output is list, not text (first: rows.jsonl:2)"
+    assert lines[2] == "4 dropped: output is list, not text (first: rows.jsonl:2)"
     assert lines[-2] == "6 left out for 6 other reasons"
     assert lines[-1] == "1 stands in it more than once"
-    assert len(lines) == 8
+    assert len(lines) == 9
+
+
+def test_the_account_counts_labels_the_most_frequent_first(here):
+    rows = [GOOD | {"output": text} for text in ["no", "yes", "yes", "no", "yes"]]
+    assert read(here, rows)[1].lines()[1] == "labels: 3 yes, 2 no"
+
+
+def test_the_account_names_six_labels_in_a_line_each_short(here):
+    texts = [*"aabbccddeeffgghh", *["x\n" + "y" * 40] * 3]
+    shown = read(here, [GOOD | {"output": text} for text in texts])[1].lines()[1]
+    assert shown == f"labels: 3 x {'y' * 25}…, 2 a, 2 b, 2 c, 2 d, 2 e and 6 of 3 more"
+
+
+def test_the_account_of_answers_that_are_no_labels_counts_none(here):
+    rows = [GOOD | {"output": text} for text in "abcde"]
+    assert len(read(here, rows)[1].lines()) == 1
 
 
 def test_many_kinds_of_fault_are_counted_together_and_all_logged(here):

@@ -11,7 +11,10 @@ from conftest import run_in_one_process
 
 from threetoe import hookspecs
 from threetoe.__main__ import cli
-from threetoe.config import Common, ExportConfig, InferConfig, TrainConfig
+from threetoe.config import TrainConfig
+from threetoe.config_export import ExportConfig
+from threetoe.config_infer import InferConfig
+from threetoe.config_shared import Common
 from threetoe.data import read_conversations
 from threetoe.errors import PluginError, UserError
 from threetoe.options import command

@@ -11,7 +11,7 @@ from test_gguf_quantizers import WIDE, put_program, without_ggml  # noqa: F401  
 from tokenizers_made import KINDS
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import UserError
 from threetoe.exporters import write_merged, write_merged_4bit
 from threetoe.gguf_export import bytes_of_files, write_gguf

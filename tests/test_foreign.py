@@ -12,7 +12,7 @@ import export
 import infer
 from threetoe import backend, catalog, contract
 from threetoe import run as runs
-from threetoe.config import InferConfig
+from threetoe.config_infer import InferConfig
 from threetoe.encode import marks_of, prompt_ids, with_cuts
 from threetoe.errors import UserError
 from threetoe.template_file import read_template

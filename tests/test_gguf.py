@@ -9,7 +9,7 @@ from test_contract import PROBES
 
 from threetoe import backend, export
 from threetoe import run as runs
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.encode import prompt_ids
 from threetoe.exporters import write_merged
 from threetoe.gguf_export import write_gguf, write_ollama

@@ -13,7 +13,7 @@ from gguf_run import Server, random_run
 from safetensors.torch import load_file, save_file
 from tokenizers_made import KINDS
 
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.exporters import write_merged
 from threetoe.gguf_export import check_gguf, write_gguf, write_ollama
 
@@ -155,7 +155,7 @@ import sys, threading
 from pathlib import Path
 import gguf, numpy, psutil, torch, transformers, threetoe.gguf_export as made
 from threetoe import backend, contract, catalog, run as runs
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.template_file import read_template
 folder = Path(sys.argv[1])
 template = read_template(catalog.named_files("templates")["chatml"])

@@ -11,7 +11,7 @@ from gguf_run import random_run
 from tokenizers_made import KINDS
 
 from threetoe import quantize
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import Failure, UserError
 from threetoe.gguf_export import check_gguf, write_gguf
 

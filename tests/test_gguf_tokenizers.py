@@ -9,7 +9,7 @@ from test_contract import PROBES
 from tokenizers import Regex, pre_tokenizers
 from tokenizers_made import KINDS, LLAMA3, byte_level
 
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.encode import prompt_ids
 from threetoe.errors import UserError
 from threetoe.gguf_export import check_gguf, write_gguf

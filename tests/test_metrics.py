@@ -9,7 +9,7 @@ from conftest import refused
 
 import infer
 from threetoe import metrics
-from threetoe.config import InferConfig
+from threetoe.config_infer import InferConfig
 from threetoe.errors import PluginError, UserError
 from threetoe.plugins import load_plugins
 

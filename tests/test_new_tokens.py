@@ -19,7 +19,8 @@ from transformers import (
 
 from threetoe import backend, catalog, contract, export, token_rows, tokens
 from threetoe import run as runs
-from threetoe.config import ExportConfig, TrainConfig
+from threetoe.config import TrainConfig
+from threetoe.config_export import ExportConfig
 from threetoe.encode import encode, marks_of, prompt_ids, with_cuts
 from threetoe.errors import UserError
 from threetoe.from_tokenizer import from_tokenizer

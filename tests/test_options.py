@@ -13,7 +13,9 @@ from conftest import ROOT, refused
 
 import infer
 import train
-from threetoe.config import ExportConfig, InferConfig, TrainConfig, options_of
+from threetoe.config import TrainConfig, options_of
+from threetoe.config_export import ExportConfig
+from threetoe.config_infer import InferConfig
 from threetoe.options import command
 
 

@@ -9,7 +9,8 @@ from plugins_made import hooks_of, timeless, write
 import train
 from threetoe import hookspecs
 from threetoe.answers import problem_of
-from threetoe.config import ExportConfig, TrainConfig
+from threetoe.config import TrainConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import PluginError
 from threetoe.export import Plan, write_all
 from threetoe.hooks import PASSED_OVER
@@ -261,7 +262,7 @@ def test_a_callback_that_raises_names_the_step_and_the_folder_stays_partial(here
     flags = ["--max-steps", 3, "--output-dir", "run", "--plugin", "halt.py"]
     done = run_script("train.py", *flags, cwd=here, code=1)
     assert done.stdout == "step 1\nstep 2\n"
-    assert done.stderr.splitlines()[4:] == [
+    assert done.stderr.splitlines()[5:] == [
         "Error: Plugin halt.py raised in the callback 'halt', on_step_end at step 2 "
         f"({here}/halt.py:8): ValueError: boom"
     ]

@@ -309,7 +309,7 @@ def test_rows_that_a_plugin_loads_are_previewed_without_any_built_in_source(here
 def test_unsloth_is_imported_before_what_a_plugin_imports_at_its_top(imports, first, tmp_path):
     (tmp_path / "mine.py").write_text(f"{imports}\ndef map_reply(reply): ...\n", encoding="utf-8")
     script = (
-        "import sys\nfrom threetoe.config import Common\n"
+        "import sys\nfrom threetoe.config_shared import Common\n"
         "from threetoe.plugins import load_plugins\n"
         "load_plugins(Common(plugin=('mine.py',)))\n"
         "print('unsloth' in sys.modules)"

@@ -11,7 +11,7 @@ from hollow import write_adapter, write_base
 from hub_server import hub_fixture, reread_environment  # noqa: F401  the fixture `hub`
 
 from threetoe import room
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import Checks, UserError
 from threetoe.export import Plan
 from threetoe.preflight import preflight, side_by_side

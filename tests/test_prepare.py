@@ -50,7 +50,7 @@ def row_sets(tokenizer, template="chatml", **options):
 
 
 def train_sources(config, hooks):
-    from threetoe.train import read_sources
+    from threetoe.train_plan import read_sources
 
     return read_sources(config, hooks)
 
@@ -165,10 +165,9 @@ def test_a_validation_source_of_its_own_has_no_row_of_the_training(tokenizer, tm
     account = sets.account()["validation_source"]
     assert balance(account) == account["read"] == 15
     assert account["skipped"] == {"stands in the training rows": 5}
-    assert "15 rows read from" in sets.lines()[1] and sets.lines()[1].endswith(
-        ", 10 for validation"
-    )
-    assert sets.lines()[2].endswith(f"(first: {validation}:1)")
+    first, _, left_out = sets.lines()[2:]
+    assert "15 rows read from" in first and first.endswith(", 10 for validation")
+    assert left_out.endswith(f"(first: {validation}:1)")
     sets.save(tmp_path)
     log = [json.loads(line) for line in (tmp_path / "data.jsonl").read_text().splitlines()]
     assert [entry["where"] for entry in log] == [f"{validation}:{n}" for n in range(1, 6)]

@@ -11,7 +11,7 @@ from conftest import ROOT, TINY, run_script
 from tokenizers_made import KINDS
 
 from threetoe import catalog
-from threetoe.config import RankConfig
+from threetoe.config_rank import RankConfig
 from threetoe.encode import with_cuts
 from threetoe.errors import UserError
 from threetoe.rank import Score, all_templates, clearly_worse, mean_loss, score

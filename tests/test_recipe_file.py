@@ -2,7 +2,7 @@
 
 import pytest
 
-from threetoe.config import DataConfig
+from threetoe.config_shared import DataConfig
 from threetoe.errors import UserError
 from threetoe.recipe import find_recipe, read_recipe
 from threetoe.rows import as_file, read_file

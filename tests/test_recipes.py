@@ -13,7 +13,7 @@ from sources_made import SOURCES, write_csv, write_jsonl, write_source
 from threetoe.__main__ import cli
 from threetoe.catalog import named_files
 from threetoe.columns import Recogniser
-from threetoe.config import DataConfig
+from threetoe.config_shared import DataConfig
 from threetoe.errors import UserError
 from threetoe.formats import FORMATS, Unusable
 from threetoe.hub_rows import read_hub

@@ -12,7 +12,8 @@ from test_plugin_errors import HALT
 import infer
 from threetoe import run as runs
 from threetoe import run_plugins
-from threetoe.config import ExportConfig, InferConfig
+from threetoe.config_export import ExportConfig
+from threetoe.config_infer import InferConfig
 from threetoe.plugin import hash_of
 from threetoe.plugins import load_plugins
 from threetoe.run_plugins import as_record, note_used, recorded

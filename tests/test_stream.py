@@ -7,7 +7,7 @@ from conftest import TINY
 from tokenizers_made import KINDS
 
 from threetoe import backend, generation
-from threetoe.config import InferConfig
+from threetoe.config_infer import InferConfig
 from threetoe.stream import Frame, Reply, ending
 
 WORDS = ["a", "aa", "ab", "b", "\n", "\n\n", " ", "### ", "###", "Human:", "指令", "好", "🙂",

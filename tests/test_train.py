@@ -93,7 +93,8 @@ def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):
     assert printed.stdout == ""
     assert "900 rows read from sentiment, 900 to train on" in printed.stderr
     assert all(word not in printed.stderr for word in ("Warning", "Unsloth", "it/s", "\r"))
-    assert len(printed.stderr.splitlines()) == 4
+    assert printed.stderr.splitlines()[1].startswith("labels: 150 ")
+    assert len(printed.stderr.splitlines()) == 5
 
 
 def test_the_loss_falls(demo):

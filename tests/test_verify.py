@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 import export
 from threetoe import run as runs
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.exporters import write_adapter, write_merged, write_merged_4bit
 from threetoe.gguf_export import write_gguf
 from threetoe.merge import merge

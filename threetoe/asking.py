@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from threetoe import infer
 from threetoe.address import check_endpoint
-from threetoe.config import InferConfig
+from threetoe.config_infer import InferConfig
 from threetoe.endpoint import Endpoint, varied
 from threetoe.errors import UserError
+from threetoe.infer_questions import Question
 
 THOUGHT = re.compile(r"\s*<think>.*?(</think>|\Z)", re.DOTALL)  # some servers leave it in
 
@@ -33,7 +34,7 @@ class OwnRun:
 
     def with_questions(self, questions: list[list[dict]], attempt: int):
         config = replace(self.job.config, **varied(self.job.config, questions[0], attempt))
-        asked = [infer.Question(q, None, str(place)) for place, q in enumerate(questions)]
+        asked = [Question(q, None, str(place)) for place, q in enumerate(questions)]
         return infer.with_prompts(self.job._replace(config=config, questions=asked), self.tokenizer)
 
     def answers(self, questions: list[list[dict]], attempt: int, schema=None) -> list[str]:

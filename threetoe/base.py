@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from threetoe import backend
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import UserError, did_you_mean, first_line
 from threetoe.hub_base import WANTED
 from threetoe.merge import stays

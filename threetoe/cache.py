@@ -16,8 +16,6 @@ from threetoe.quiet import CACHE
 
 FOLDER = CACHE / "data"
 LARGEST = 10 * 2**30  # bytes of all that is kept; the least recently used goes first
-
-
 ABANDONED = 24 * 3600  # seconds: no process prepares rows for so long
 NO_PLACE = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT,

@@ -3,9 +3,10 @@
 import logging
 from pathlib import Path
 
+from threetoe.ledger import short_label
+
 BARS = 20
 ROOM_FOR = 6  # bars at least, so that two are not blocks
-LETTERS = 28  # of a label
 BINS = 40
 BLUE, PALE, GREY, DARK, RED = "#4a7fb8", "#b8c4d0", "#5f6b76", "#1d232a", "#c0392b"
 
@@ -54,7 +55,7 @@ def draw(path: Path, ledger: dict) -> str | None:
 def draw_answers(place, answers: dict[str, int]) -> None:
     """Bars from the most frequent answer down; numbers for those that no font can show."""
     ranked = sorted(answers.items(), key=lambda item: -item[1])
-    names = [shortened(text) for text, _ in ranked[:BARS]]
+    names = [short_label(text) for text, _ in ranked[:BARS]]
     counts = [count for _, count in ranked[:BARS]]
     font, note = font_for("".join(names)), ""
     if font is None:
@@ -104,12 +105,6 @@ def draw_lengths(place, lengths: dict) -> None:
 
 def share(part: float) -> str:
     return f"{part:.0%}" if part >= 0.005 else "under 1%"
-
-
-def shortened(text: str) -> str:
-    """One line of a label, at most LETTERS long."""
-    text = " ".join(text.split()) or "(empty)"
-    return text if len(text) <= LETTERS else text[: LETTERS - 1].rstrip() + "…"
 
 
 def font_for(text: str):

@@ -1,10 +1,27 @@
-"""Options that several scripts share: plugins, and how data is read."""
+"""Options that several scripts share: plugins, a run's prompts, and how data is read."""
 
 from dataclasses import dataclass
 
 import click
 
 from threetoe.option_types import FiniteRange, Labels, Pair, Policy, Setting, option
+
+
+def template_option(group):
+    return option(
+        None, "Prompt template of a folder that other tools made: a name, a .yaml file, or "
+        "from-tokenizer.", group=group, show_default="the run's own",
+    )  # fmt: skip
+
+
+def force_option(group):
+    help = "Use --template even where its prompts are not those that were trained."
+    return option(False, help, click.BOOL, group, is_flag=True)
+
+
+def run_plugins_option():
+    help = "Use the run's plugins again where they are as they were, after those of --plugin."
+    return option(True, help, click.BOOL, "Plugins", switch=True)
 
 
 def split_option(default):

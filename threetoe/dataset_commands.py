@@ -7,7 +7,7 @@ import click
 
 from threetoe import preview, rows
 from threetoe.columns import Recogniser
-from threetoe.config import Common, DataConfig
+from threetoe.config_shared import Common, DataConfig
 from threetoe.errors import Checks, UserError, unknown
 from threetoe.formats import Unusable
 from threetoe.option_types import Pair

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import click
 
-from threetoe import export, infer, train
+from threetoe import export, infer, train_plan
 from threetoe.card_metadata import ADAPTER, KINDS
-from threetoe.config import ExportConfig, InferConfig, TrainConfig
+from threetoe.config import TrainConfig
+from threetoe.config_export import ExportConfig
+from threetoe.config_infer import InferConfig
 from threetoe.errors import UserError, did_you_mean
 from threetoe.hooks import Hooks
 from threetoe.hookspecs import PREFIXES
@@ -33,7 +35,7 @@ DATA = (
 )  # the order of data.read_conversations
 
 
-def calls_of_train(job: train.Plan):
+def calls_of_train(job: train_plan.Plan):
     """(hook, how often) in the order in which train.py calls them."""
     yield "register_templates", "once"
     yield from DATA
@@ -78,7 +80,7 @@ class Script(NamedTuple):
 
 
 SCRIPTS = {
-    "train": Script(TrainConfig, train.plan, calls_of_train),
+    "train": Script(TrainConfig, train_plan.plan, calls_of_train),
     "infer": Script(InferConfig, infer.plan, calls_of_infer),
     "export": Script(ExportConfig, export.plan, calls_of_export),
 }

@@ -15,7 +15,7 @@ from threetoe import run as runs
 from threetoe.card import card
 from threetoe.card_facts import facts_of
 from threetoe.card_metadata import KINDS
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import Checks, UserError
 from threetoe.export_checks import (
     check_apart,

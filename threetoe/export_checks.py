@@ -4,7 +4,7 @@ from pathlib import Path
 
 from threetoe import backend
 from threetoe import run as runs
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import UserError, unknown
 from threetoe.export_folder import PARTIAL, beside
 from threetoe.hooks import Hooks

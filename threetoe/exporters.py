@@ -12,7 +12,7 @@ from threetoe import backend, ollama
 from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.byte_progress import bytes_done
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.merge import merge
 from threetoe.merged_4bit import merge_4bit
 from threetoe.merged_config import merged_config

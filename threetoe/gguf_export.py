@@ -12,7 +12,7 @@ from threetoe import backend, ollama
 from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.chat_template import gguf_chat_template
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import Checks, UserError
 from threetoe.gguf_tensors import (
     ARCHITECTURES,

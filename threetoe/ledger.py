@@ -9,6 +9,7 @@ SHOWN = 5  # reasons; data.json has them all
 REASONS = 100  # kinds that are told apart; data.jsonl has the reason of every row
 OTHER = "other reasons"
 ANSWERS, LONGEST = 50, 60  # so many short answers are labels; more are not counted
+NAMED, LETTERS = 6, 28  # of the labels that a line names, and of each
 
 
 @dataclass
@@ -91,7 +92,12 @@ class Ledger:
             kept.append(f"{trained:,} to train on")
         if self.validation:
             kept.append(f"{self.validation:,} for validation")
-        lines = [f"{rows} read from {self.source}, {', '.join(kept)}", *self.left_out()]
+        labels = [label_line(self.labels())] if self.labels() else []
+        return [f"{rows} read from {self.source}, {', '.join(kept)}", *labels, *self.remarks()]
+
+    def remarks(self) -> list[str]:
+        """What is to be said of rows that were not taken as they are."""
+        lines = self.left_out()
         if self.truncated:
             lines.append(f"{self.truncated:,} cut to fit (first: {self.first_truncated})")
         if self.duplicates:
@@ -126,6 +132,22 @@ def note(file, where: str, what: str, reason: str) -> None:
     """One line of data.jsonl."""
     entry = {"where": where, "what": what, "reason": reason}
     file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def label_line(labels: dict[str, int]) -> str:
+    """'labels: 412 Positive, 388 Negative', the most frequent named."""
+    counts = list(by_count(labels).items())
+    line = "labels: " + ", ".join(
+        f"{count:,} {short_label(text)}" for text, count in counts[:NAMED]
+    )
+    rest = counts[NAMED:]
+    return f"{line} and {sum(count for _, count in rest):,} of {len(rest)} more" if rest else line
+
+
+def short_label(text: str) -> str:
+    """One line of a label, at most LETTERS long."""
+    text = " ".join(text.split()) or "(empty)"
+    return text if len(text) <= LETTERS else text[: LETTERS - 1].rstrip() + "…"
 
 
 def by_count(counts: dict[str, int]) -> dict[str, int]:

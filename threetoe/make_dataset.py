@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from threetoe.config import POSITIVE, SEED, option
-from threetoe.option_types import FilePath, FiniteRange, WholeRange
+from threetoe.option_types import POSITIVE, SEED, FilePath, FiniteRange, WholeRange, option
 from threetoe.options import command
 from threetoe.plugin_commands import refuse_plugins
 

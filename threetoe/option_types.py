@@ -136,3 +136,7 @@ class Labels(click.ParamType):
         except (ValueError, AttributeError):
             example = '{"0": "Negative", "1": "Positive"}'
             self.fail(f"{value} is not a JSON object such as {example}.", param, ctx)
+
+
+POSITIVE = WholeRange(min=1)
+SEED = WholeRange(0, 2**32 - 1)  # what numpy and transformers.set_seed take

@@ -1,10 +1,12 @@
 """Pairs of a concept and its description: their JSON schema, finding and judging them."""
 
 import json
+import re
 
 from threetoe.row_file import folded
 
 COLUMNS = ("concept", "description")
+OPENING = re.compile(r"[\[{]")  # of a list or an object
 CONCEPT, DESCRIPTION = (1, 100), (8, 1000)  # characters
 
 
@@ -30,17 +32,18 @@ def pairs_in(answer: str) -> list[dict]:
     """Every pair of an answer, as texts: from an object, a list, a fenced block, a line each, or
     as far as it goes where it is cut off."""
     found, place = [], 0
-    decoder = json.JSONDecoder()
-    while place < len(answer):
-        if answer[place] in "[{":
-            try:
-                value, place = decoder.raw_decode(answer, place)
-                found += pairs_of(value)
-                continue
-            except (ValueError, RecursionError):
-                pass  # no JSON from here, perhaps from further on
-        place += 1
+    while start := OPENING.search(answer, place):
+        value, place = json_at(answer, start.start())
+        found += pairs_of(value)
     return found
+
+
+def json_at(text: str, place: int) -> tuple:
+    """(the JSON value that starts here, its end); (None, the next place) where none does."""
+    try:
+        return json.JSONDecoder().raw_decode(text, place)
+    except (ValueError, RecursionError):  # a bracket in a sentence, or an answer cut off
+        return None, place + 1
 
 
 def pairs_of(value) -> list[dict]:

@@ -4,7 +4,7 @@ import textwrap
 
 import click
 
-from threetoe.config import Common
+from threetoe.config_shared import Common
 from threetoe.errors import Checks, UserError
 from threetoe.explain import aligned
 from threetoe.explain import explain as explain_command

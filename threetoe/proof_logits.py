@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from threetoe import backend, plain, proof_gguf
 from threetoe import base as bases
-from threetoe.config import ExportConfig
+from threetoe.config_export import ExportConfig
 from threetoe.errors import first_line
 from threetoe.gaps import Gap, agreement, gap_of, shortened
 from threetoe.hub_base import cached

@@ -10,7 +10,7 @@ import click
 
 from threetoe import backend
 from threetoe.base import check_model
-from threetoe.config import RankConfig
+from threetoe.config_rank import RankConfig
 from threetoe.conversations import Conversation, Conversations
 from threetoe.data import read_conversations
 from threetoe.encode import IGNORED, Encoded, encode, marks_of

@@ -7,7 +7,8 @@ import click
 from threetoe import backend, ollama, preview
 from threetoe.base import check_model
 from threetoe.chat_template import gguf_chat_template
-from threetoe.config import RANKED, Common, RankConfig
+from threetoe.config_rank import RANKED, RankConfig
+from threetoe.config_shared import Common
 from threetoe.encode import marks_of
 from threetoe.errors import UserError
 from threetoe.from_tokenizer import NAME as FROM_TOKENIZER

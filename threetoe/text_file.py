@@ -101,12 +101,12 @@ def checked_encoding(name: str) -> str:
     """Python's own name of a text encoding; UserError for a name that is none."""
     try:
         found = codecs.lookup(name)
-        if found._is_text_encoding:
-            return "utf-8" if found.name == "utf-8-sig" else found.name
     except (LookupError, ValueError):  # ValueError: a NUL in the name
-        pass
-    known = [*aliases, *aliases.values(), "utf-8", "utf-16", "utf-32", "latin-1"]
-    raise UserError(f"--encoding {name}: no such encoding.{did_you_mean(name, known)}")
+        found = None
+    if found is None or not found._is_text_encoding:
+        known = [*aliases, *aliases.values(), "utf-8", "utf-16", "utf-32", "latin-1"]
+        raise UserError(f"--encoding {name}: no such encoding.{did_you_mean(name, known)}")
+    return "utf-8" if found.name == "utf-8-sig" else found.name
 
 
 @cache

@@ -5,107 +5,24 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
 from threetoe import backend, preview, prompts, token_rows, tokens
-from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.announce import announce, say
 from threetoe.config import TrainConfig, options_of
-from threetoe.data import read_conversations
 from threetoe.encode import marks_of, stop_ids
-from threetoe.errors import Checks, Failure, UserError
-from threetoe.from_tokenizer import NAME, from_tokenizer, jinja_of
+from threetoe.errors import Failure
+from threetoe.from_tokenizer import from_tokenizer, jinja_of
 from threetoe.hooks import Hooks
-from threetoe.hub_checks import check_push
-from threetoe.ledger import Ledger
-from threetoe.plugins import load_plugins
 from threetoe.prepare import Prompting
 from threetoe.quiet import chatter_hidden, clear_line
-from threetoe.row_sets import RowSets, Source, encode_sources
+from threetoe.row_sets import RowSets, encode_sources
 from threetoe.run_plugins import as_record, note_used
-from threetoe.template import Template, hash_of
-from threetoe.template_file import find_template, known_templates
+from threetoe.template import hash_of
+from threetoe.train_plan import Plan, plan
 from threetoe.trainer import validation_line, validation_metrics
-
-
-class Plan(NamedTuple):
-    """A training call whose every name, file and folder has been checked."""
-
-    config: TrainConfig
-    hooks: Hooks
-    template: Template | None  # None until the tokenizer is there: from-tokenizer
-    sources: list[Source]  # what to train on; then, with --val-split or --val-dataset, validation
-    folder: Path
-
-
-def plan(config: TrainConfig) -> Plan:
-    """Check all that can be checked without torch; one UserError with all problems."""
-    checks = Checks(config.problems)
-    hooks = load_plugins(config, checks)
-    known = known_templates(hooks)
-    if config.template and config.template != NAME:
-        checks(find_template, config.template, known)
-    checks(check_one_length, config)
-    sources = checks(read_sources, config, hooks)
-    if not config.template:
-        config = replace(config, template=template_of(sources[0].ledger) if sources else "alpaca")
-    folder = config.output_dir or runs.default_folder(config)
-    checks(runs.check_folder, folder)
-    checks(bases.check_model, config.model)
-    if config.push_to:
-        checks(check_push, config.push_to)
-    checks.done()
-    template = None if config.template == NAME else find_template(config.template, known)
-    return Plan(config, hooks, template, sources, folder)
-
-
-def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
-    """The conversations to train on and, where they have a source of their own, to validate on."""
-    own = config.val_split or config.val_dataset
-    if own and config.val_size:
-        raise UserError(
-            "--val-size takes validation rows from the training's; with --val-split or "
-            "--val-dataset they have their own: choose one."
-        )
-    if config.eval_steps and not (own or config.val_size):
-        raise UserError(
-            f"--eval-steps {config.eval_steps}: there are no rows to measure the loss on; take "
-            "some with --val-size, --val-split or --val-dataset."
-        )
-    sources = [Source(*read_conversations(config, hooks, limit=rows_needed(config)))]
-    if own:
-        changes = {"dataset_split": config.val_split or "validation"}
-        if config.val_dataset not in (None, config.dataset):
-            of_the_other = {"dataset_path": None, "dataset_option": (), "dataset_subset": None}
-            changes |= {"dataset": config.val_dataset, **of_the_other}
-        sources.append(Source(*read_conversations(replace(config, **changes), hooks)))
-    return sources
-
-
-def check_one_length(config: TrainConfig) -> None:
-    if config.max_steps and config.num_train_epochs:
-        raise UserError(
-            f"--max-steps {config.max_steps} and --num-train-epochs {config.num_train_epochs:g} "
-            "both say how long the training is; leave one out."
-        )
-
-
-def rows_needed(config: TrainConfig) -> int:
-    """How many rows --streaming reads: what the steps take, and validation; 0 where that is not
-    known beforehand."""
-    counted = config.val_size is None or float(config.val_size) >= 1
-    if not (config.streaming and config.steps and counted):
-        return 0
-    each = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    return config.steps * each + int(float(config.val_size or 0))
-
-
-def template_of(ledger: Ledger) -> str:
-    """The template where none is named: texts that bring their own frame get no other."""
-    return "plain" if ledger.texts == ledger.kept else "alpaca"
 
 
 def train(config: TrainConfig) -> None:
