@@ -124,8 +124,9 @@ def base_weights(run: Run, config: ExportConfig) -> Path:
         return path
     from huggingface_hub import snapshot_download
 
+    wanted = ["*.safetensors*", "config.json", "tokenizer.model"]
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors*", "config.json"]))
+        return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:  # the client raises many kinds: offline, missing, gated
         raise UserError(
             f"The base weights {name} cannot be read from the Hub: {first_line(error)} "

@@ -36,6 +36,12 @@ def write_adapter(run: runs.Run, folder: Path, config: ExportConfig) -> None:
 
 def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `merged`: base + adapter in 16 bits, for plain transformers."""
+    write_weights(run, folder, config)
+    write_modelfile(run, folder)
+
+
+def write_weights(run: runs.Run, folder: Path, config: ExportConfig) -> None:
+    """All of a merged checkpoint but what is for Ollama."""
     quieten()
     base = bases.base_weights(run, config)
     check_merge(base, config.run)
@@ -49,7 +55,6 @@ def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     runs.write_json(folder / "config.json", values)
     runs.write_json(folder / runs.RECORD, runs.without_paths(run))
     copy(config.run, folder, TOKENIZER_FILES)
-    write_modelfile(run, folder)
 
 
 def write_modelfile(run: runs.Run, folder: Path) -> None:

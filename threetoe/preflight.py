@@ -6,12 +6,14 @@ from tempfile import TemporaryDirectory, gettempdir
 from threading import Thread
 
 from threetoe import base as bases
-from threetoe import hub, room
+from threetoe import gguf_unsloth, hub, room
 from threetoe.adapter import check_merge
 from threetoe.errors import Checks, UserError
 from threetoe.export_checks import PARTIAL, beside
+from threetoe.gguf_export import check_model, types_asked
+from threetoe.gguf_tensors import is_written_here
 from threetoe.hub_base import Base, find_base
-from threetoe.shards import Stored, list_checkpoint
+from threetoe.shards import Stored, list_checkpoint, read_json
 
 WEIGHTY = ("merged", "merged-4bit", "gguf", "ollama")  # formats that read the base's weights
 SECONDS = 15  # for all that is asked of the Hub, side by side
@@ -74,6 +76,8 @@ def answer(future: Future, seconds: float):
 def check_base(base: Base, job) -> list[Stored]:
     """The base's tensors, once the adapter fits them. What 4-bit weights on the Hub stand for is
     written in bytes that are not here yet: those are judged when they are read."""
+    if job.config.gguf or job.config.ollama:
+        check_model(read_json(base.folder / "config.json"), types_asked(job.config))
     if base.hollow and bases.is_prequantised(str(base.folder)):
         return list_checkpoint(base.folder)
     return check_merge(base.folder, job.folder)[0]
@@ -84,7 +88,7 @@ def wanted(job, base: Base | None, tensors: list[Stored] | None) -> list:
     entries = []
     adapter = adapter_bytes(job.folder)
     for name, path in job.outputs.items():
-        size = size_of(name, job.config, tensors, adapter)
+        size = size_of(name, job.config, tensors, adapter, base)
         if size:
             left = max(0, size - room.bytes_in(beside(path, PARTIAL)))
             entries.append((f"--{name} {path}", path, left, "name a folder on another disk"))
@@ -99,7 +103,7 @@ def wanted(job, base: Base | None, tensors: list[Stored] | None) -> list:
     return entries
 
 
-def size_of(name: str, config, tensors: list[Stored] | None, adapter: int) -> int:
+def size_of(name: str, config, tensors: list[Stored] | None, adapter: int, base: Base) -> int:
     """Bytes of one output; 0 where that cannot be known."""
     if name == "adapter":
         return adapter
@@ -110,9 +114,10 @@ def size_of(name: str, config, tensors: list[Stored] | None, adapter: int) -> in
     elif name == "merged-4bit":
         size = room.nf4_bytes(tensors)
     else:
-        kinds = config.gguf or ("q8_0",)
-        sizes = [room.gguf_bytes(tensors, kind) for kind in kinds]
-        size = sum(sizes) if name == "gguf" else sizes[0]
+        kinds = types_asked(config)[: None if name == "gguf" else 1]
+        size = sum(room.gguf_bytes(tensors, kind) for kind in kinds)
+        if not is_written_here(base.folder):
+            size += gguf_unsloth.bytes_beside(tensors, kinds)
     return int(size * room.SLACK) + room.BESIDES
 
 
