@@ -49,7 +49,7 @@ def sentencepiece(tmp_path_factory):
         normalization_rule_name="identity",
     )  # fmt: skip
     config = {"tokenizer_class": "GemmaTokenizer", "bos_token": "<bos>", "eos_token": "<eos>"}
-    config |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": None}
+    config |= {"pad_token": "<pad>", "unk_token": "<unk>", "add_bos_token": True}
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 

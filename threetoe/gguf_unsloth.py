@@ -173,13 +173,16 @@ def convert(merged: Path, target: Path, name: str) -> None:
 
 def keys_of(tokenizer, stops: list[int]) -> dict:
     """What the converter does not know, or guesses: the run's stop ids (EOS, and the end of a turn
-    where answers end otherwise), and whether text gets a space in front."""
+    where answers end otherwise), and what is put around a text."""
     from gguf import Keys
 
     eot = [stop for stop in stops if stop != tokenizer.eos_token_id]
+    ids = tokenizer("a").input_ids
     return {
         Keys.Tokenizer.EOS_ID: tokenizer.eos_token_id,
         Keys.Tokenizer.EOT_ID: eot[0] if eot else None,
+        Keys.Tokenizer.ADD_BOS: ids[0] == tokenizer.bos_token_id,
+        Keys.Tokenizer.ADD_EOS: ids[-1] == tokenizer.eos_token_id,
         Keys.Tokenizer.ADD_PREFIX: puts_space(json.loads(tokenizer.backend_tokenizer.to_str())),
     }
 
