@@ -1,5 +1,6 @@
 """K-quants: which tensor gets which type, llama.cpp's own quantizer, and llama-quantize instead."""
 
+import importlib.util
 import json
 import os
 import sys
@@ -97,6 +98,7 @@ def without_ggml(monkeypatch, tmp_path):
     for package in quantize.LIBRARIES:
         monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("UNSLOTH_LLAMA_CPP_PATH", str(tmp_path / "none"))
     quantize.ggml.cache_clear()
     yield tmp_path / "bin"
     quantize.ggml.cache_clear()
@@ -146,3 +148,43 @@ def test_what_llama_quantize_says_when_it_fails_is_said(without_ggml, tmp_path):
     with pytest.raises(Failure, match=r"Q4_K_M failed \(1\): no room for it"):
         write_gguf(run, tmp_path, config)
     assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_llama_quantize_is_found_in_the_llama_cpp_of_unsloth(without_ggml, monkeypatch, tmp_path):
+    assert quantize.program() is None
+    monkeypatch.setenv("UNSLOTH_LLAMA_CPP_PATH", str(tmp_path / "llama.cpp"))
+    bin = tmp_path / "llama.cpp" / "build" / "bin"
+    bin.parent.mkdir(parents=True)
+    put_program(bin)
+    assert quantize.program() == str(bin / "llama-quantize")
+
+
+def tensors_of(path):
+    return {one.name: (one.tensor_type, one.data.tobytes()) for one in GGUFReader(path).tensors}
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("llama_cpp"), reason="needs llama-cpp-python")
+@pytest.mark.parametrize("name", quantize.K_QUANTS)
+def test_llama_cpp_python_gives_what_its_llama_model_quantize_writes(name, monkeypatch, tmp_path):
+    """One pass with its ggml, byte for byte as it quantises our f32 file; and as xllamacpp does."""
+    folder, run, _ = random_run(tmp_path, "Llama", KINDS["llama3"](), num_hidden_layers=9, **WIDE)
+    found = {}
+    for package, other in (("llama_cpp", "xllamacpp"), ("xllamacpp", "llama_cpp")):
+        monkeypatch.setitem(sys.modules, other, None)
+        quantize.ggml.cache_clear()
+        (tmp_path / package).mkdir()
+        write_gguf(run, tmp_path / package, ExportConfig(run=folder, gguf=(name, "f32")))
+        found[package] = tmp_path / package / f"base.{name}.gguf"
+        monkeypatch.delitem(sys.modules, other)
+    quantize.ggml.cache_clear()
+    quantize.quantize_file(tmp_path / "llama_cpp" / "base.f32.gguf", tmp_path / "theirs", name)
+    theirs = tensors_of(tmp_path / "theirs")
+    assert theirs == tensors_of(found["llama_cpp"]) == tensors_of(found["xllamacpp"])
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("llama_cpp"), reason="needs llama-cpp-python")
+def test_a_file_that_llama_model_quantize_cannot_read_is_said(tmp_path, capfd):
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF")
+    with pytest.raises(Failure, match="llama_model_quantize Q4_K_M failed .* broken.gguf"):
+        quantize.quantize_file(tmp_path / "broken.gguf", tmp_path / "out.gguf", "q4_k_m")
+    assert capfd.readouterr() == ("", "")

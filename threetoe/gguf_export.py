@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from threetoe import backend, ollama
+from threetoe import backend, gguf_unsloth, ollama
 from threetoe import base as bases
 from threetoe import run as runs
 from threetoe.chat_template import gguf_chat_template
@@ -17,6 +17,7 @@ from threetoe.errors import Checks, UserError
 from threetoe.gguf_tensors import (
     ARCHITECTURES,
     Tensors,
+    is_written_here,
     list_tensors,
     numbers_of,
     rope_factors,
@@ -44,10 +45,11 @@ def check_gguf(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     if config.ollama:
         checks(check_modelfile, run)
     base = Path(backend.location(config.base or run.options["model"]))
-    if (base / "config.json").is_file():
-        checks(check_model, read_json(base / "config.json"))
+    here = (base / "config.json").is_file()
+    if here:
+        checks(check_model, read_json(base / "config.json"), types_asked(config))
     found = [place for place in (folder, base) if (place / "tokenizer.json").is_file()]
-    if found:
+    if found and not (here and not is_written_here(base)):
         checks(check_tokenizer, found[0])
     checks.done()
 
@@ -56,14 +58,11 @@ def types_asked(config: ExportConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.lower() for name in config.gguf)) or (DEFAULT,)
 
 
-def check_model(config: dict) -> None:
-    """UserError when a model with this config.json is not one that is written here."""
-    kind, rope = config.get("model_type"), rope_of(config)["rope_type"]
-    if kind not in ARCHITECTURES:
-        raise UserError(
-            f"--gguf writes {', '.join(ARCHITECTURES)} models, and the base is {kind}: use "
-            "--merged DIR, and convert that folder with llama.cpp's convert_hf_to_gguf.py."
-        )
+def check_model(config: dict, types) -> None:
+    """UserError when files of these types cannot be made of a model with this config.json."""
+    if config.get("model_type") not in ARCHITECTURES:
+        return gguf_unsloth.check(config, types)
+    rope = rope_of(config)["rope_type"]
     if rope not in ROPES:
         raise UserError(f"--gguf: rope scaling of type {rope} is not written, only {ROPES}.")
     if config.get("hidden_act", "silu") != "silu":
@@ -74,7 +73,9 @@ def bytes_of_files(plan: Merge, values: dict, types: tuple[str, ...]) -> int:
     """What files of these types take of a base with the config.json `values`, and the one between
     that llama-quantize needs; UserError for what cannot be written."""
     check_types(types)
-    check_model(values)
+    check_model(values, types)
+    if values.get("model_type") not in ARCHITECTURES:
+        return gguf_unsloth.bytes_of_files(plan, types)
     between = [BETWEEN] if set(types) & set(K_QUANTS) and not ggml() else []
     return sum(t.size for name in (*types, *between) for t in targets_of(plan, values, name))
 
@@ -89,30 +90,40 @@ def check_modelfile(run: runs.Run) -> None:
 
 def write_gguf(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `gguf`: NAME.TYPE.gguf in `folder` for every type of --gguf."""
-    for name in types_asked(config):
-        write_type(run, folder, config, name)
+    write_types(run, folder, config, types_asked(config))
 
 
 def write_ollama(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `ollama`: one GGUF file (the first type of --gguf) and a Modelfile."""
     check_modelfile(run)
-    path = write_type(run, folder, config, types_asked(config)[0])
+    (path,) = write_types(run, folder, config, types_asked(config)[:1])
     text = ollama.modelfile(run.the_template(), run.the_marks(), f"./{path.name}")
     (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_type(run: runs.Run, folder: Path, config: ExportConfig, name: str) -> Path:
+def write_types(run: runs.Run, folder: Path, config: ExportConfig, types) -> list[Path]:
+    """Write a file of each type, of other architectures through Unsloth's exporter."""
+    check_types(types)
+    paths = {name: folder / f"{model_name(run)}.{name}.gguf" for name in types}
+    base = bases.base_weights(run, config)
+    check_model(read_json(base / "config.json"), types)
+    if not is_written_here(base):
+        keys = {"general.name": model_name(run), "tokenizer.chat_template": jinja(run)}
+        gguf_unsloth.write(run, config, paths, keys)
+    else:
+        for name, path in paths.items():
+            write_type(run, path, config, name)
+    return list(paths.values())
+
+
+def write_type(run: runs.Run, path: Path, config: ExportConfig, name: str) -> None:
     """Write one file; where only llama-quantize can make the type, with a bf16 file between."""
-    check_types([name])
-    path = folder / f"{model_name(run)}.{name}.gguf"
     if name not in K_QUANTS or ggml():
-        write_file(run, path, config, name)
-        return path
-    with TemporaryDirectory(dir=folder) as between:  # the disk that was checked for room
+        return write_file(run, path, config, name)
+    with TemporaryDirectory(dir=path.parent) as between:  # the disk that was checked for room
         source = Path(between, path.name)
         write_file(run, source, config, BETWEEN)
         run_program(source, path, name)
-    return path
 
 
 def model_name(run: runs.Run) -> str:
@@ -126,7 +137,6 @@ def write_file(run: runs.Run, path: Path, config: ExportConfig, name: str) -> No
 
     base = bases.base_weights(run, config)
     values = read_json(base / "config.json")
-    check_model(values)
     tensors = list_tensors(base, config.run, name, bases.as_used(run, config))
     factors = rope_factors(values, head_size(values))
     writer = GGUFWriter(path, ARCHITECTURES[values["model_type"]][0])

@@ -21,6 +21,11 @@ ARCHITECTURES = {
 LEFT_OUT = "rotary_emb.inv_freq"  # old checkpoints store what follows from rope_theta
 
 
+def is_written_here(base: Path) -> bool:
+    """Whether a base is of an architecture whose files are written without llama.cpp's code."""
+    return read_json(base / "config.json").get("model_type") in ARCHITECTURES
+
+
 class Target(NamedTuple):
     """A tensor of a GGUF file, and the merged one that it holds."""
 

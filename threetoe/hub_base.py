@@ -12,7 +12,7 @@ from threetoe.run import write_json
 from threetoe.shard_layout import header_bytes
 from threetoe.shards import Stored, list_checkpoint, read_json
 
-WANTED = ("*.safetensors*", "config.json")
+WANTED = ("*.safetensors*", "config.json", "tokenizer.model")
 ELSE = "name a folder with its 16-bit safetensors: --base DIR"
 
 

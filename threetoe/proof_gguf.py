@@ -8,11 +8,11 @@ from pathlib import Path
 
 from threetoe.contract import PROBES, first_apart, rendered
 from threetoe.errors import first_line
+from threetoe.gguf_tensors import is_written_here
 from threetoe.plain import load_whole
 from threetoe.prompts import Prompt
 from threetoe.reference import run as run_model
 from threetoe.run import Run
-from threetoe.shards import read_json
 from threetoe.template import CUT
 
 # The gguf package reads K-quants and does not make them: what rounding to them costs is measured
@@ -39,7 +39,7 @@ def problems(file: Path, run: Run, prompts: list[Prompt], tokenizer) -> list[str
 def wrong_tokens(fields: dict, tokenizer) -> str | None:
     theirs = fields["tokenizer.ggml.tokens"]
     for number, token in enumerate(tokenizer.convert_ids_to_tokens(range(len(tokenizer)))):
-        if token and token != theirs[number]:
+        if token and theirs[number] not in (token, token.replace("▁", " ")):
             return f"its token {number} is {theirs[number]!r}, and the run's {token!r}"
     return None
 
@@ -68,7 +68,7 @@ def wrong_template(fields: dict, run: Run, prompts: list[Prompt], tokenizer) -> 
     return None
 
 
-def rounding_of(file: Path, base: Path) -> tuple[Callable, bool]:
+def rounding_of(file: Path) -> tuple[Callable, bool]:
     """(rounding(name) of hollow.merge_and_round, whether a type stands in for another)."""
     from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, GGUFReader, get_tensor_name_map, quants
 
@@ -76,8 +76,7 @@ def rounding_of(file: Path, base: Path) -> tuple[Callable, bool]:
     kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
     asked = reader.fields["general.architecture"].contents()
     arch = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == asked)
-    layers = read_json(base / "config.json")["num_hidden_layers"]
-    names = get_tensor_name_map(arch, layers)
+    names = get_tensor_name_map(arch, reader.fields[f"{asked}.block_count"].contents())
 
     def rounding(name: str) -> Callable | None:
         kind = kinds.get(names.get_name(name, try_suffixes=(".weight", ".bias")))
@@ -97,8 +96,22 @@ def through(weight, kind, quants):
     return torch.from_numpy(rounded).view(weight.shape)
 
 
-def logits_of(file: Path, sequences: list) -> list:
+def logits_of(file: Path, sequences: list, base: Path) -> list:
     """The logits of a GGUF file, its weights expanded by transformers."""
     with redirect_stderr(StringIO()):  # progress, which no setting of transformers hides
-        model = load_whole(file.parent, gguf_file=file.name)
+        options = {} if is_written_here(base) else {"config": config_of(file, base)}
+        model = load_whole(file.parent, gguf_file=file.name, **options)
     return run_model(model, sequences)
+
+
+def config_of(file: Path, base: Path):
+    """The configuration of a file that llama.cpp's converter wrote, of which transformers does not
+    read all: what it leaves at the default is the base's."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+    default, wanted = type(config)(), AutoConfig.from_pretrained(base)
+    for name, value in wanted.to_dict().items():
+        if getattr(config, name, None) == getattr(default, name, None):
+            setattr(config, name, value)
+    return config

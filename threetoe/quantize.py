@@ -2,7 +2,8 @@
 
 The rules of K-quants are those of llama.cpp's llama-quant.cpp, for models without experts. Their
 numbers come from llama.cpp's own ggml_quantize_chunk, out of an installed package that brings it,
-or from an installed llama-quantize; all other types from the gguf package.
+or from an installed llama-quantize; all other types from the gguf package. A whole file, of a model
+that these rules do not cover, goes through llama.cpp's llama_model_quantize.
 """
 
 import ctypes
@@ -35,11 +36,28 @@ def check_types(types) -> None:
     if importlib.util.find_spec("gguf") is None:
         raise UserError("--gguf needs the gguf package: pip install gguf.")
     asked = [name for name in types if name in K_QUANTS]
-    if asked and ggml() is None and shutil.which(PROGRAM) is None:
+    if asked and ggml() is None and program() is None:
         raise UserError(
             f"--gguf {asked[0]} needs llama.cpp's own quantizer: pip install xllamacpp, or put "
             f"llama.cpp's {PROGRAM} on the PATH; q8_0, q5_1, q5_0, q4_1 and q4_0 need nothing."
         )
+
+
+def llama_cpp_folder() -> Path:
+    """Where Unsloth has its llama.cpp, or looks for it."""
+    stated = os.environ.get("UNSLOTH_LLAMA_CPP_PATH")
+    return Path(stated) if stated else Path.home() / ".unsloth" / "llama.cpp"
+
+
+def program() -> str | None:
+    """llama-quantize on the PATH, or in Unsloth's llama.cpp."""
+    folder = llama_cpp_folder()
+    built = [folder, folder / "build" / "bin", folder / "build" / "bin" / "Release"]
+    return shutil.which(PROGRAM) or shutil.which(PROGRAM, path=os.pathsep.join(map(str, built)))
+
+
+def can_quantize_files() -> bool:
+    return importlib.util.find_spec("llama_cpp") is not None or program() is not None
 
 
 def file_type(name: str) -> int:
@@ -172,10 +190,27 @@ def loaded(file: Path):
         return None
 
 
+def quantize_file(source: Path, target: Path, name: str) -> None:
+    """Quantise a GGUF file by llama.cpp's choice of types: with llama_model_quantize of
+    llama-cpp-python, or with llama-quantize. Failure when that fails."""
+    if importlib.util.find_spec("llama_cpp") is None:
+        return run_program(source, target, name)
+    import llama_cpp
+
+    silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
+    llama_cpp.llama_log_set(silent, None)
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = file_type(name)
+    code = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(target), params)
+    llama_cpp.llama_log_set(llama_cpp.llama_log_callback(0), None)
+    if code or not target.is_file():
+        raise Failure(f"llama_model_quantize {name.upper()} failed ({code}) on {source.name}.")
+
+
 def run_program(source: Path, target: Path, name: str) -> None:
     """Quantise a GGUF file with llama.cpp's program; Failure with its last line when it fails."""
     done = subprocess.run(
-        [shutil.which(PROGRAM), source, target, name.upper()],
+        [program(), source, target, name.upper()],
         capture_output=True, text=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     if done.returncode or not target.is_file():
