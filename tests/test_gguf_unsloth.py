@@ -162,6 +162,16 @@ def test_a_file_has_the_runs_name_template_and_stops(tmp_path):
 
 
 @built
+def test_where_transformers_reads_no_such_file_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(CASES, "gemma", ("Gemma", *CASES["gemma"][1:3], {"head_dim": 64}))
+    folder, run, *_ = a_run(tmp_path, "gemma")
+    files, found = write(tmp_path / "out", folder, run, "q8_0")
+    (warning,) = found["warnings"]
+    assert found["passed"] and "its logits were not compared" in warning
+    assert len(Server(files["q8_0"]).ids("hello")) > 1
+
+
+@built
 def test_an_architecture_that_the_converter_does_not_know_is_refused(tmp_path):
     config = {"model_type": "strange9", "architectures": ["Strange9ForCausalLM"]}
     with pytest.raises(UserError, match="knows no strange9 .Strange9ForCausalLM"):

@@ -29,8 +29,7 @@ from threetoe.shards import Stored, read_json
 DIRECT = ("f32", "f16", "bf16", "q8_0")  # what the converter writes itself
 NEEDS = "takes Unsloth's converter out of llama.cpp's source"
 MENDS = (
-    "git clone --depth 1 https://github.com/ggml-org/llama.cpp, and set UNSLOTH_LLAMA_CPP_PATH to "
-    "that folder"
+    "git clone https://github.com/ggml-org/llama.cpp, and set UNSLOTH_LLAMA_CPP_PATH to that folder"
 )
 SHARD = "1000000GB"  # of the converter's files: never split
 
