@@ -32,7 +32,7 @@ def stopped(three_steps, tmp_path_factory):
     done = subprocess.run(
         [sys.executable, ROOT / "tests" / "killed_exports.py"], input=json.dumps(given),
         env={**os.environ, **CHILD}, cwd=folder, capture_output=True, text=True,
-        encoding="utf-8", timeout=100,
+        encoding="utf-8", timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

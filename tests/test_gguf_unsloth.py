@@ -26,44 +26,46 @@ quantizer = pytest.mark.skipif(not quantize.can_quantize_files(), reason="needs 
 GEMMA2 = {"head_dim": 64, "query_pre_attn_scalar": 64, "sliding_window": 4096}
 PHI3 = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1}
 CASES = {
-    "gemma": ("Gemma2", ("q_proj", "v_proj"), GEMMA2),
-    "phi3": ("Phi3", ("qkv_proj", "down_proj"), PHI3),
-}
+    "gemma": (
+        "Gemma2", ("q_proj", "v_proj"), ["<start_of_turn>", "<end_of_turn>", "\n", "▁▁"], GEMMA2,
+    ),
+    "phi3": ("Phi3", ("qkv_proj", "down_proj"), ["<|user|>", "<|assistant|>", "<|end|>"], PHI3),
+}  # fmt: skip
 TEXTS = ("Say hello to  the world.\n\nzß", "  two spaces", "a<end_of_turn>\nb")
 
 
-@pytest.fixture(scope="session")
-def sentencepiece(tmp_path_factory):
-    """A folder with a tokenizer of Gemma's kind: tokenizer.model, and what transformers makes."""
+def make_sentencepiece(folder, symbols):
+    """Fill a folder with a tokenizer of Gemma's kind: tokenizer.model, and what transformers reads
+    beside it."""
     import sentencepiece
 
-    folder = tmp_path_factory.mktemp("sentencepiece")
+    folder.mkdir()
     (folder / "text").write_text("\n".join("".join(LINES).split("\n")), encoding="utf-8")
     sentencepiece.SentencePieceTrainer.train(
         input=str(folder / "text"), model_prefix=str(folder / "tokenizer"), model_type="bpe",
         vocab_size=700, hard_vocab_limit=False, byte_fallback=True, pad_id=0, eos_id=1, bos_id=2,
         unk_id=3, pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>",
-        user_defined_symbols=["<start_of_turn>", "<end_of_turn>", "\n", "▁▁"],
+        user_defined_symbols=symbols,
         add_dummy_prefix=False, remove_extra_whitespaces=False, minloglevel=2,
         normalization_rule_name="identity",
     )  # fmt: skip
     config = {"tokenizer_class": "GemmaTokenizer", "bos_token": "<bos>", "eos_token": "<eos>"}
     config |= {"pad_token": "<pad>", "unk_token": "<unk>", "add_bos_token": True}
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-    return folder
 
 
-def a_run(root, sentencepiece, template, **more):
+def a_run(root, template, **more):
     """A random run of a template's own architecture: folder, record, model, tokenizer."""
     from transformers import AutoTokenizer
 
-    kind, trained, settings = CASES[template]
-    tokenizer = AutoTokenizer.from_pretrained(sentencepiece)
+    kind, trained, symbols, settings = CASES[template]
+    make_sentencepiece(root / "tokenizer", symbols)
+    tokenizer = AutoTokenizer.from_pretrained(root / "tokenizer")
     settings = {**settings, **more}
     folder, run, model = random_run(root, kind, tokenizer, template, trained, **settings)
     (root / "whole").mkdir()
     contract.write_folder(folder, run, tokenizer, root / "whole")
-    shutil.copy(sentencepiece / "tokenizer.model", root / "base")
+    shutil.copy(root / "tokenizer" / "tokenizer.model", root / "base")
     return root / "whole", run, model, tokenizer
 
 
@@ -114,8 +116,8 @@ def test_the_disk_check_counts_the_checkpoint_that_lies_beside(tmp_path):
 
 @built
 @pytest.mark.parametrize("template", CASES)
-def test_llama_cpp_computes_what_transformers_does(template, sentencepiece, tmp_path):
-    folder, run, model, tokenizer = a_run(tmp_path, sentencepiece, template)
+def test_llama_cpp_computes_what_transformers_does(template, tmp_path):
+    folder, run, model, tokenizer = a_run(tmp_path, template)
     files, found = write(tmp_path / "out", folder, run, "f32", "q8_0")
     assert found["passed"] and not found["warnings"]
     assert sorted((tmp_path / "out").iterdir()) == sorted(files.values())
@@ -135,9 +137,9 @@ def test_llama_cpp_computes_what_transformers_does(template, sentencepiece, tmp_
 @built
 @quantizer
 @pytest.mark.parametrize("template", CASES)
-def test_other_types_are_llama_cpps_own(template, sentencepiece, tmp_path):
+def test_other_types_are_llama_cpps_own(template, tmp_path):
     wide = {"hidden_size": 256, "intermediate_size": 256}
-    folder, run, *_ = a_run(tmp_path, sentencepiece, template, **wide)
+    folder, run, *_ = a_run(tmp_path, template, **wide)
     files, found = write(tmp_path / "out", folder, run, "q4_0", "q4_k_m", "q6_k")
     assert found["passed"]
     kinds = {t.tensor_type.name for t in GGUFReader(files["q4_k_m"]).tensors}
@@ -145,14 +147,24 @@ def test_other_types_are_llama_cpps_own(template, sentencepiece, tmp_path):
 
 
 @built
-def test_a_file_has_the_runs_name_template_and_stops(sentencepiece, tmp_path):
-    folder, run, *_ = a_run(tmp_path, sentencepiece, "gemma")
+def test_a_file_has_the_runs_name_template_and_stops(tmp_path):
+    folder, run, *_ = a_run(tmp_path, "gemma")
     files, _ = write(tmp_path / "out", folder, run, "q8_0")
     fields = {name: f.contents() for name, f in GGUFReader(files["q8_0"]).fields.items()}
     assert fields["general.name"] == "base" and fields["general.quantized_by"] == "Unsloth"
     stops = [fields[f"tokenizer.ggml.{name}_token_id"] for name in ("eot", "eos")]
     assert stops == run.stop_ids and fields["tokenizer.ggml.add_space_prefix"] is False
     assert "<start_of_turn>" in fields["tokenizer.chat_template"]
+
+
+@built
+def test_where_transformers_reads_no_such_file_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(CASES, "gemma", ("Gemma", *CASES["gemma"][1:3], {"head_dim": 64}))
+    folder, run, *_ = a_run(tmp_path, "gemma")
+    files, found = write(tmp_path / "out", folder, run, "q8_0")
+    (warning,) = found["warnings"]
+    assert found["passed"] and "its logits were not compared" in warning
+    assert len(Server(files["q8_0"]).ids("hello")) > 1
 
 
 @built

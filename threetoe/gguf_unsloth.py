@@ -24,13 +24,7 @@ from threetoe.exporters import copy
 from threetoe.exporters import write_checkpoint as write_merged
 from threetoe.gguf_tokenizer import puts_space
 from threetoe.merge import Merge, merge
-from threetoe.quantize import (
-    K_QUANTS,
-    PLAIN,
-    can_quantize_files,
-    llama_cpp_folder,
-    quantize_file,
-)
+from threetoe.quantize import can_quantize_files, llama_cpp_folder, quantize_file
 from threetoe.quiet import chatter_hidden
 from threetoe.shards import read_json
 
@@ -38,8 +32,7 @@ DIRECT = ("f32", "f16", "bf16", "q8_0")  # what the converter writes itself
 BITS = {"f32": 32, "f16": 16, "bf16": 16}
 NEEDS = "takes Unsloth's converter out of llama.cpp's source"
 MENDS = (
-    "git clone --depth 1 https://github.com/ggml-org/llama.cpp, and set UNSLOTH_LLAMA_CPP_PATH to "
-    "that folder"
+    "git clone https://github.com/ggml-org/llama.cpp, and set UNSLOTH_LLAMA_CPP_PATH to that folder"
 )
 SHARD = "1000000GB"  # of the converter's files: never split
 
@@ -60,14 +53,14 @@ def exporter_in(folder: Path) -> Exporter:
     if not folder.is_dir() and "UNSLOTH_LLAMA_CPP_SCRIPTS_DIR" not in os.environ:
         raise UserError(f"--gguf of this architecture {NEEDS}: nothing is in {folder}; {MENDS}.")
     unsloth = unsloths_module()
-    try:
-        with chatter_hidden():
+    with chatter_hidden():
+        try:
             script, known, _ = unsloth._download_convert_hf_to_gguf()
-    except (RuntimeError, OSError) as error:
-        reason = first_line(error).split(". ")[0]
-        raise UserError(
-            f"--gguf of this architecture {NEEDS}, and not from {folder} ({reason}); {MENDS}."
-        ) from error
+        except (RuntimeError, OSError) as error:
+            reason = first_line(error).split(". ")[0]
+            raise UserError(
+                f"--gguf of this architecture {NEEDS}, and not from {folder} ({reason}); {MENDS}."
+            ) from error
     return Exporter(unsloth, script, known)
 
 
@@ -99,7 +92,7 @@ def check(config: dict, types) -> None:
             f"--gguf: the converter of the llama.cpp in {llama_cpp_folder()} knows no {kind} "
             f"({names[0]}); a newer llama.cpp may."
         )
-    other = [name for name in types if name in PLAIN + K_QUANTS and name not in DIRECT]
+    other = [name for name in types if name not in DIRECT]
     if other and not can_quantize_files():
         raise UserError(
             f"--gguf {other[0]} of a {kind} model needs llama.cpp's own quantizer: pip install "
@@ -164,17 +157,16 @@ def as_stored(merged: Path) -> str:
 def convert(merged: Path, target: Path, name: str) -> None:
     """Write a file of one of the types in DIRECT; Failure with the converter's last line."""
     unsloth, script, known = exporter()
-    try:
-        with chatter_hidden():
+    with chatter_hidden():
+        try:
             unsloth.convert_to_gguf(
                 str(target), str(merged), quantization_type=name, converter_location=script,
                 supported_text_archs=known, max_shard_size=SHARD,
             )  # fmt: skip
-    except (RuntimeError, NotImplementedError, ValueError, OSError) as error:
-        lines = [line for line in str(error).splitlines() if "Error: " in line]
-        raise Failure(
-            f"Unsloth's converter failed: {(lines or [first_line(error)])[-1]}"
-        ) from error
+        except (RuntimeError, NotImplementedError, ValueError, OSError) as error:
+            lines = [line for line in str(error).splitlines() if "Error: " in line]
+            reason = (lines or [first_line(error)])[-1]
+            raise Failure(f"Unsloth's converter failed: {reason}") from error
 
 
 def keys_of(tokenizer, stops: list[int]) -> dict:
