@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Take a run out of its folder: as adapter, merged checkpoint, GGUF, or to the Hub."""
 
-from threetoe.config_export import ExportConfig
-from threetoe.options import command
+from threetoe.options.command import command
+from threetoe.options.export import ExportConfig
 
 
 @command(ExportConfig)
@@ -16,7 +16,7 @@ def main(config):
     python export.py --gguf q4_k_m
     python export.py --merged my-model --push user/model
     """
-    from threetoe.export import export
+    from threetoe.export.export import export
 
     export(config)
 

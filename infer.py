@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Ask a run something; its template, system text and stop strings come with it."""
 
-from threetoe.config_infer import InferConfig
-from threetoe.options import command
+from threetoe.options.command import command
+from threetoe.options.infer import InferConfig
 
 
 @command(InferConfig)
@@ -14,7 +14,7 @@ def main(config):
     python infer.py --run runs/my-run "What is the capital of France?"
     python infer.py --file questions.csv --output answers.jsonl
     """
-    from threetoe.infer import infer
+    from threetoe.infer.infer import infer
 
     infer(config)
 

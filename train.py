@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Fine-tune Llama 3 with Unsloth: 4-bit base, LoRA adapter, gradient checkpointing."""
 
-from threetoe.config import TrainConfig
-from threetoe.options import command
+from threetoe.options.command import command
+from threetoe.options.train import TrainConfig
 
 
 @command(TrainConfig)
@@ -15,7 +15,7 @@ def main(config):
     python train.py --dataset my.json --preview 3
     python train.py --config my.yaml --learning-rate 1e-4
     """
-    from threetoe.train import train
+    from threetoe.train.train import train
 
     train(config)
 

@@ -85,12 +85,13 @@ def make_rows(path: Path, count: int) -> None:
 
 def setting(folder: Path, cached: bool):
     """(config, hooks, Prompting) as train.py makes them."""
-    from threetoe import backend, cache
-    from threetoe.config import TrainConfig
-    from threetoe.encode import marks_of
-    from threetoe.plugins import load_plugins
-    from threetoe.prepare import Prompting
-    from threetoe.template_file import find_template, known_templates
+    from threetoe.backend import model as backend
+    from threetoe.data import cache
+    from threetoe.hooks.load import load_plugins
+    from threetoe.options.train import TrainConfig
+    from threetoe.prompt.encode import marks_of
+    from threetoe.prompt.template_file import find_template, known_templates
+    from threetoe.train.prepare import Prompting
 
     cache.FOLDER = folder / "kept"
     config = TrainConfig(dataset=str(folder / "rows.json"), data_cache=cached)
@@ -106,9 +107,9 @@ def ours(folder: Path, cached: bool = False, pack: bool = True):
     import datasets  # noqa: F401  training needs both; loading libraries is not measured
     import trl.data_utils  # noqa: F401
 
-    from threetoe.batches import packed
-    from threetoe.data import read_conversations
-    from threetoe.prepare import prepare
+    from threetoe.data.read import read_conversations
+    from threetoe.train.batches import packed
+    from threetoe.train.prepare import prepare
 
     def work():
         conversations, _ = read_conversations(config, hooks)
@@ -120,7 +121,7 @@ def ours(folder: Path, cached: bool = False, pack: bool = True):
 
 def rendered(folder: Path):
     """(prompt, answer with its end) of every row."""
-    from threetoe.data import read_conversations
+    from threetoe.data.read import read_conversations
 
     config, hooks, prompting = setting(folder, False)
     conversations, _ = read_conversations(config, hooks)

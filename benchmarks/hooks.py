@@ -19,16 +19,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as make test sets it
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from threetoe import backend, builtin, data, encode  # noqa: E402
-from threetoe.batches import dataset_of  # noqa: E402
-from threetoe.columns import Mapped, Recogniser  # noqa: E402
-from threetoe.config import TrainConfig  # noqa: E402
-from threetoe.conversations import Conversations, Writer  # noqa: E402
-from threetoe.formats import Unusable  # noqa: E402
-from threetoe.ledger import Ledger  # noqa: E402
-from threetoe.plugins import load_plugins  # noqa: E402
-from threetoe.prepare import Prompting, prepare  # noqa: E402
-from threetoe.template_file import find_template  # noqa: E402
+from threetoe import builtin  # noqa: E402
+from threetoe.backend import model as backend  # noqa: E402
+from threetoe.data import read as data  # noqa: E402
+from threetoe.data.columns import Mapped, Recogniser  # noqa: E402
+from threetoe.data.conversations import Conversations, Writer  # noqa: E402
+from threetoe.data.ledger import Ledger  # noqa: E402
+from threetoe.hooks.load import load_plugins  # noqa: E402
+from threetoe.machine import libraries  # noqa: E402
+from threetoe.messages import Unusable  # noqa: E402
+from threetoe.options.train import TrainConfig  # noqa: E402
+from threetoe.prompt import encode  # noqa: E402
+from threetoe.prompt.template_file import find_template  # noqa: E402
+from threetoe.train.batches import dataset_of  # noqa: E402
+from threetoe.train.prepare import Prompting, prepare  # noqa: E402
+from threetoe.train.trainer import build_trainer  # noqa: E402
 
 ROWS, ROUNDS, ENCODINGS = 50_000, 11, 2
 STEPS, STEP_ROUNDS = 25, 6  # a training's first step is not counted
@@ -119,7 +124,7 @@ def turned(ways: dict, number: int) -> list[str]:
 
 def measure_steps(folder: Path, plugged: tuple) -> dict[str, list]:
     """The median CPU seconds of a step of every round, by how many plugins there are."""
-    backend.prepare()
+    libraries.prepare()
     config = TrainConfig(
         model="tiny", max_steps=STEPS, load_in_4bit=False, gradient_accumulation_steps=1
     )
@@ -138,7 +143,7 @@ def measure_steps(folder: Path, plugged: tuple) -> dict[str, list]:
 
 def step_of(config, hooks, folder: Path) -> float:
     """The median CPU seconds of a step of a short training, with these hooks or without a layer."""
-    from threetoe.callbacks import guarded_callbacks  # unsloth is imported by now
+    from threetoe.train.callbacks import guarded_callbacks  # unsloth is imported by now
 
     tokenizer = backend.load_tokenizer("tiny")
     ids = tokenizer("a b c d " * 20).input_ids[:64]
@@ -155,7 +160,7 @@ def step_of(config, hooks, folder: Path) -> float:
     if hooks:
         trainer = hooks.first("build_trainer", **given, callbacks=callbacks)
     else:
-        trainer = backend.build_trainer(**given, callbacks=callbacks)
+        trainer = build_trainer(**given, callbacks=callbacks)
     return timed(trainer)
 
 

@@ -5,10 +5,10 @@ python export.py --format ollama16=my-ollama --plugin plugins/ollama_folder.py -
 
 from dataclasses import dataclass
 
-from threetoe import ollama
 from threetoe.errors import UserError
-from threetoe.exporters import write_merged
-from threetoe.template import Template
+from threetoe.export.merge.exporters import write_merged
+from threetoe.prompt import ollama
+from threetoe.prompt.template import Template
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ import numpy as np
 from conftest import run_in_one_process
 from test_llamacpp import Loaded
 
-from threetoe import catalog, contract
-from threetoe import run as runs
-from threetoe.encode import with_cuts
-from threetoe.template_file import read_template
+from threetoe.machine import files as catalog
+from threetoe.prompt.encode import with_cuts
+from threetoe.prompt.template_file import read_template
+from threetoe.run import contract
+from threetoe.run import record as runs
 
 WORDS = "red blue green small hot wet old new thick loud quiet sweet".split()
 TEXTS = (

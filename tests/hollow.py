@@ -5,8 +5,7 @@ import os
 from math import prod
 from pathlib import Path
 
-from threetoe.shard_layout import header_bytes
-from threetoe.shards import Stored
+from threetoe.backend.checkpoint import Stored, header_bytes
 
 BYTES = {"BF16": 2, "F16": 2, "F32": 4, "U8": 1}
 

@@ -21,9 +21,9 @@ import peft  # noqa: F401  the children need not import it again
 import torch
 import transformers  # noqa: F401
 
-from threetoe.config_export import ExportConfig
-from threetoe.export import plan, settled, write
-from threetoe.shards import read_header
+from threetoe.backend.checkpoint import read_header
+from threetoe.export.export import plan, settled, write
+from threetoe.options.export import ExportConfig
 
 SHARD = 0.0003  # GB: the tiny model's rows of embeddings do not fit, most layers do
 

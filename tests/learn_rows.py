@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from threetoe import backend
-from threetoe.batches import dataset_of, packed, packs_of
+from threetoe.backend import model as backend
 from threetoe.builtin import register_callbacks
-from threetoe.config import TrainConfig
-from threetoe.encode import IGNORED, Encoded
+from threetoe.machine.libraries import prepare
+from threetoe.options.train import TrainConfig
+from threetoe.prompt.encode import IGNORED, Encoded
+from threetoe.train.batches import dataset_of, packed, packs_of
+from threetoe.train.trainer import build_trainer
 
 TINY = Path(__file__).parent.parent / "models" / "tiny"
 ROOM = 128
@@ -42,7 +44,7 @@ class Learned:
         model.register_forward_pre_hook(self.note, with_kwargs=True)
         said = StringIO()
         with redirect_stderr(said):
-            self.trainer = backend.build_trainer(
+            self.trainer = build_trainer(
                 model, tokenizer, dataset_of(rows), arguments, register_callbacks(None),
                 dataset_of(validation) if validation else None,
             )  # fmt: skip
@@ -189,7 +191,7 @@ def exact_loss(model, rows) -> float:
 
 
 def unsloth() -> dict:
-    backend.prepare()
+    prepare()
     rows, validation, found = made_rows(70, 3), made_rows(21, 4), {}
     load, tokenizer, arguments = on_unsloth(max_steps=6, lora_dropout=0.1)
     found["exact"] = exact_loss(load(), validation)
@@ -205,7 +207,7 @@ def unsloth() -> dict:
 
 
 def gpu() -> dict:
-    backend.prepare()
+    prepare()
     load, tokenizer, arguments = on_unsloth(max_steps=3)
     validation = made_rows(21, 4)
     exact = exact_loss(load(), validation)

@@ -6,10 +6,13 @@ One process, because importing Unsloth takes longer than a run. Prints a line of
 import json
 from pathlib import Path
 
-from threetoe import backend, catalog, infer, train
-from threetoe.config import TrainConfig
-from threetoe.config_infer import InferConfig
-from threetoe.encode import prompt_ids
+from threetoe.backend import model as backend
+from threetoe.infer import infer
+from threetoe.machine import files as catalog
+from threetoe.options.infer import InferConfig
+from threetoe.options.train import TrainConfig
+from threetoe.prompt.encode import prompt_ids
+from threetoe.train import train
 
 WORDS = """
     red blue green black white small large hot cold wet dry old new fast slow thin thick loud

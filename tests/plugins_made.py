@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from threetoe.config import TrainConfig
-from threetoe.plugins import load_plugins
+from threetoe.hooks.load import load_plugins
+from threetoe.options.train import TrainConfig
 
 
 def hooks_of(*plugins, **options):

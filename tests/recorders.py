@@ -3,8 +3,8 @@
 import inspect
 from itertools import groupby
 
-from threetoe import hookspecs
-from threetoe.plugin import HOOKS
+from threetoe.hooks import specs as hookspecs
+from threetoe.hooks.plugin import HOOKS
 
 RECORDER = """\
 import sys

@@ -2,10 +2,10 @@
 
 import pytest
 
-from threetoe.config import TrainConfig
+from threetoe.data.sources.source import read_source
 from threetoe.errors import UserError
-from threetoe.formats import Unusable
-from threetoe.rows import read_source
+from threetoe.messages import Unusable
+from threetoe.options.train import TrainConfig
 
 
 def read(source, split="train", subset=None, **options):

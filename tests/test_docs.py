@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 from conftest import run_in_one_process
 
-from threetoe import hookspecs
 from threetoe.__main__ import cli
-from threetoe.config import TrainConfig
-from threetoe.config_export import ExportConfig
-from threetoe.config_infer import InferConfig
-from threetoe.config_shared import Common
-from threetoe.data import read_conversations
+from threetoe.data.read import read_conversations
 from threetoe.errors import PluginError, UserError
-from threetoe.options import command
-from threetoe.plugins import load_plugins
-from threetoe.template import Marks, Piece
-from threetoe.template_file import read_template
+from threetoe.hooks import specs as hookspecs
+from threetoe.hooks.load import load_plugins
+from threetoe.options.command import command
+from threetoe.options.export import ExportConfig
+from threetoe.options.infer import InferConfig
+from threetoe.options.shared import Common
+from threetoe.options.train import TrainConfig
+from threetoe.prompt.template import Marks, Piece
+from threetoe.prompt.template_file import read_template
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]

@@ -39,7 +39,7 @@ def installed(tmp_path_factory):
 
 
 def test_the_wheel_holds_the_library_the_scripts_and_the_data(installed):
-    source = {f"threetoe/{path.name}" for path in (ROOT / "threetoe").glob("*.py")}
+    source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "threetoe").rglob("*.py")}
     scripts = {f"threetoe/scripts/{name}" for name in SCRIPTS}
     data = {f"threetoe/{name}" for folder in DATA for name in files(ROOT / folder, ROOT)}
     assert set(files(installed / "threetoe", installed)) == source | scripts | data
@@ -51,7 +51,7 @@ def test_the_wheel_adds_nothing_beside_threetoe(installed):
 
 
 def test_an_installed_library_finds_its_own_data(installed, tmp_path):
-    ask = f"from threetoe import catalog; print(*map(catalog.folder, {DATA}))"
+    ask = f"from threetoe.machine.files import folder; print(*map(folder, {DATA}))"
     found = run_python("-c", ask, cwd=tmp_path, path=installed).split()
     assert found == [str(installed / "threetoe" / name) for name in DATA]
 

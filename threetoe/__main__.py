@@ -2,12 +2,12 @@
 
 import click
 
-from threetoe.dataset_commands import datasets
+from threetoe.commands.datasets import datasets
+from threetoe.commands.make_dataset.command import make_dataset
+from threetoe.commands.plugins import PLUGIN_HELP, plugins
+from threetoe.commands.templates import templates
 from threetoe.errors import UserError
-from threetoe.make_dataset import make_dataset
-from threetoe.options import run_reporting_errors
-from threetoe.plugin_commands import PLUGIN_HELP, plugins
-from threetoe.template_commands import templates
+from threetoe.options.command import run_reporting_errors
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,7 +1,11 @@
 """What the project ships, registered through the same hooks that plugins use."""
 
-from threetoe import backend, catalog, metrics, rows
-from threetoe.formats import FORMATS
+from threetoe.backend import model as backend
+from threetoe.data.formats import FORMATS
+from threetoe.data.sources import source as rows
+from threetoe.infer import metrics
+from threetoe.machine import files as catalog
+from threetoe.train import trainer
 
 
 def register_templates(config):
@@ -17,18 +21,18 @@ def register_formats(config):
 
 
 def load_rows(source, split, subset, config):
-    return rows.read_source(source, split, subset, config)
+    return rows.read_source(source, split, subset, config, tokenizer_of(config))
 
 
 def register_callbacks(config):
-    from threetoe.progress import MetricsFile, Progress
+    from threetoe.train.callbacks import MetricsFile, Progress
 
     return {"progress": Progress(), "metrics": MetricsFile()}
 
 
 def register_exporters(config):
-    from threetoe.exporters import write_adapter, write_merged, write_merged_4bit
-    from threetoe.gguf_export import write_gguf, write_ollama
+    from threetoe.export.gguf.gguf import write_gguf, write_ollama
+    from threetoe.export.merge.exporters import write_adapter, write_merged, write_merged_4bit
 
     return {
         "adapter": write_adapter,
@@ -48,4 +52,20 @@ def load_model(config, adapter):
 
 
 def build_trainer(model, tokenizer, rows, arguments, callbacks, validation):
-    return backend.build_trainer(model, tokenizer, rows, arguments, callbacks, validation)
+    return trainer.build_trainer(model, tokenizer, rows, arguments, callbacks, validation)
+
+
+def tokenizer_of(config):
+    """A function that loads the model's tokenizer: few functions of rows ask for it.
+
+    Unsloth changes parts of transformers when it is imported, so it must come before, and the
+    training that follows imports it anyway.
+    """
+
+    def load():
+        from threetoe.machine.libraries import prepare
+
+        prepare()
+        return backend.load_tokenizer(config.model or backend.default_model())
+
+    return load

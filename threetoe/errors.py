@@ -3,7 +3,7 @@
 UserError      one or more problems of the call itself; shown line by line, exit code 2
 Failure        work that could not be finished, in one line; what was saved stays, exit code 1
   PluginError  a plugin raised in one of its hooks; named with hook, file and line
-  PushError    what reached the Hub, or did not (threetoe.hub)
+  PushError    what reached the Hub, or did not (threetoe.export.push)
 """
 
 import difflib

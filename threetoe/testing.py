@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from threetoe.commands import path_of
+from threetoe.entry_points import path_of
 
 ROWS = [
     {"instruction": "Name a colour.", "output": "Blue"},

@@ -1,0 +1,314 @@
+"""The model card: valid for the Hub, right for each kind of export, silent about the machine."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import TINY, run_script
+from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
+from huggingface_hub import ModelCard
+
+from threetoe.export.card.card import card
+from threetoe.export.card.facts import evaluations_in, facts_of, license_of
+from threetoe.export.card.metadata import KINDS
+from threetoe.machine.files import write_json
+from threetoe.options.train import TrainConfig, options_of
+from threetoe.run import record as runs
+
+LENGTHS = {"median": 60, "p95": 69, "longest": 1077, "max_seq_length": 2048}
+SST2 = {"file": "sst2", "split": "test", "answers": 180}
+FACTS = {
+    "model": "unsloth/llama-3-8b-bnb-4bit",
+    "license": {"license": "llama3"},
+    "template": {"name": "alpaca", "example": "### Instruction:\n用```python\n\n### Response:\n好"},
+    "options": options_of(TrainConfig(max_steps=60, dataset="ada/rows", weight_decay=0.5)),
+    "defaults": options_of(TrainConfig()),
+    "data": {
+        "source": "/home/ada/secret/my.json", "read": 1200, "trained": 1000, "validation": 100,
+        "dropped": {"no answer": 60}, "skipped": {"too short": 40}, "truncated": 3,
+        "duplicates": 7, "tokens": 52199, "lengths": LENGTHS,
+        "answers": {"Positive": 600, "a|b": 5},
+    },
+    "metrics": {"train_loss": 0.123456, "steps": 60},
+    "packages": {"unsloth": "2026.10.9", "peft": "0.21.2"},
+    "evaluations": [
+        {"adapter": True, **SST2, "metrics": {"exact": 0.9}},
+        {"adapter": False, **SST2, "metrics": {"exact": 0}},
+    ],
+    "verify": {
+        "passed": True, "prompts": 8, "gap": {"max": 0.0222, "mean": 0.00266},
+        "tokens": {"same": 464, "ties": 1, "positions": 465}, "problems": [],
+    },
+}  # fmt: skip
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
+
+
+# The head
+
+
+@pytest.mark.parametrize(
+    ("kind", "library", "relation"),
+    [
+        ("adapter", "peft", "adapter"),
+        ("merged", "transformers", "finetune"),
+        ("merged-4bit", "transformers", "quantized"),
+        ("gguf", "gguf", "quantized"),
+        ("ollama", "gguf", "quantized"),
+    ],
+)
+def test_the_metadata_is_what_the_hub_reads(kind, library, relation):
+    data = ModelCard(card(FACTS, kind, "ada/model")).data
+    (result,) = data.eval_results
+    assert (result.task_type, result.dataset_type, result.dataset_split) == (
+        "text-generation", "sst2", "test",
+    )  # fmt: skip
+    assert (result.metric_type, result.metric_value) == ("exact_match", 0.9)
+    assert data.model_name == "model"
+    data = data.to_dict()
+    assert data["base_model"] == FACTS["model"] and data["license"] == "llama3"
+    assert data["library_name"] == library and data["base_model_relation"] == relation
+    assert data["pipeline_tag"] == "text-generation" and data["datasets"] == ["ada/rows"]
+    assert {"threetoe", "unsloth"} <= set(data["tags"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_metadata_survives_the_librarys_own_writing(kind):
+    first = ModelCard(card(FACTS, kind, "ada/model"))
+    assert ModelCard(str(first)).data.to_dict() == first.data.to_dict()
+
+
+def test_what_is_not_known_is_left_out():
+    facts = {
+        **FACTS,
+        "license": {},
+        "evaluations": [],
+        "options": {"load_in_4bit": True},
+        "data": {},
+    }
+    data = ModelCard(card(facts, "merged")).data.to_dict()
+    assert not {"license", "datasets", "language", "model-index"} & data.keys()
+    assert "not stated here; see the base" in card(facts, "merged")
+
+
+def test_the_language_is_the_one_that_was_asked_for():
+    options = {**FACTS["options"], "dataset_option": [["lang", "zh"]]}
+    assert ModelCard(card({**FACTS, "options": options}, "adapter")).data.language == ["zh"]
+
+
+@pytest.mark.parametrize("model", ["/home/ada/models/tiny", "models/tiny", "./tiny", "C:\\m\\tiny"])
+def test_a_local_base_is_named_but_no_path_is_shown(model, tmp_path, monkeypatch):
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    text = card({**FACTS, "model": model}, "adapter")
+    assert ModelCard(text).data.base_model is None
+    assert "`tiny`, a model in a local folder" in text and "/home/ada" not in text
+
+
+# The text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_card_says_everything_a_reader_needs(kind):
+    text = card(FACTS, kind, "ada/model")
+    for part in [
+        FACTS["template"]["example"],
+        *["## Prompt template", "## How to use it", "## Training", "## Data", "## Evaluation"],
+        *["| lora_r | 16 |", "| learning_rate | 0.0002 |", "| train_loss | 0.123456 |"],
+        *["| weight_decay | 0.5 |", "| read | 1,200 |", "| trained | 1,000 |"],
+        *["| dropped: no answer | 60 |", "| skipped: too short | 40 |", "| cut to fit | 3 |"],
+        *["| kept for validation | 100 |", "95 % at most 69, longest 1,077"],
+        *["| `Positive` | 600 |", "a\\|b", "| sst2 | test | 180 | this model | 0.9 |"],
+        *["| sst2 | test | 180 | the base alone | 0 |", "| peft | 0.21.2 |", "ada/model"],
+        *["465 of 465 greedy tokens agree", "0.0222", "8 prompts", "`my.json`, 1,000 examples"],
+    ]:
+        assert part in text
+    assert "/home/ada" not in text
+
+
+def test_options_at_their_default_and_places_are_not_told():
+    options = {**FACTS["options"], "output_dir": "/home/ada/run", "plugin": ["/home/ada/p.py"]}
+    text = card({**FACTS, "options": options}, "adapter")
+    assert "| warmup_steps |" not in text and "ada/run" not in text and "p.py" not in text
+
+
+def test_an_export_that_did_not_pass_says_so():
+    found = {**FACTS["verify"], "passed": False, "problems": ["its logits differ"]}
+    assert "**It did not pass:** its logits differ" in card({**FACTS, "verify": found}, "merged")
+
+
+def test_an_unchecked_export_claims_no_check():
+    text = card({**FACTS, "verify": {"passed": None}}, "merged")
+    assert "How the export was checked" not in text
+
+
+def test_without_a_picture_the_curve_is_a_short_table():
+    curve = [{"step": step, "loss": 1 / step} for step in range(1, 101)]
+    text = card({**FACTS, "curve": curve}, "adapter")
+    assert "| step | loss |" in text and "| 100 | 0.01 |" in text and text.count("| 0.") < 15
+    assert "![" not in text and "![Loss by step](training.png)" in card(
+        {**FACTS, "curve": curve, "picture": "training.png"}, "adapter"
+    )
+
+
+def test_an_example_with_code_fences_stays_inside_its_own():
+    assert "````text\n" + FACTS["template"]["example"] + "\n````" in card(FACTS, "adapter")
+
+
+def test_values_cannot_break_a_table():
+    text = card({**FACTS, "options": {**FACTS["options"], "system": "a|b\nc"}}, "adapter")
+    assert "| system | a\\|b c |" in text
+
+
+# How to use it
+
+
+@pytest.mark.parametrize("kind", ["adapter", "merged", "merged-4bit"])
+@pytest.mark.parametrize("vocab_size", [0, 2050])
+def test_the_code_in_the_card_is_python(kind, vocab_size):
+    text = card({**FACTS, "vocab_size": vocab_size}, kind, "a/b")
+    found = blocks(text.split("## How to use it")[1], "python")
+    assert len(found) == 2 and all(ast.parse(block) for block in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "not_there"),
+    [
+        ("adapter", ["--enable-lora --max-lora-rank 16", "model=ada/model", "--ollama model-o"],
+         ["hf.co/", "ollama run"]),
+        ("merged", ["vllm serve ada/model\n", "ollama create model -f model/Modelfile"],
+         ["--enable-lora", "hf.co/ada"]),
+        ("merged-4bit", ["vllm serve ada/model\n", "load_in_4bit=True"], ["ollama", "infer.py"]),
+        ("gguf", ["ollama run hf.co/ada/model:Q8_0\n", "ollama run hf.co/ada/model:Q4_K_M\n",
+         "--hf-repo ada/model --hf-file"], ["vllm serve", "FastLanguageModel"]),
+        ("ollama", ["ollama create model -f model/Modelfile"], ["vllm serve", "hf.co/ada"]),
+    ],
+)  # fmt: skip
+def test_each_kind_is_used_by_the_tools_that_load_it(kind, there, not_there):
+    files = ["tiny-Q8_0.gguf", "tiny-q4_k_m.gguf"]
+    facts = {**FACTS, "gguf": files if kind in ("gguf", "ollama") else [], "modelfile": True}
+    text = "".join(blocks(card(facts, kind, "ada/model"), r"(?:sh|python)")) + "\n"
+    for part in there:
+        assert part in text
+    for part in not_there:
+        assert part not in text
+
+
+def test_vllm_gets_room_for_the_rank():
+    options = {**FACTS["options"], "lora_r": 48}
+    assert "--max-lora-rank 64" in card({**FACTS, "options": options}, "adapter")
+
+
+def test_an_adapter_with_added_tokens_is_not_offered_to_vllm():
+    assert "--enable-lora" not in card({**FACTS, "vocab_size": 2050}, "adapter")
+
+
+# What a run gives to it
+
+
+@pytest.fixture(scope="module")
+def exported(three_steps, workplace, tmp_path_factory):
+    """An adapter and a merged model of a run that was asked its test rows."""
+    folder = tmp_path_factory.mktemp("cards")
+    run_script(
+        "infer.py", "--run", "three", "--file", "sentiment", "--max-new-tokens", 2, cwd=workplace
+    )
+    run_script(
+        "export.py", "--run", "three", "--adapter", folder / "ad", "--merged", folder / "me",
+        cwd=workplace,
+    )  # fmt: skip
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["ad", "me"])
+def test_the_transformers_code_runs_as_it_stands(exported, kind, tmp_path):
+    text = (exported / kind / "README.md").read_text(encoding="utf-8")
+    code = blocks(text, "python")[0].replace("path/to/this/folder", str(exported / kind))
+    code = code.replace("max_new_tokens=256", "max_new_tokens=4")
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("kind", ["ad", "me"])
+def test_the_card_of_an_export_has_its_licence_curve_evaluation_and_check(exported, kind):
+    text = (exported / kind / "README.md").read_text(encoding="utf-8")
+    assert ModelCard(text).data.license == "apache-2.0"
+    assert ModelCard(text).data.eval_results[0].dataset_name == "sentiment"
+    assert "![Loss by step](training.png)" in text
+    assert (exported / kind / "training.png").read_bytes().startswith(b"\x89PNG")
+    assert "| sentiment | test | 180 | this model |" in text
+    assert "How the export was checked" in text
+
+
+def test_no_place_of_the_machine_is_in_a_merged_export(exported, workplace):
+    files = [path for path in (exported / "me").iterdir() if path.suffix != ".safetensors"]
+    assert len(files) > 6
+    for path in files:
+        data = path.read_bytes()
+        assert str(workplace).encode() not in data and str(TINY.parent).encode() not in data, path
+
+
+def test_only_the_last_evaluation_of_a_file_counts(tmp_path):
+    rows = [{"file": "a", "adapter": True, "n": 1}, {"file": "b", "adapter": True, "n": 2}]
+    rows += [{"file": "a", "adapter": True, "n": 3}, {"file": "a", "adapter": False, "n": 4}]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "evaluations.jsonl").write_text(lines, encoding="utf-8")
+    assert [row["n"] for row in evaluations_in(tmp_path)] == [3, 2, 4]
+
+
+def test_without_matplotlib_there_is_a_table_and_no_picture(three_steps, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    _, run = runs.load(three_steps)
+    facts = facts_of(run, three_steps, tmp_path)
+    assert facts["picture"] is None and not list(tmp_path.iterdir())
+    assert "| step | loss |" in card(facts, "adapter")
+
+
+def test_a_licence_on_the_hub_is_asked_for_only_when_allowed(hub):
+    hub.add_repo("ada/base")
+    hub.repos["ada/base"]["card"] = {"license": "other", "license_name": "x", "language": "en"}
+    assert license_of("ada/base", ask_hub=False) == {} and not hub.requests
+    assert license_of("ada/base", ask_hub=True) == {"license": "other", "license_name": "x"}
+
+
+@pytest.mark.parametrize("status", [404, 500, 0])
+def test_a_hub_that_does_not_tell_the_licence_stops_nothing(hub, status):
+    hub.fail("GET", "/api/models/", status)
+    assert license_of("ada/base", ask_hub=True) == {}
+
+
+def test_what_is_published_of_a_run_names_no_place(three_steps):
+    _, run = runs.load(three_steps)
+    home = "/home/ada/secret"
+    options = run.options | {
+        "dataset": f"{home}/my.json", "dataset_path": f"{home}/copy", "template": f"{home}/t.yaml",
+        "val_dataset": f"{home}/val.json", "plugin": [f"{home}/p.py"], "output_dir": f"{home}/run",
+        "settings": [["a", f"{home}/x"]], "plugin_errors": [[f"{home}/p.py", "warn"]],
+        "push_to": "ada/secret",
+    }  # fmt: skip
+    data = run.data | {
+        "source": f"{home}/my.json", "examples": {"no answer": f"{home}/my.json:7"},
+        "first_truncated": f"{home}/my.json:9", "dropped": {"no answer": 60},
+    }  # fmt: skip
+    published = runs.without_paths(runs.Run(**vars(run) | {"options": options, "data": data}))
+    assert "secret" not in json.dumps(published)
+    assert published["data"]["dropped"] == {"no answer": 60}
+    assert published["options"]["dataset"] == "my.json"
+
+
+def test_a_published_record_is_a_run_again(three_steps, tmp_path):
+    shutil.copytree(three_steps, tmp_path / "run")
+    _, run = runs.load(tmp_path / "run")
+    write_json(tmp_path / "run" / "run.json", runs.without_paths(run))
+    assert runs.load(Path(tmp_path / "run"))[1].the_config().dataset == "sentiment"

@@ -1,0 +1,252 @@
+"""A run's plugins: recorded with their hashes, and used again by infer.py and export.py."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from conftest import refused, run_script
+from plugins_made import install_fixture, timeless, write  # noqa: F401  the fixture `install`
+from test_plugin_errors import HALT
+
+import infer
+from threetoe.hooks import of_run as run_plugins
+from threetoe.hooks.load import load_plugins
+from threetoe.hooks.of_run import as_record, note_used
+from threetoe.hooks.plugin import hash_of
+from threetoe.machine.files import write_json
+from threetoe.options.export import ExportConfig
+from threetoe.options.infer import InferConfig
+from threetoe.run import record as runs
+from threetoe.run.contract import recorded
+
+POLITE = """from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    end: str = "!"
+
+
+def map_reply(reply, settings):
+    return reply.strip() + settings.end
+"""
+MARK = "def map_reply(reply):\n    return reply + '{}'\n"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder with a run of three steps, two plugins, and what training printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    write(folder, polite=POLITE, halt=HALT)
+    flags = ["--plugin", "polite.py", "--plugin", "halt.py", "--set", "end=??"]
+    printed = run_script(
+        "train.py", "--max-steps", 3, "--output-dir", "run", *flags,
+        "--plugin-errors", "halt=warn", cwd=folder,
+    )  # fmt: skip
+    return folder, printed
+
+
+@pytest.fixture
+def run(trained, here, monkeypatch):
+    """The record of that run, in a folder `run` of its own, with its plugins beside it, as if they
+    had been there when it was trained."""
+    monkeypatch.setattr(run_plugins, "USED", here / "plugins.txt")
+    (here / "run").mkdir()
+    for name in ("polite.py", "halt.py"):
+        shutil.copyfile(trained[0] / name, here / name)
+    record = (trained[0] / "run" / "run.json").read_text(encoding="utf-8")
+    record = record.replace(json.dumps(str(trained[0]))[1:-1], json.dumps(str(here))[1:-1])
+    (here / "run" / "run.json").write_text(record, encoding="utf-8")
+    note_used(load_plugins(InferConfig(plugin=("polite.py", "halt.py"))).theirs())
+    return here / "run"
+
+
+def asked(run, **options):
+    """What infer.py would load, and say, for this run."""
+    config = InferConfig(run=run, **options)
+    hooks = load_plugins(config, run=recorded(config))
+    return hooks.chain("map_reply", "reply", "a", messages=[])[0], hooks.notes
+
+
+def changed(run, **values):
+    """Change the record of the run's first plugin."""
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    record["plugins"][0] |= values
+    (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_training_goes_on_past_a_callback_that_may_fail_and_tells_the_time(trained):
+    folder, printed = trained
+    assert printed.stdout == "step 1\nstep 2\nstep 3\n"
+    assert printed.stderr.count("boom") == 1
+    assert timeless(printed.stderr).endswith("halt N s in 4 (2 failed)\n")
+    metrics = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))["metrics"]
+    assert set(metrics["plugin_seconds"]) == {"polite", "halt"}
+
+
+def test_the_record_names_every_plugin_with_its_file_and_hash(trained):
+    folder, _ = trained
+    record = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8"))
+    assert record["plugins"][0] == {
+        "name": "polite.py", "stem": "polite", "origin": "named",
+        "file": str(folder / "polite.py"), "distribution": None, "version": None,
+        "sha256": hash_of(folder / "polite.py"), "settings": {"end": "??"},
+    }  # fmt: skip
+    assert record["options"]["plugin"] == ["polite.py", "halt.py"]
+
+
+def test_infer_uses_the_run_s_plugins_and_settings_again(trained):
+    folder, _ = trained
+    (folder / "questions.jsonl").write_text('{"prompt": "Hi"}\n')
+    done = run_script(
+        "infer.py", "--run", "run", "--file", "questions.jsonl", "--max-new-tokens", 2, cwd=folder
+    )
+    assert json.loads(done.stdout)["answer"].endswith("??")
+    assert timeless(done.stderr) == "plugins: polite N s in 1 call, halt N s in 0\n"
+
+
+def test_settings_of_a_run_are_kept_until_they_are_set(run):
+    assert asked(run) == ("a??", [])
+    assert asked(run, settings=(("end", "."),)) == ("a.", [])
+    assert asked(run, plugin=("polite.py",)) == ("a??", [])
+    assert asked(run, run_plugins=False) == ("a", [])
+
+
+def test_the_run_s_plugins_come_behind_named_and_before_installed_ones(run, install):
+    install("tail_r", MARK.format("r"))
+    write(run.parent, first=MARK.format("1"))
+    assert asked(run, plugin=("first.py",))[0] == "a1??r"
+
+
+@pytest.mark.parametrize("script", [InferConfig, ExportConfig])
+def test_a_plugin_that_has_changed_is_not_used_unless_it_is_named(script, run):
+    (run.parent / "polite.py").write_text(MARK.format("new"))
+    config = script(run=run)
+    assert load_plugins(config, run=recorded(config)).notes == [
+        f"plugin polite.py of this run is not used: {run.parent}/polite.py has changed since; "
+        "name it with --plugin to use it as it is"
+    ]
+    assert asked(run, plugin=("polite.py",)) == ("anew", [])
+
+
+def test_a_plugin_that_is_gone_is_not_used(run):
+    (run.parent / "polite.py").rename(run.parent / "kind.py")
+    assert asked(run) == ("a", [
+        f"plugin polite.py of this run is not used: {run.parent}/polite.py is not there any more; "
+        "name it with --plugin where it is"
+    ])  # fmt: skip
+    assert asked(run, plugin=("kind.py",)) == ("a??", [])
+
+
+def test_code_is_never_taken_from_a_run_folder(run):
+    code = "open('ran', 'w').close()\n" + POLITE
+    for place in ("polite.py", "deep/polite.py"):
+        (run / place).parent.mkdir(exist_ok=True)
+        (run / place).write_text(code)
+        changed(run, file=str(run / place), sha256=hash_of(run / place))
+        reply, (note,) = asked(run)
+        assert reply == "a"
+        assert "lies in the run's folder, from which no code is taken" in note
+    (run / "linked.py").symlink_to(run.parent / "polite.py")  # as in the cache of the Hub
+    changed(run, file=str(run / "linked.py"), sha256=hash_of(run / "linked.py"))
+    assert asked(run)[0] == "a"
+    assert not (run.parent / "ran").exists()
+
+
+def test_code_that_only_a_record_names_is_not_run(run):
+    """A folder that someone sends, with code beside the run and a record that fits it."""
+    (run.parent / "sent.py").write_text("open('ran', 'w').close()\n" + POLITE)
+    changed(run, file=str(run.parent / "sent.py"), sha256=hash_of(run.parent / "sent.py"))
+    assert asked(run) == ("a", [
+        "plugin polite.py of this run is not used: no training on this machine has used "
+        f"{run.parent}/sent.py; name it with --plugin to use it as it is"
+    ])  # fmt: skip
+    assert not (run.parent / "ran").exists()
+
+
+def test_modules_in_a_run_folder_are_not_imported_either(run, monkeypatch):
+    monkeypatch.syspath_prepend(run.parent)
+    for name in ("__init__.py", "mine.py"):
+        (run / name).write_text("open('ran', 'w').close()\n" + POLITE)
+    changed(run, file=None, module="run.mine", sha256=hash_of(run / "mine.py"))
+    assert asked(run)[0] == "a"
+    assert not (run.parent / "ran").exists()
+
+
+def test_a_published_record_names_no_place_and_loads_nothing(run):
+    folder, record = runs.load(run)
+    published = runs.without_paths(record)
+    assert published["plugins"][0] == {
+        "name": "polite.py", "stem": "polite", "origin": "named", "distribution": None,
+        "version": None, "sha256": hash_of(run.parent / "polite.py"),
+    }  # fmt: skip
+    assert str(run.parent) not in json.dumps([published["plugins"], published["options"]])
+    write_json(folder / "run.json", published)
+    assert asked(run) == ("a", [
+        f"plugin {name} of this run is not used: this folder does not say where it is; name it "
+        "with --plugin" for name in ("polite.py", "halt.py")
+    ])  # fmt: skip
+
+
+def test_a_published_record_has_the_figures_of_the_data_and_no_place(run):
+    folder, record = runs.load(run)
+    places = {"dataset": "/home/me/a.csv", "dataset_path": "/home/me/b", "val_dataset": "~/c.csv"}
+    account = {"source": "/home/me/a.csv", "dropped": {"output is empty": 2}, "truncated": 1}
+    account |= {"examples": {"output is empty": "/home/me/a.csv:3"}}
+    account |= {"first_truncated": "/home/me/a.csv:4"}
+    data = account | {"validation_source": account}
+    changed_record = replace(record, options=record.options | places, data=data)
+    published = runs.without_paths(changed_record)
+    figures = {"source": "a.csv", "dropped": {"output is empty": 2}, "truncated": 1}
+    assert published["data"] == figures | {"validation_source": figures}
+    assert [published["options"][name] for name in places] == ["a.csv", "b", "c.csv"]
+
+
+def test_an_installed_plugin_of_a_run_is_used_as_it_is_installed(run, install, monkeypatch):
+    install("tail_s", POLITE.replace("end:", "close:").replace(".end", ".close"))
+    plugin = load_plugins(InferConfig()).plugins[0]
+    then = as_record(plugin) | {"settings": {"close": ";"}}
+    changed(run, **then, file=None)
+    assert asked(run) == ("a;", [])
+    changed(run, sha256="0", version="0.9")
+    assert asked(run) == ("a!", [
+        "plugin tail_s of this run has changed since: it was version 0.9, and 1.0 is installed "
+        "and used"
+    ])  # fmt: skip
+    monkeypatch.setenv("THREETOE_LOAD_PLUGINS", "")
+    assert asked(run)[1] == [
+        "plugin tail_s of this run is not used: it is not installed, or THREETOE_LOAD_PLUGINS "
+        "leaves it out"
+    ]
+
+
+def test_a_plugin_of_the_run_that_cannot_be_loaded_says_how_to_do_without(run):
+    (run.parent / "polite.py").write_text("import nowhere\n" + POLITE)
+    file = run.parent / "polite.py"
+    changed(run, sha256=hash_of(file))
+    run_plugins.USED.write_text(f"{hash_of(file)} {file.resolve()}\n")
+    assert refused(infer, "Hi", "--run", "run")[0] == (
+        "Plugin polite.py (of the run) cannot be loaded: ModuleNotFoundError: No module named "
+        f"'nowhere' ({run.parent}/polite.py:1) --no-run-plugins leaves it out."
+    )
+    assert asked(run, run_plugins=False) == ("a", [])
+
+
+def test_installed_plugins_can_be_turned_off_or_chosen(install, monkeypatch, here):
+    install("tail_one", MARK.format("1"))
+    install("tail_two", MARK.format("2"))
+
+    def names(setting):
+        monkeypatch.setenv("THREETOE_LOAD_PLUGINS", setting)
+        return [plugin.stem for plugin in load_plugins(InferConfig()).theirs()]
+
+    assert names("") == []
+    assert names("tail-two") == ["tail_two"]
+    assert names("tail_two, tail_one") == ["tail_one", "tail_two"]
+    assert refused(infer, "Hi", "--run", "none")[0].startswith("--run none is not a run folder")
+    monkeypatch.setenv("THREETOE_LOAD_PLUGINS", "tail_on")
+    assert refused(infer, "Hi", "--run", "none")[0] == (
+        "THREETOE_LOAD_PLUGINS: No installed plugin named 'tail-on'. Did you mean 'tail_one'? "
+        "Available: tail_one, tail_two."
+    )

@@ -1,0 +1,142 @@
+"""llama.cpp itself, through xllamacpp's server, renders the Jinja in a GGUF file and tokenises."""
+
+import functools
+import json
+from urllib.request import ProxyHandler, Request, build_opener
+
+import pytest
+import xllamacpp
+from gguf_made import write_gguf
+from test_contract import PROBES, TEMPLATES, assistant, user
+from tokenizers_made import KINDS
+
+from threetoe.prompt.encode import encode_texts, marks_of, prompt_ids, splits_after_cue, with_cuts
+from threetoe.prompt.jinja import chat_template, gguf_chat_template
+from threetoe.prompt.template import CUT, shielded
+from threetoe.prompt.template_file import read_template
+
+LOCAL = build_opener(ProxyHandler({}))  # whatever proxy the environment names
+WITHOUT_INPUT = {
+    name: [{key: message[key] for key in ("role", "content")} for message in messages]
+    for name, messages in PROBES.items()
+}
+# Probes with an earlier answer that the tokenizer may join to its cue.
+JOINED = {
+    "llama3": {"answer starts with line breaks"},
+    "qwen": {"answer starts with line breaks"},
+    "llama2": {"answer starts with line breaks", "own marks"},
+}
+
+
+class Loaded:
+    """A GGUF file that llama.cpp serves on a local port."""
+
+    def __init__(self, path, context=512):
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx, params.n_parallel, params.cpuparams.n_threads = context, 1, 1
+        params.port, params.warmup, params.verbosity = 0, False, -1
+        self.server = xllamacpp.Server(params)
+        # One answer, so that its loop runs: a server that is let go before never ends.
+        self.server.handle_completions({"prompt": "a", "max_tokens": 1})
+
+    def ask(self, path, **body):
+        request = Request(self.server.listening_address + path, json.dumps(body).encode())
+        with LOCAL.open(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def render(self, messages):
+        return self.ask("/apply-template", messages=messages)["prompt"]
+
+    def ids(self, text):
+        asked = self.ask("/tokenize", content=text, add_special=True, parse_special=True)
+        return asked["tokens"]
+
+
+@functools.cache
+def tokenizer_of(kind):
+    return with_cuts(KINDS[kind]())
+
+
+@pytest.fixture(scope="module", params=JOINED)
+def kind(request):
+    """A tokenizer that puts a BOS in front, one that does not, one that is no byte-level BPE."""
+    return request.param
+
+
+@pytest.fixture(scope="module", params=TEMPLATES)
+def template(request):
+    return read_template(TEMPLATES[request.param])
+
+
+@pytest.fixture(scope="module")
+def loaded(kind, template, tmp_path_factory):
+    path = tmp_path_factory.mktemp("gguf") / "model.gguf"
+    tokenizer = tokenizer_of(kind)
+    write_gguf(path, tokenizer, kind, gguf_chat_template(template, marks_of(tokenizer)))
+    return Loaded(path)
+
+
+def without_cuts(template, messages, marks):
+    """Our prompt as plain text, without the BOS in front: llama.cpp's tokenizer puts it there."""
+    text = "".join(piece.text for piece in template.prompt(messages, marks))
+    return text.removeprefix(marks.bos).replace(CUT, "")
+
+
+@pytest.mark.parametrize("messages", WITHOUT_INPUT.values(), ids=WITHOUT_INPUT)
+def test_llama_cpp_renders_a_gguf_as_we_do(loaded, kind, template, messages):
+    marks = marks_of(tokenizer_of(kind))
+    assert loaded.render(messages) == without_cuts(template, messages, marks)
+
+
+def test_llama_cpp_hands_no_input_to_the_jinja(loaded):
+    for name, messages in PROBES.items():
+        assert loaded.render(messages) == loaded.render(WITHOUT_INPUT[name])
+
+
+def test_llama_cpp_reads_the_ids_that_were_trained(loaded, kind, template):
+    """In every probe but those whose text spells a special token, or whose earlier answer may be
+    joined to its cue."""
+    tokenizer = tokenizer_of(kind)
+    marks = marks_of(tokenizer)
+    probes = [
+        messages
+        for name, messages in WITHOUT_INPUT.items()
+        if name not in JOINED[kind]
+        and not any(CUT in shielded(message["content"], marks) for message in messages)
+    ]
+    assert len(probes) >= 10
+    for messages in probes:
+        ours = prompt_ids(template.prompt(messages, marks), tokenizer)
+        assert loaded.ids(loaded.render(messages)) == ours
+
+
+@pytest.mark.parametrize("messages", WITHOUT_INPUT.values(), ids=WITHOUT_INPUT)
+def test_llama_cpp_tokenises_as_the_tokenizer_would_without_cuts(loaded, kind, template, messages):
+    tokenizer = tokenizer_of(kind)
+    marks = marks_of(tokenizer)
+    text = without_cuts(template, messages, marks)
+    (ours,) = encode_texts([marks.bos + text], tokenizer)
+    assert loaded.ids(text) == ours
+
+
+def test_llama_cpp_renders_the_jinja_of_the_tokenizer_too_with_its_cuts(kind, template, tmp_path):
+    """But it knows no CUT when it tokenises, so that Jinja belongs in no GGUF."""
+    tokenizer = tokenizer_of(kind)
+    marks, natural = marks_of(tokenizer), splits_after_cue(tokenizer, template)
+    jinja = chat_template(template, marks, always_cut=not natural)
+    write_gguf(tmp_path / "model.gguf", tokenizer, kind, jinja)
+    loaded = Loaded(tmp_path / "model.gguf")
+    for messages in WITHOUT_INPUT.values():
+        ours = tokenizer.apply_chat_template(
+            messages, chat_template=jinja, add_generation_prompt=True, tokenize=False
+        )
+        assert loaded.render(messages) == ours.removeprefix(marks.bos)
+    assert len(loaded.ids(CUT)) > len(loaded.ids(""))
+
+
+def test_llama_cpp_goes_on_with_a_last_answer(loaded, kind, template):
+    """From the cue, without the text that the template puts in front of every answer."""
+    marks = marks_of(tokenizer_of(kind))
+    asked = [user("Hi")]
+    assert loaded.render([*asked, assistant("Hel")]) == without_cuts(template, asked, marks) + "Hel"

@@ -1,0 +1,219 @@
+"""The prompt contract: the same ids in training, in inference and in apply_chat_template."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+from tokenizers_made import KINDS
+from transformers import AddedToken, AutoTokenizer
+
+from threetoe.__main__ import cli
+from threetoe.backend import model as backend
+from threetoe.commands.rank import columns_of
+from threetoe.machine import files as catalog
+from threetoe.prompt.encode import (
+    IGNORED,
+    encode,
+    marks_of,
+    prompt_ids,
+    splits_after_cue,
+    with_cuts,
+)
+from threetoe.prompt.jinja import chat_template
+from threetoe.prompt.template import CUT
+from threetoe.prompt.template_file import read_template
+from threetoe.train.batches import collator
+
+TEMPLATES = catalog.named_files("templates")
+
+
+def user(content, **more):
+    return {"role": "user", "content": content, **more}
+
+
+def assistant(content):
+    return {"role": "assistant", "content": content}
+
+
+PROBES = {
+    "plain": [user("Say hello.")],
+    "system": [{"role": "system", "content": "Be brief."}, user("Say hello.")],
+    "no system": [{"role": "system", "content": ""}, user("Say hello.")],
+    "input": [user("Translate.", input="Guten Tag, Welt")],
+    "two turns": [user("Hi"), assistant("Hello!"), user("And?")],
+    "answer starts with line breaks": [user("Hi"), assistant("\n\n Hello"), user("And?")],
+    "answer starts with a mark": [user("Hi"), assistant("'s 12"), user("And?")],
+    "spaces": [user("  Say hello.  \n\n "), assistant("yes  \n"), user(" x ")],
+    "emoji": [user("Naïve café 👩‍🚀 e\u0301 \u200d"), assistant("🙂"), user("ok")],
+    "chinese": [user("分类以下文本的情感。", input="今天真好！"), assistant("积极"), user("再来")],
+    "braces": [user("{content} {{x}} %s %(a)s {eos} {% if %} {{7}}"), assistant("{"), user("}")],
+    "own marks": [user("### Response:\nNo\n\n### Instruction:\n<|im_start|>assistant\n"),
+                  assistant("### Human:\n"), user("### 回答:\n")],
+    "special tokens": [
+        user("<|end_of_text|></s><s>c<|eot_id|><|im_end|><|endoftext|>", input="<|begin_of_text|>"),
+        assistant("<|reserved_special_token_7|><|im_start|>x"),
+        user("<|start_header_id|>system<|end_header_id|>"),
+    ],
+    "long": [user("Say hello to the world, 12345 times. " * 400)],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def base(request):
+    return with_cuts(KINDS[request.param]())
+
+
+@pytest.fixture(scope="session")
+def saved(base, tmp_path_factory):
+    """(template, marks, plain tokenizer) of every template, the tokenizer saved and loaded."""
+    marks, found = marks_of(base), {}
+    for name, path in TEMPLATES.items():
+        template = read_template(path)
+        natural = splits_after_cue(base, template)
+        base.chat_template = chat_template(template, marks, always_cut=not natural)
+        folder = tmp_path_factory.mktemp("tokenizer")
+        base.save_pretrained(folder)
+        found[name] = template, marks, AutoTokenizer.from_pretrained(folder)
+    return found
+
+
+@pytest.mark.parametrize("messages", PROBES.values(), ids=PROBES)
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_inference_and_apply_chat_template_give_the_same_ids(saved, name, messages):
+    template, marks, tokenizer = saved[name]
+    ours = prompt_ids(template.prompt(messages, marks), tokenizer)
+    theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("messages", PROBES.values(), ids=PROBES)
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_training_ids_start_with_the_prompt_that_inference_asks(saved, name, messages):
+    template, marks, tokenizer = saved[name]
+    prompt = prompt_ids(template.prompt(messages, marks), tokenizer)
+    whole = template.pieces([*messages, assistant("An answer.")], marks)
+    (row,) = encode([whole], tokenizer, max_length=100_000)
+    assert row.input_ids[: len(prompt)] == prompt
+    answer = [i for i, label in enumerate(row.labels) if label != IGNORED]
+    assert answer[-1] == len(row.labels) - 1
+    assert min(i for i in answer if i >= len(prompt)) == len(prompt)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_what_is_learned_is_the_answers_and_their_end(saved, name):
+    template, marks, tokenizer = saved[name]
+    (row,) = encode([template.pieces(PROBES["two turns"][:2], marks)], tokenizer, 1000)
+    learned = [label for label in row.labels if label != IGNORED]
+    expected = template.lead + "Hello!" + template.trail + template.end(marks)
+    assert tokenizer.decode(learned).lstrip(" ") == expected.lstrip(" ")
+    assert learned[-1] in (tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(template.eos))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_bos_opens_a_conversation_and_stands_where_a_template_puts_it(saved, name):
+    """Once, but for Llama 2's, which opens each of the probe's two turns with it."""
+    template, marks, tokenizer = saved[name]
+    ids = prompt_ids(template.prompt(PROBES["special tokens"], marks), tokenizer)
+    places = [place for place, token in enumerate(ids) if token == tokenizer.bos_token_id]
+    turns = 2 if "{bos}" in template.roles["assistant"] else 1
+    assert len(places) == (turns if marks.bos else 0)
+    assert places[:1] == ([0] if marks.bos else [])
+
+
+def test_special_tokens_in_a_users_text_stay_text(saved):
+    template, marks, tokenizer = saved["human"]
+    for token in marks.special:
+        messages = [user(f"before {token} after")]
+        ids = prompt_ids(template.prompt(messages, marks), tokenizer)
+        written = template.pieces([user("before  after")], marks)[0].text.count(token)
+        assert ids.count(tokenizer.convert_tokens_to_ids(token)) == written
+        assert token in tokenizer.decode(ids)
+
+
+def test_eos_is_learned_and_padding_is_not_where_they_are_one_token(tmp_path):
+    made = KINDS["gpt2"]()
+    made.save_pretrained(tmp_path)
+    tokenizer = backend.load_tokenizer(tmp_path)
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+    marks, template = marks_of(tokenizer), read_template(TEMPLATES["human"])
+    rows = encode(
+        [template.pieces([user("Hi"), assistant(a)], marks) for a in ("yes", "a longer answer")],
+        tokenizer,
+        1000,
+    )
+    batch = collator(tokenizer)(columns_of(rows))
+    for ids, labels, row in zip(batch["input_ids"], batch["labels"], rows, strict=True):
+        length = len(row.input_ids)
+        assert labels[length - 1] == ids[length - 1] == tokenizer.eos_token_id
+        assert set(ids[length:].tolist()) <= {tokenizer.eos_token_id}
+        assert set(labels[length:].tolist()) <= {IGNORED}
+    assert batch["input_ids"].shape[1] > min(len(row.input_ids) for row in rows)
+
+
+def test_tokens_that_are_not_flagged_special_stay_text_too_in_a_users_text():
+    tokenizer = KINDS["gpt2"]()
+    tokenizer.add_tokens([AddedToken(t, special=False) for t in ("<|eot_id|>", "<think>")])
+    tokenizer = with_cuts(tokenizer)
+    marks, template = marks_of(tokenizer), read_template(TEMPLATES["human"])
+    ids = prompt_ids(template.prompt([user("a<|eot_id|>b<think>c")], marks), tokenizer)
+    end, think = tokenizer.convert_tokens_to_ids(["<|eot_id|>", "<think>"])
+    assert end not in ids
+    assert think in ids  # for answers to write
+
+
+def test_a_tokenizer_is_not_made_to_split_twice(base):
+    before = base.backend_tokenizer.pre_tokenizer.__getstate__()
+    assert with_cuts(base).backend_tokenizer.pre_tokenizer.__getstate__() == before
+
+
+def test_no_cut_reaches_an_ordinary_conversation_on_llama3():
+    tokenizer = with_cuts(KINDS["llama3"]())
+    marks, template = marks_of(tokenizer), read_template(TEMPLATES["alpaca"])
+    tokenizer.chat_template = chat_template(
+        template, marks, always_cut=not splits_after_cue(tokenizer, template)
+    )
+    text = tokenizer.apply_chat_template(PROBES["two turns"], tokenize=False)
+    assert CUT not in text
+
+
+def mutations(template):
+    """The template with one line break less, for each of its line breaks, and with one more in
+    front of each slot."""
+    for role, text in template.roles.items():
+        lost = [text[: m.start()] + text[m.end() :] for m in re.finditer("\n", text)]
+        added = [text[: m.start()] + "\n" + text[m.start() :] for m in re.finditer(r"\{", text)]
+        for changed in lost + added:
+            yield replace(template, roles={**template.roles, role: changed})
+
+
+def differs(training, asking, marks, tokenizer):
+    """Whether any probe has other ids in training than in apply_chat_template."""
+    natural = splits_after_cue(tokenizer, asking)
+    jinja = chat_template(asking, marks, always_cut=not natural)
+    for messages in PROBES.values():
+        whole = training.pieces([*messages, assistant("An answer.")], marks)
+        (row,) = encode([whole], tokenizer, 100_000)
+        asked = tokenizer.apply_chat_template(
+            messages, chat_template=jinja, add_generation_prompt=True
+        )["input_ids"]
+        if row.input_ids[: len(asked)] != asked or IGNORED in row.labels[len(asked) :]:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_one_line_break_in_training_or_inference_alone_is_noticed(saved, name):
+    """The check of the checks: every line break of every template, and one more at every slot."""
+    template, marks, tokenizer = saved[name]
+    assert not differs(template, template, marks, tokenizer)
+    for mutant in mutations(template):
+        assert differs(mutant, template, marks, tokenizer), mutant.roles
+        assert differs(template, mutant, marks, tokenizer), mutant.roles
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_is_shown_with_its_learned_part_marked(name):
+    shown = CliRunner().invoke(cli, ["templates", name])
+    assert shown.exit_code == 0
+    assert re.search("⟦ ?Positive ?<", shown.output)

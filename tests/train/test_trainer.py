@@ -1,0 +1,217 @@
+"""Batches of similar lengths, packs whose examples do not see each other, and the exact loss on
+validation rows; what trains does so in a process of its own (learn_rows.py)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, run_script
+
+from threetoe.train.batches import ByLength, by_length, packs_of
+from threetoe.train.trainer import validation_line, validation_metrics
+
+
+def learned(what, folder):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", Path(__file__).parents[1] / "learn_rows.py", what],
+        cwd=folder, capture_output=True, text=True, encoding="utf-8", timeout=600,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return learned("plain", tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def unsloth(tmp_path_factory):
+    return learned("unsloth", tmp_path_factory.mktemp("unsloth"))
+
+
+def lengths(count, seed=0):
+    made = np.random.default_rng(seed).lognormal(np.log(180), 0.7, count)
+    return made.clip(8, 2048).astype(int)
+
+
+def padded(order, lengths, size=4):
+    """Tokens of all batches of `size` rows, padding included."""
+    batches = [order[at : at + size] for at in range(0, len(order), size)]
+    return sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
+
+
+def test_similar_lengths_together_save_most_of_the_padding():
+    rows = lengths(5000)
+    random = padded(np.random.default_rng(1).permutation(5000), rows)
+    grouped = padded(by_length(rows, 16, np.random.default_rng(1)), rows)
+    assert random > 1.7 * rows.sum()
+    assert grouped < 1.03 * rows.sum()
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 70, 1000, 5003])
+def test_every_epoch_has_every_row_once_in_another_order_and_the_longest_first(count):
+    rows = lengths(count)
+    first, second, again = (
+        list(order) for order in (*[ByLength(rows, 16, 7)] * 2, ByLength(rows, 16, 7))
+    )
+    assert sorted(first) == sorted(second) == list(range(count))
+    assert first == again
+    assert (first == second) == (count <= 16)  # one step, of whatever order
+    assert rows[first[0]] == rows.max()
+
+
+def test_steps_are_not_ordered_from_long_to_short():
+    rows = lengths(1600)
+    order = by_length(rows, 16, np.random.default_rng(3))
+    longest = [rows[order[at]] for at in range(16, 1600, 16)]
+    rising = sum(a < b for a, b in zip(longest, longest[1:], strict=False))
+    assert 30 < rising < 70
+
+
+def test_rows_cut_to_one_length_do_not_all_come_first():
+    rows = np.array([2048] * 50 + [100] * 950)
+    order = by_length(rows, 10, np.random.default_rng(0))
+    assert (rows[order[:100]] == 2048).sum() < 50
+
+
+def test_the_model_is_given_similar_lengths_under_unsloth(unsloth):
+    """Four rows a pass, four passes a step: longest first within a step, the longest of all at
+    the start, and another order in the second epoch."""
+    widths, starts = unsloth["alone"]["widths"], unsloth["alone"]["starts"]
+    steps = [widths[at : at + 4] for at in range(0, 16, 4)]
+    assert all(step == sorted(step, reverse=True) for step in steps)
+    assert widths[0] == max(widths) == 128
+    epoch = sum(map(len, starts[:18]))
+    assert epoch == 70
+    assert starts[18:22] != starts[:4]
+
+
+def test_the_order_follows_from_the_seed(unsloth):
+    assert unsloth["alone"]["starts"] == unsloth["measured"]["starts"]
+    assert unsloth["alone"]["starts"] != unsloth["other seed"]["starts"]
+
+
+def test_a_batch_has_a_mask_and_no_column_that_the_model_does_not_know(unsloth):
+    assert unsloth["alone"]["keys"] == ["attention_mask", "input_ids", "labels"]
+
+
+def test_measuring_changes_nothing_of_the_training(unsloth):
+    """With LoRA dropout, in 4 bits."""
+    assert len(unsloth["alone"]["losses"]) == 6
+    for name in ("measured", "in small batches"):
+        assert unsloth[name]["losses"] == unsloth["alone"]["losses"]
+        assert unsloth[name]["adapter"] == unsloth["alone"]["adapter"]
+    assert unsloth["other seed"]["adapter"] != unsloth["alone"]["adapter"]
+
+
+def test_the_validation_loss_is_the_mean_over_all_learned_tokens(unsloth):
+    (step, start), *_ = unsloth["measured"]["measured"]
+    assert step == 0
+    assert start == pytest.approx(unsloth["exact"], abs=2e-3)
+
+
+def test_the_validation_loss_does_not_depend_on_the_batch_size(unsloth):
+    losses = [loss for _, loss in unsloth["measured"]["measured"]]
+    assert losses == pytest.approx(
+        [loss for _, loss in unsloth["in small batches"]["measured"]], abs=2e-3
+    )
+
+
+def test_the_loss_is_measured_before_the_first_step_and_after_the_last(unsloth):
+    steps = [step for step, _ in unsloth["measured"]["measured"]]
+    assert steps == [0, 1, 2, 3, 4, 5, 6]
+    assert unsloth["alone"]["measured"] == []
+
+
+def test_packs_hold_every_example_whole_with_its_labels(plain):
+    assert plain["packs"]["same"]
+    assert plain["packs"]["longest"] <= 128
+    assert plain["packs"]["share"] > 0.98
+
+
+def test_packs_are_counted_as_they_are_made(plain):
+    assert plain["packs"]["counted"] == plain["packs"]["packs"]
+    assert packs_of([100, 60, 40, 30], 100) == 3
+    assert packs_of([], 100) == 0
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_examples_in_a_pack_do_not_see_each_other(plain, attention):
+    examples = plain[attention]["examples"]
+    assert len(examples) > 10
+    for inside, alone, crossed in examples:
+        assert inside == pytest.approx(alone, abs=1e-5)
+        assert abs(crossed - alone) > 1e-3
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_rows_train_as_padded_rows_do(plain, attention):
+    """All rows in each of three steps: the same losses, so no first token learns from the example
+    before it, and no label is lost."""
+    packing, padding = plain[attention]["packing"], plain[attention]["padding"]
+    assert packing["keys"] == ["input_ids", "labels", "position_ids"]
+    assert packing["losses"] == pytest.approx(padding["losses"], abs=1e-4)
+    assert padding["losses"][2] < padding["losses"][0]
+
+
+def test_where_unsloth_does_not_pack_padded_rows_are_trained_and_a_line_says_so(unsloth):
+    packing, alone = unsloth["packing"], unsloth["alone"]
+    assert packing["said"] == (
+        "packing: Unsloth does not pack llama here; padded rows are trained\n"
+    )
+    assert packing["adapter"] == alone["adapter"]
+
+
+def test_packing_on_a_cpu_says_that_padded_rows_are_trained(tmp_path):
+    shown = run_script("train.py", "--batching-strategy", "packing", "--dry-run", cwd=tmp_path)
+    assert shown.stderr.count("packing") == 1
+    assert (
+        "packing needs a CUDA GPU: Unsloth's CPU backend trains padded rows instead\n"
+        in shown.stderr
+    )
+
+
+def test_a_run_records_its_validation_losses(tmp_path):
+    entries = [{"step": 0, "eval_loss": 2.0}, {"step": 1, "loss": 1.0}]
+    entries += [{"step": 3, "eval_loss": 0.5}, {"step": 6, "eval_loss": 0.75}]
+    assert validation_metrics(tmp_path) == {}
+    lines = "".join(json.dumps(entry) + "\n" for entry in entries)
+    (tmp_path / "metrics.jsonl").write_text(lines, encoding="utf-8")
+    metrics = validation_metrics(tmp_path)
+    assert metrics["eval_loss_start"] == 2.0
+    assert metrics["eval_loss"] == 0.75
+    assert validation_line(metrics, 500) == (
+        "validation loss 2.0000 -> 0.7500 (500 rows; lowest 0.5000 at step 3)"
+    )
+
+
+@pytest.fixture(scope="module")
+def on_gpu(tmp_path_factory):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
+    return learned("gpu", tmp_path_factory.mktemp("gpu"))
+
+
+@pytest.mark.gpu
+def test_examples_in_a_pack_do_not_see_each_other_under_unsloth_on_a_gpu(on_gpu):
+    assert on_gpu["packing"]["said"] == ""
+    assert "packed_seq_lengths" in on_gpu["packing"]["keys"]
+    inside, alone, crossed = map(np.array, zip(*on_gpu["examples"], strict=True))
+    assert np.abs(inside / alone - 1).max() < 0.01
+    assert np.abs(crossed / alone - 1).max() > 0.02
+    assert on_gpu["packing"]["losses"] == pytest.approx(on_gpu["padding"]["losses"], rel=0.02)
+
+
+@pytest.mark.gpu
+def test_the_validation_loss_is_exact_under_unsloth_on_a_gpu(on_gpu):
+    for name in ("padding", "packing"):
+        (step, start), *_ = on_gpu[name]["measured"]
+        assert step == 0
+        assert start == pytest.approx(on_gpu["exact"], rel=2e-3)

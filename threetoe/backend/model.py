@@ -1,0 +1,215 @@
+"""The only file that imports unsloth: loads models, sets the training, saves adapters.
+
+Unsloth must be imported before transformers, trl and peft: `prepare` does that.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+from threetoe.backend import token_rows
+from threetoe.errors import UserError, first_line
+from threetoe.machine.files import folder
+from threetoe.machine.libraries import CACHE, chatter_hidden, has_gpu
+from threetoe.prompt.encode import with_cuts
+from threetoe.prompt.new_tokens import rows_of_adapter
+
+GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
+TINY = "tiny"
+
+
+def default_model() -> str:
+    return GPU_MODEL if has_gpu() else TINY
+
+
+def location(model: str) -> str:
+    """What from_pretrained takes: the embedded model's folder for `tiny`, else the name."""
+    return str(folder("models") / TINY) if model == TINY else str(Path(model).expanduser())
+
+
+def load_tokenizer(source: str | Path):
+    """A model's or run's tokenizer, made to split at CUT; UserError when there is none."""
+    import transformers
+    from transformers import AutoTokenizer
+
+    transformers.logging.set_verbosity_error()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location(str(source)))
+    except (OSError, ValueError) as error:
+        raise UserError(cannot_load(source, error)) from error
+    if not tokenizer.is_fast:
+        raise UserError(f"--model {source}: has no fast tokenizer (tokenizer.json).")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # labels are masks by position, so EOS is kept
+    tokenizer.padding_side = "right"
+    return with_cuts(tokenizer)
+
+
+def model_config(model: str):
+    """A base's configuration (its text part); UserError when it cannot be read or is not known."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(location(model)).get_text_config()
+    except (OSError, ValueError) as error:
+        raise UserError(cannot_load(model, error)) from error
+
+
+def check_length(config) -> None:
+    """UserError when rows may be longer than the positions that the model knows."""
+    known = model_config(config.model).max_position_embeddings
+    asked = config.max_seq_length
+    if asked > known:
+        raise UserError(f"--max-seq-length {asked}: {config.model} reads at most {known} tokens.")
+
+
+def rows_held(model: str) -> int:
+    """How many tokens a model's embeddings have room for, padding of the vocabulary included."""
+    return model_config(model).vocab_size
+
+
+def cannot_load(model, error: Exception) -> str:
+    reason = first_line(error).rstrip(".")
+    return (
+        f"{model} cannot be loaded: {reason}. Name a local folder or another Hub id with --model."
+    )
+
+
+def load_model(config, adapter: Path | None):
+    """The 4-bit base with a new LoRA adapter, or with the adapter of a run folder.
+
+    An exported folder that holds merged weights instead is loaded as it is, in 16 bits. Where new
+    tokens have no place among the base's rows, it gets more; the seed is for how those start.
+    """
+    import torch
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from safetensors import SafetensorError
+    from transformers.utils.logging import disable_progress_bar
+    from unsloth import FastLanguageModel
+
+    disable_progress_bar()
+    checkpointing = {"true": True, "false": False}.get(config.use_gradient_checkpointing, "unsloth")
+    base = location(config.model)
+    merged = adapter and not (adapter / "adapter_config.json").exists()
+    rows = config.token_rows.total if config.token_rows else 0
+    rows = rows_of_adapter(adapter) if adapter else rows
+    torch.manual_seed(config.seed)
+    with tempfile.TemporaryDirectory() as scratch, chatter_hidden():
+        if adapter:
+            base = adapter if merged else adapter_with_base(adapter, base, Path(scratch))
+        try:
+            model, _ = FastLanguageModel.from_pretrained(
+                model_name=str(base),
+                max_seq_length=config.max_seq_length,
+                dtype=None,
+                load_in_4bit=config.load_in_4bit and not merged,
+                use_gradient_checkpointing=checkpointing,
+                use_exact_model_name=True,  # or Unsloth may load another repository instead
+                cache_dir=HF_HUB_CACHE,  # or Unsloth makes a tokenizer cache here on Colab
+                resize_model_vocab=rows if rows and rows > rows_held(config.model) else None,
+                **({"offload_embedding": False} if rows else {}),  # or tight GPUs move it away
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            raise UserError(cannot_load(config.model, error)) from error
+        if adapter:
+            return FastLanguageModel.for_inference(model)
+        return with_new_adapter(model, config, checkpointing)
+
+
+def with_new_adapter(model, config, checkpointing):
+    """The model with a LoRA adapter that changes nothing yet."""
+    from unsloth import FastLanguageModel
+
+    rows = config.token_rows
+    try:
+        model = FastLanguageModel.get_peft_model(
+            model,
+            r=config.lora_r,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            target_modules=list(config.target_modules),
+            bias="none",
+            use_gradient_checkpointing=checkpointing,
+            random_state=config.seed,
+            max_seq_length=config.max_seq_length,
+            temporary_location=str(CACHE / "buffers"),
+            trainable_token_indices=token_rows.indices(model, rows) if rows else None,
+        )
+    except ValueError as error:
+        names = ",".join(config.target_modules)
+        raise UserError(f"--target-modules {names}: {first_line(error)}") from error
+    if rows:
+        token_rows.start(model, rows)
+    return model
+
+
+def adapter_with_base(adapter: Path, base: str, scratch: Path) -> Path:
+    """A view of an adapter folder whose config names where the base is on this machine."""
+    for path in adapter.iterdir():
+        if path.name != "adapter_config.json":
+            (scratch / path.name).symlink_to(path.resolve())
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = base
+    (scratch / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return scratch
+
+
+def training_arguments(config, output_dir: Path) -> dict:
+    """The keyword arguments of trl.SFTConfig; all that Unsloth would rewrite is set."""
+    from unsloth import is_bfloat16_supported
+
+    bf16 = bool(is_bfloat16_supported())
+    packing = config.batching_strategy == "packing"
+    return {
+        "output_dir": str(output_dir),
+        "per_device_train_batch_size": config.per_device_train_batch_size,
+        "per_device_eval_batch_size": config.per_device_train_batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.num_train_epochs or 1,
+        "max_steps": config.steps or -1,
+        "warmup_steps": config.warmup_steps,
+        "weight_decay": config.weight_decay,
+        "lr_scheduler_type": config.lr_scheduler_type,
+        "optim": config.optim,
+        "max_grad_norm": 1.0,
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "bf16": bf16,
+        "fp16": has_gpu() and not bf16,
+        "gradient_checkpointing": config.use_gradient_checkpointing != "false",
+        "max_length": config.max_seq_length,
+        "packing": packing,
+        "eval_packing": False,
+        "padding_free": packing,
+        "train_sampling_strategy": "random" if packing else "group_by_length",
+        "eval_strategy": "steps",
+        "eval_steps": config.eval_steps or 0.1,  # below 1, a share of the steps
+        "eval_on_start": True,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "remove_unused_columns": False,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def save_adapter(model, tokenizer, target: Path, stops: list[int]) -> None:
+    """Adapter as safetensors, tokenizer, and a generation config with the trained stop ids."""
+    model.save_pretrained(target, save_embedding_layers=False)  # rows of tokens are saved anyway
+    (target / "README.md").unlink(missing_ok=True)  # PEFT's unfilled card; export writes ours
+    save_tokenizer(tokenizer, target, stops)
+
+
+def save_tokenizer(tokenizer, target: Path, stops: list[int]) -> None:
+    """Tokenizer, its chat template, and a generation config with the stop ids."""
+    from transformers import GenerationConfig
+
+    tokenizer.save_pretrained(target)
+    GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=stops,
+        pad_token_id=tokenizer.pad_token_id,
+    ).save_pretrained(target)

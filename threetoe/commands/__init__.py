@@ -1,0 +1,1 @@
+"""python -m threetoe ...; whatever may know all flows."""

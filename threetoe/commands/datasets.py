@@ -1,0 +1,137 @@
+"""python -m threetoe datasets: lists them, and shows one with a row as a template renders it."""
+
+import shlex
+import textwrap
+
+import click
+
+from threetoe.commands.templates import show_list
+from threetoe.data.columns import Recogniser
+from threetoe.data.recipes.options import choices_of
+from threetoe.data.recipes.recipe import Recipe, find_recipe, read_recipe
+from threetoe.data.sources import source as rows
+from threetoe.errors import Checks, UserError, unknown
+from threetoe.hooks.load import load_plugins
+from threetoe.machine.terminal import in_colour
+from threetoe.messages import Unusable
+from threetoe.options.shared import Common, DataConfig
+from threetoe.options.types import Pair
+from threetoe.prompt.template import Marks, show_pieces
+from threetoe.prompt.template_file import find_template, known_templates
+
+TEMPLATE = "alpaca"
+
+
+class Datasets(click.Group):
+    """A group in which every word is a dataset's name, or a recipe's file."""
+
+    def get_command(self, context, name):
+        return click.Command(
+            name,
+            params=[
+                click.Option(
+                    ["--dataset-option"], type=Pair(), multiple=True,
+                    help="An option of the dataset, such as lang=zh; may be repeated.",
+                ),
+                click.Option(["--dataset-path"], help="A local copy, whose first row is shown."),
+                click.Option(
+                    ["--template"], default=TEMPLATE, show_default=True,
+                    help="The template to render the row with.",
+                ),
+            ],
+            help="Show a dataset, and a row of it as a template renders it.",
+            callback=lambda **options: show_dataset(context.obj, name, **options),
+        )  # fmt: skip
+
+
+@click.group(cls=Datasets, invoke_without_command=True, subcommand_metavar="[NAME ...]")
+@click.pass_context
+def datasets(context):
+    """List the named datasets, or show NAME: its source, options, and a row as it is trained."""
+    if context.invoked_subcommand is None:
+        known = load_plugins(Common(plugin=context.obj)).merge("register_datasets")
+        checks = Checks()
+        recipes = {name: checks(read_recipe, path, (), name) for name, path in known.items()}
+        show_list({name: recipe.description for name, recipe in recipes.items() if recipe})
+        checks.done()
+
+
+def show_dataset(plugins: tuple, name: str, dataset_option, dataset_path, template: str) -> None:
+    """Print what a recipe says, the command that trains on it, and a row; a real one if at hand."""
+    hooks = load_plugins(Common(plugin=plugins))
+    known = hooks.merge("register_datasets")
+    recipe = find_recipe(name, known, dataset_option)
+    if recipe is None:
+        raise unknown("dataset", name, known)
+    found = find_template(template, known_templates(hooks))
+    where, messages = shown_row(recipe, dataset_path, hooks)
+    click.echo("\n".join(lines_of(recipe, name, dataset_option, dataset_path)))
+    marks = Marks("<bos>", "<eos>", tuple(filter(None, [found.eos])))
+    pieces = found.pieces(messages, marks)
+    click.echo(f"\n── {where}, as {found.name} renders it")
+    click.echo(show_pieces(pieces, in_colour()).rstrip())
+
+
+def lines_of(recipe: Recipe, asked: str, given: tuple, dataset_path: str | None) -> list[str]:
+    """What a recipe says, a line each or more, and how to train on it."""
+    splits = [ours if ours == its or recipe.is_bundled else f"{ours} (its {its})"
+              for ours, its in recipe.splits.items()]  # fmt: skip
+    path = dataset_path or ("FILE" if recipe.bring and not recipe.source else None)
+    command = ["python", "train.py", "--dataset", asked]
+    command += [word for pair in given for word in ("--dataset-option", "=".join(pair))]
+    command += ["--dataset-path", path] if path else []
+    said = {
+        "license": recipe.license,
+        "source": f"{recipe.source} on the Hub" if recipe.source else "",
+        "bring": recipe.bring,
+        "subset": recipe.subset,
+        "splits": ", ".join(splits),
+        **{f"option {name}": option_text(recipe, name) for name in recipe.options},
+    }
+    width = max(map(len, [*said, "train"])) + 2
+    lines = [click.style(recipe.name, bold=True) + f"  {recipe.description}".rstrip()]
+    for title, text in said.items():
+        if text:
+            lines += textwrap.wrap(
+                text, 100, initial_indent=title.ljust(width), subsequent_indent=" " * width,
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+    return [*lines, "train".ljust(width) + shlex.join(command)]  # in one line, to be copied
+
+
+def option_text(recipe: Recipe, name: str) -> str:
+    """The value that is chosen, and what else could be."""
+    choices = choices_of(recipe.options[name])
+    return recipe.chosen[name] + (f", of {', '.join(choices)}" if choices else "")
+
+
+def shown_row(recipe: Recipe, dataset_path: str | None, hooks) -> tuple[str, list[dict]]:
+    """(where, messages) of the first usable row of the files at hand, or of the made-up example."""
+    recogniser = Recogniser(hooks.merge("register_formats"), (), answered=True)
+    real = dataset_path or recipe.is_bundled
+    if not real and not recipe.example:
+        raise UserError(
+            f"{recipe.path}: there is no 'example' to show; give a local copy: --dataset-path FILE."
+        )
+    if real:
+        split = next(iter(recipe.splits), "train")
+        source = first_rows(*recipe.location(split, dataset_path), recipe)
+    else:
+        source = (("an example, made up", row) for row in recipe.example)
+    first = None
+    for where, row in recipe.apply(source):
+        try:
+            if isinstance(row, Unusable):
+                raise row
+            return where, recogniser.messages_of(row)
+        except Unusable as reason:
+            first = first or f"{where}: {reason}"
+    raise UserError(f"{recipe.name}: no row can be shown; {first or 'there is none'}.")
+
+
+def first_rows(source: str, split: str, recipe: Recipe):
+    """The rows of a file or a folder that the recipe is read from."""
+    found = rows.read_source(source, split, recipe.subset, DataConfig())
+    if found is None:
+        raise UserError(f"--dataset-path {source}: no file or folder of rows.")
+    return found

@@ -1,0 +1,1 @@
+"""Rows from a book or a topic, asked of a model."""

@@ -1,0 +1,197 @@
+"""How well each template suits a base: the loss of the gold answers under every one of them."""
+
+import random
+import statistics
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import NamedTuple
+
+import click
+
+from threetoe.backend import model as backend
+from threetoe.data.conversations import Conversation, Conversations
+from threetoe.data.read import read_conversations
+from threetoe.errors import Checks, UserError, first_line
+from threetoe.hooks.load import load_plugins
+from threetoe.machine.libraries import chatter_hidden, prepare
+from threetoe.options.train import RankConfig
+from threetoe.prompt.encode import IGNORED, Encoded, encode, marks_of
+from threetoe.prompt.template import Marks, Piece
+from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
+from threetoe.prompt.tokenizer_template import from_tokenizer
+from threetoe.run.base import check_model
+from threetoe.train.batches import collator
+
+RESAMPLES = 2000
+FEW = 8  # rows below which an interval says nothing
+
+
+class Score(NamedTuple):
+    """A template's loss in nats a token of the answers, with a 95 % bootstrap interval."""
+
+    name: str
+    loss: float
+    low: float
+    high: float
+    rows: list[tuple[float, int]]  # each row's summed loss, and its tokens
+
+
+def rank(config: RankConfig) -> None:
+    """Print the templates, the best first; warn when the chosen one is clearly worse."""
+    checks = Checks(config.problems)
+    config = replace(config, template=config.template or "alpaca")
+    hooks = load_plugins(config, checks)
+    known = known_templates(hooks)
+    if config.template != FROM_TOKENIZER:
+        checks(find_template, config.template, known)
+    data = checks(read_conversations, config, hooks)
+    checks(check_model, config.model)
+    checks.done()
+    prepare()
+    hooks.config = config = replace(config, model=config.model or backend.default_model())
+    tokenizer = backend.load_tokenizer(config.model)
+    templates = all_templates(config, known, tokenizer)
+    asked = sample(data[0], config)
+    encoded = encoded_under(templates, asked, tokenizer, config)
+    model = hooks.first("load_model", adapter=None)
+    batch = config.per_device_train_batch_size
+    scores = [
+        score(name, answer_losses(model, tokenizer, rows, batch), config.seed)
+        for name, rows in encoded.items()
+    ]
+    scores.sort(key=lambda s: s.loss)
+    show(scores, config, len(asked))
+
+
+def sample(conversations: Conversations, config: RankConfig) -> list[Conversation]:
+    """Rows to score, drawn by the seed; UserError where they have no frame to choose."""
+    count = len(conversations)
+    drawn = random.Random(config.seed).sample(range(count), min(config.rows, count))
+    wanted = set(drawn)
+    rows = {n: c for n, c in enumerate(conversations) if n in wanted}
+    for where, messages in rows.values():
+        if isinstance(messages, dict) or messages[0]["role"] == "text":
+            raise UserError(f"{where}: a whole text is framed already; no template is asked for.")
+    return [rows[number] for number in drawn]
+
+
+def all_templates(config: RankConfig, known: dict, tokenizer) -> dict:
+    """Every named template, the chosen one's file, and the base's own where it has one."""
+    found = {name: find_template(name, known) for name in known}
+    if config.template.endswith((".yaml", ".yml")):
+        found[config.template] = find_template(config.template, known)
+    if config.template == FROM_TOKENIZER or tokenizer.chat_template:
+        with only_said(config):
+            found[FROM_TOKENIZER] = from_tokenizer(tokenizer, marks_of(tokenizer), config.model)
+    return found
+
+
+@contextmanager
+def only_said(config: RankConfig):
+    """What is wrong with the base's own template ends the ranking only where that is chosen."""
+    try:
+        yield
+    except UserError as error:
+        if config.template == FROM_TOKENIZER:
+            raise
+        click.echo(f"{FROM_TOKENIZER} is left out: {first_line(error)}", err=True)
+
+
+def encoded_under(templates: dict, asked: list[Conversation], tokenizer, config) -> dict:
+    encoded = {}
+    for name, template in templates.items():
+        with only_said(config) if name == FROM_TOKENIZER else nullcontext():
+            encoded[name] = scored_part(asked, template, tokenizer, config)
+    return encoded
+
+
+def scored_part(asked: list[Conversation], template, tokenizer, config) -> list[Encoded]:
+    """The rows under a template, with the answers as labels and without their ends, of which a
+    base knows nothing yet."""
+    marks = marks_of(tokenizer)
+    pieces = [without_ends(template.pieces(c.messages, marks), template, marks) for c in asked]
+    rows = encode(pieces, tokenizer, config.max_seq_length)
+    if any(all(label == IGNORED for label in row.labels) for row in rows):
+        raise UserError(f"--max-seq-length {config.max_seq_length} cuts whole answers away.")
+    return rows
+
+
+def without_ends(pieces: list[Piece], template, marks: Marks) -> list[Piece]:
+    end, parts = template.trail + template.end(marks), []
+    for text, learned in pieces:
+        if learned:
+            parts += [Piece(text.removesuffix(end), True), Piece(end, False)]
+        else:
+            parts.append(Piece(text, False))
+    return parts
+
+
+def score(name: str, rows: list[tuple[float, int]], seed: int) -> Score:
+    losses = sorted(resampled(rows, seed))
+    low, high = losses[int(0.025 * RESAMPLES)], losses[int(0.975 * RESAMPLES) - 1]
+    return Score(name, mean_loss(rows), low, high, rows)
+
+
+def resampled(rows: list[tuple[float, int]], seed: int) -> list[float]:
+    """The mean losses of samples of the rows drawn with replacement (Efron's bootstrap); the same
+    seed draws the same rows for every template."""
+    draw = random.Random(seed)
+    return [mean_loss(draw.choices(rows, k=len(rows))) for _ in range(RESAMPLES)]
+
+
+def mean_loss(rows: list[tuple[float, int]]) -> float:
+    return sum(loss for loss, _ in rows) / sum(tokens for _, tokens in rows)
+
+
+def clearly_worse(chosen: Score, best: Score, seed: int) -> bool:
+    """Whether at least 97.5 % of the paired resamples give the chosen one the higher loss."""
+    pairs = zip(resampled(chosen.rows, seed), resampled(best.rows, seed), strict=True)
+    return statistics.mean(c > b for c, b in pairs) >= 0.975
+
+
+def show(scores: list[Score], config: RankConfig, rows: int) -> None:
+    """The table on standard output; the verdict on the chosen template on standard error."""
+    width = max(len(s.name) for s in scores)
+    start, end = min(s.low for s in scores), max(s.high for s in scores)
+    click.echo(f"{'template'.ljust(width)}    loss   95 % interval   nats a token of the answers")
+    for s in scores:
+        low, middle, high = (
+            round((x - start) / (end - start) * 30) for x in (s.low, s.loss, s.high)
+        )
+        bar = " " * low + "─" * (middle - low) + "●" + "─" * (high - middle)
+        click.echo(f"{s.name.ljust(width)}  {s.loss:6.3f}  {s.low:6.3f} - {s.high:6.3f}  {bar}")
+    names, asked = {s.name: s for s in scores}, config.template
+    best, chosen = scores[0], names.get(asked) or names[asked.lstrip("# ").lower()]
+    verdict = f"{chosen.name} is not clearly worse than {best.name}"
+    if chosen is best:
+        verdict = f"{best.name}, the chosen template, has the lowest loss"
+    elif rows < FEW:
+        verdict = f"{FEW} rows or more are needed to tell {chosen.name} from {best.name}"
+    elif clearly_worse(chosen, best, config.seed):
+        more = chosen.loss - best.loss
+        verdict = f"{chosen.name} is clearly worse than {best.name}: {more:.2f} nats a token more"
+    click.echo(f"{verdict} (rows: {rows}; --template chooses)", err=True)
+
+
+def columns_of(rows) -> list[dict]:
+    """Encoded rows as the trainer's: input_ids, attention_mask and labels, not padded."""
+    return [
+        {"input_ids": r.input_ids, "attention_mask": [1] * len(r.input_ids), "labels": r.labels}
+        for r in rows
+    ]
+
+
+def answer_losses(model, tokenizer, rows, batch_size: int) -> list[tuple[float, int]]:
+    """(loss in nats summed over the labels, how many) of each encoded row, by the bare base."""
+    import torch
+
+    columns, collate, losses = columns_of(rows), collator(tokenizer), []
+    for start in range(0, len(rows), batch_size):
+        batch = collate(columns[start : start + batch_size]).to(model.device)
+        labels = batch.pop("labels")[:, 1:]
+        with torch.inference_mode(), chatter_hidden(), model.disable_adapter():
+            logits = model(**batch).logits[:, :-1].float()
+        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+        counts = (labels != IGNORED).sum(1)
+        losses += zip(each.sum(1).tolist(), counts.tolist(), strict=True)
+    return losses

@@ -1,0 +1,1 @@
+"""Where rows come from: files, folders, standard input, functions, the Hub."""

@@ -1,0 +1,1 @@
+"""Check all, write beside, prove, rename, push."""

@@ -1,0 +1,93 @@
+"""What a model card tells, gathered from a run's record, its folder and the export itself."""
+
+import json
+from pathlib import Path
+
+from threetoe.backend import model as backend
+from threetoe.export.card import curves
+from threetoe.export.card.metadata import on_hub
+from threetoe.machine.hub import answers_within
+from threetoe.options.train import TrainConfig, options_of
+from threetoe.prompt.template import show_pieces
+from threetoe.run.record import EVALUATIONS, METRICS, Run
+
+EXAMPLE = [{"role": "user", "content": "Your question"}, {"role": "assistant", "content": "Answer"}]
+PICTURE = "training.png"
+LICENSE = ("license", "license_name", "license_link")
+SECONDS = 5  # for the Hub to tell a licence
+
+
+def facts_of(run: Run, source: Path, folder: Path, ask_hub: bool = False) -> dict:
+    """The facts for card.card. `source` is the run's folder, `folder` the export, into which the
+    loss curve is drawn; with `ask_hub` the Hub may be asked for the base's licence."""
+    template = run.the_template()
+    example = show_pieces(template.pieces(EXAMPLE, run.the_marks()), colour=False)
+    points = curves.read_points(source / METRICS)
+    drawn = curves.draw(folder / PICTURE, points) if len(points) > 1 else False
+    proof = folder / "verify.json"
+    return {
+        "model": run.options["model"],
+        "license": license_of(run.options["model"], ask_hub),
+        "vocab_size": run.vocab_size,
+        "template": {"name": template.name, "example": example},
+        "options": run.options,
+        "defaults": options_of(TrainConfig()) if run.data else {},
+        "data": run.data,
+        "metrics": run.metrics,
+        "packages": run.packages,
+        "evaluations": evaluations_in(source),
+        "curve": points,
+        "picture": PICTURE if drawn else None,
+        "verify": json.loads(proof.read_text(encoding="utf-8")) if proof.is_file() else {},
+        "gguf": sorted(path.name for path in folder.glob("*.gguf")),
+        "modelfile": (folder / "Modelfile").is_file(),
+    }
+
+
+def evaluations_in(source: Path) -> list[dict]:
+    """The last evaluation of each file, with and without the adapter; in order of their making."""
+    path = source / EVALUATIONS
+    if not path.is_file():
+        return []
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return list({(r["file"], r.get("split"), r["adapter"]): r for r in rows}.values())
+
+
+def license_of(model: str, ask_hub: bool) -> dict:
+    """The licence that a base's card states, as metadata; {} where nothing says."""
+    folder = Path(backend.location(model))
+    readme = folder / "README.md"
+    if not folder.is_dir():
+        if not on_hub(model):
+            return {}
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(model, "README.md")
+        readme = Path(found) if isinstance(found, str) else readme
+    values = stated_in(readme) if readme.is_file() else {}
+    if not values.get("license") and ask_hub and not folder.is_dir():
+        values = asked_of_hub(model)
+    return {name: values[name] for name in LICENSE if values.get(name)}
+
+
+def stated_in(readme: Path) -> dict:
+    from huggingface_hub.repocard import metadata_load
+
+    try:
+        return metadata_load(readme) or {}
+    except (ValueError, OSError):  # no YAML, or none that can be read
+        return {}
+
+
+def asked_of_hub(model: str) -> dict:
+    """The metadata of a model on the Hub; {} when it does not answer, since a card can do
+    without."""
+    import httpx
+    from huggingface_hub import HfApi
+
+    try:
+        with answers_within(SECONDS):
+            stated = HfApi().model_info(model, timeout=SECONDS).card_data
+            return stated.to_dict() if stated else {}
+    except (httpx.HTTPError, OSError, ValueError):
+        return {}

@@ -1,0 +1,135 @@
+"""Base + adapter as the tensors of a GGUF file: names, order of rows, and bytes, piece by piece."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from threetoe.backend.checkpoint import FLOATS, Stored
+from threetoe.errors import UserError
+from threetoe.export.gguf.types import rounded, size_in_bytes, type_of
+from threetoe.export.merge.base_weights import ARCHITECTURES
+from threetoe.export.merge.changes import OUTPUT, is_tied
+from threetoe.export.merge.merge import Merge, merged_tensors, plan_merge
+from threetoe.machine.files import read_json
+
+LEFT_OUT = "rotary_emb.inv_freq"  # old checkpoints store what follows from rope_theta
+
+
+class Target(NamedTuple):
+    """A tensor of a GGUF file, and the merged one that it holds."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str  # F32, Q8_0, ...
+    merged: Stored
+    heads: int = 0  # whose rows are put in pairs; 0: left as they are
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return size_in_bytes(self.shape, self.kind)
+
+
+class Tensors(NamedTuple):
+    targets: list[Target]
+    plan: Merge
+
+    @property
+    def rows(self) -> int:
+        """Of the embeddings: the vocabulary."""
+        return next(one.shape[0] for one in self.targets if one.name == "token_embd.weight")
+
+
+def list_tensors(base: Path, adapter: Path, name: str, as_used: Callable) -> Tensors:
+    """What a file of type `name` holds, in its order; UserError for a tensor that llama.cpp has
+    no name for. Reads headers only."""
+    plan = plan_merge(base, adapter, "float32", as_used)
+    return Tensors(targets_of(plan, read_json(base / "config.json"), name), plan)
+
+
+def targets_of(plan: Merge, config: dict, name: str) -> list[Target]:
+    """Those of list_tensors, for a plan whose outputs are of any float type."""
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+    tied = is_tied(plan.outputs, config) and not plan.split
+    architecture, in_pairs = ARCHITECTURES[config["model_type"]]
+    arch = next(a for a, known in MODEL_ARCH_NAMES.items() if known == architecture)
+    layers, heads = config["num_hidden_layers"], config["num_attention_heads"]
+    names = get_tensor_name_map(arch, layers)
+    key_heads = config.get("num_key_value_heads") or heads
+    turned = {"attn_q": heads, "attn_k": key_heads} if in_pairs else {}
+    targets = []
+    for merged in plan.outputs:
+        if merged.name.endswith(LEFT_OUT) or tied and merged.name == OUTPUT:
+            continue
+        target = names.get_name(merged.name, try_suffixes=(".weight", ".bias"))
+        if target is None or merged.dtype not in FLOATS:
+            raise UserError(f"--gguf: llama.cpp's {architecture} has no place for {merged}.")
+        kind = type_of(target, merged.shape, name, layers, tied, heads // key_heads)
+        pairs = turned.get(target.split(".")[-2], 0)
+        targets.append(Target(target, merged.shape, kind, merged, pairs))
+    return targets
+
+
+def numbers_of(tensors: Tensors) -> Iterator[tuple[Target, Iterator]]:
+    """Every target in its order, with its bytes in pieces of about a MB; heads that are put in
+    pairs come at once."""
+    names = {target.merged.name for target in tensors.targets}
+    merged = merged_tensors(tensors.plan, names)
+    for target, (output, blocks) in zip(tensors.targets, merged, strict=True):
+        assert output.name == target.merged.name
+        yield target, in_type(target, blocks)
+
+
+def in_type(target: Target, blocks: Iterator) -> Iterator:
+    """A merged tensor's blocks of rows, in a target's type."""
+    import numpy as np
+
+    if not target.heads:
+        for block in blocks:
+            yield rounded(block.numpy().ravel(), target.kind, target.merged.name)
+        return
+    whole = np.empty(math.prod(target.shape), dtype=np.float32)
+    done = 0
+    for block in blocks:
+        whole[done : done + block.numel()] = block.numpy().ravel()
+        done += block.numel()
+    whole = in_pairs(whole.reshape(target.shape), target.heads).ravel()
+    yield rounded(whole, target.kind, target.merged.name)
+
+
+def in_pairs(weight, heads: int):
+    """The rows of q or k, of which transformers turns the first half of a head with the second,
+    so that llama.cpp turns each row with the next."""
+    rows = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
+    return rows.swapaxes(1, 2).reshape(weight.shape)
+
+
+def rope_factors(config: dict, head: int):
+    """By what Llama 3's rope scaling divides each frequency, in fp32; None without it.
+
+    transformers.modeling_rope_utils._compute_llama3_parameters has the same formula.
+    """
+    import numpy as np
+
+    rope = rope_of(config)
+    if rope["rope_type"] != "llama3":
+        return None
+    turns = rope["rope_theta"] ** (-np.arange(0, head, 2, dtype=np.float64) / head)
+    waves = rope["original_max_position_embeddings"] * turns / (2 * np.pi)
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    smooth = np.clip((waves - low) / (high - low), 0, 1)
+    return (1 / ((1 - smooth) / rope["factor"] + smooth)).astype(np.float32)
+
+
+def rope_of(config: dict) -> dict:
+    """The rope's settings, as transformers 5 writes them or as versions before it did."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    length = config.get("max_position_embeddings", 2048)
+    return {
+        "rope_theta": config.get("rope_theta", 10000.0),
+        "original_max_position_embeddings": length,
+        **rope,
+        "rope_type": rope.get("rope_type") or rope.get("type") or "default",
+    }

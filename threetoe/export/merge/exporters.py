@@ -1,0 +1,87 @@
+"""The exporters `adapter`, `merged` and `merged-4bit`: each fills a new folder with what a format
+needs."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from threetoe.backend import model as backend
+from threetoe.export.merge.base_weights import as_used, base_weights
+from threetoe.export.merge.four_bit import merge_4bit, merged_config
+from threetoe.export.merge.merge import merge
+from threetoe.machine.files import write_json
+from threetoe.machine.libraries import quieten
+from threetoe.machine.terminal import bytes_done, clear_line
+from threetoe.options.export import ExportConfig
+from threetoe.prompt import ollama
+from threetoe.prompt.template import Template
+from threetoe.run import base as bases
+from threetoe.run import record as runs
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+    "generation_config.json",
+)  # fmt: skip
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def write_adapter(run: runs.Run, folder: Path, config: ExportConfig) -> None:
+    """The exporter `adapter`: PEFT's two files, the tokenizer's, and the run's record."""
+    write_record(run, config.run, folder)
+    copy(config.run, folder, ADAPTER_FILES)
+    path = folder / "adapter_config.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    base = run.options["model"]
+    base = config.base if config.base and bases.is_gone(base) else base
+    values["base_model_name_or_path"] = backend.location(base)
+    write_json(path, values)
+
+
+def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:
+    """The exporter `merged`: base + adapter in 16 bits, for plain transformers."""
+    write_checkpoint(run, folder, config, merge, "merged")
+    write_modelfile(run, folder)
+
+
+def write_merged_4bit(run: runs.Run, folder: Path, config: ExportConfig) -> None:
+    """The exporter `merged-4bit`: base + adapter in 4 bits, for plain transformers."""
+    write_checkpoint(run, folder, config, merge_4bit, "merged-4bit")
+
+
+def write_checkpoint(
+    run: runs.Run, folder: Path, config: ExportConfig, merge: Callable, what: str
+) -> None:
+    """The weights, by merge() or merge_4bit(), and the files that go with them."""
+    quieten()
+    base, size = base_weights(run, config), round(config.max_shard_size * 10**9)
+    used = as_used(run, config)
+    facts = merge(base, config.run, folder, config.dtype, size, bytes_done(what), used)
+    clear_line()
+    write_json(folder / "config.json", merged_config(base, facts, run.stop_ids))
+    write_record(run, config.run, folder)
+
+
+def write_record(run: runs.Run, source: Path, folder: Path) -> None:
+    """What every format brings of a run: its record, and its tokenizer with the chat template."""
+    write_json(folder / runs.RECORD, runs.without_paths(run))
+    copy(source, folder, TOKENIZER_FILES)
+
+
+def write_modelfile(run: runs.Run, folder: Path) -> None:
+    """Modelfile, with which Ollama imports the folder; not for a base's own Jinja, which has no
+    such form."""
+    template = run.the_template()
+    if not isinstance(template, Template):
+        return click.echo(f"no Modelfile for Ollama: {template.name} is Jinja alone", err=True)
+    text = ollama.modelfile(template, run.the_marks())
+    (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
+
+
+def copy(source: Path, target: Path, names) -> None:
+    """Copy those of the files that a tokenizer of this kind has."""
+    for name in names:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)

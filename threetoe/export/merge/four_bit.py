@@ -1,0 +1,213 @@
+"""base + adapter as a 4-bit checkpoint (bitsandbytes NF4) that plain transformers loads.
+
+Every tensor equals, bit for bit, that of merging in 16 bits, loading the result with transformers'
+BitsAndBytesConfig (nf4, double quantisation) and saving it; here no weight is ever held whole.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from threetoe.backend.checkpoint import FLOATS, Stored, header_bytes, read_header
+from threetoe.export.merge.merge import Merge, facts_of, merged_tensors, plan_merge, stays
+from threetoe.export.merge.nf4 import BLOCK, PARTS, STATE, packed_size
+from threetoe.export.merge.shards import BITS, begin, in_shards, inputs_of, shard_name, write_index
+from threetoe.export.merge.writer import ShardFile
+from threetoe.machine.files import read_json
+
+CODES = {"torch.uint8": "U8", "torch.float32": "F32"}
+
+
+def merge_4bit(
+    base: Path,
+    adapter: Path,
+    target: Path,
+    dtype: str | None = None,
+    max_shard_size: int = 5 * 10**9,
+    progress: Callable | None = None,
+    as_used: Callable = stays,
+) -> dict:
+    """Writes base + adapter in 4 bits into the folder `target`; weights and index only.
+
+    Options, errors, what comes back and going on after a stop are those of merge(); `dtype` is
+    that of the merged weights before they are quantised, and of those that are not. What comes
+    back has quantization_config, too, for config.json.
+    """
+    plan = plan_merge(base, adapter, dtype, as_used)
+    facts = facts_of(plan)
+    names = linear_weights(merged_config(base, facts, []))
+    sizes = {output.name: size_of(output, names) for output in plan.outputs}
+    shards = in_shards(plan.outputs, lambda output: sizes[output.name], max_shard_size)
+    files = [shard_name(n, len(shards)) for n in range(1, len(shards) + 1)]
+    begin(target, files, ["nf4", *inputs_of(base, adapter, as_used, dtype, max_shard_size)])
+    done = 0
+
+    def tell(outputs: list[Stored]) -> None:
+        nonlocal done
+        done += sum(sizes[output.name] for output in outputs)
+        if progress:
+            progress(done, sum(sizes.values()))
+
+    for file, outputs in zip(files, shards, strict=True):
+        if (target / file).exists():
+            tell(outputs)
+        else:
+            write_shard(plan, names, target / file, outputs, tell)
+    write_index(target, [tensor for file in files for tensor in read_header(target / file)])
+    return facts | {"quantization_config": quantization(facts["dtype"])}
+
+
+def quantization(dtype: str) -> dict:
+    """quantization_config as transformers writes it for a model quantised while loading."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    ).to_dict()
+
+
+def linear_weights(config: dict) -> set[str]:
+    """Names of the weights that transformers quantises in a model with this config: those of its
+    linear layers but the last. The model is laid out without memory for its numbers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D
+    from transformers.quantizers.base import get_keys_to_not_convert
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    values = {name: value for name, value in config.items() if name != "model_type"}
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.for_model(config["model_type"], **values)
+        )
+    kept = get_keys_to_not_convert(model)
+    return {
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if type(module) in (torch.nn.Linear, Conv1D) and should_convert_module(name, kept)
+    }
+
+
+def size_of(output: Stored, names: set[str]) -> int:
+    """Bytes that an output takes at most, with what is needed to expand it."""
+    return packed_size(output.count) if output.name in names else output.size
+
+
+def write_shard(
+    plan: Merge, names: set[str], file: Path, outputs: list[Stored], tell: Callable
+) -> None:
+    """One file, named when whole. Its header, whose length depends on the numbers, comes last."""
+    wanted = {output.name for output in outputs}
+    room = header_room(outputs, names, file)
+    with ThreadPoolExecutor(1) as thread:
+        shard = ShardFile(file, thread)
+        try:
+            shard.write(bytes(room))
+            writer = InOrder(shard, file)
+            for output, blocks in merged_tensors(plan, wanted):
+                if output.name in names:
+                    put_quantised(writer, output, blocks)
+                else:
+                    pieces = (raw(block) for block in blocks)
+                    writer.put(output.name, output.dtype, output.shape, pieces, output.size % 4)
+                tell([output])
+            writer.put_late()
+            shard.close(header_bytes(writer.placed, room))
+        except BaseException:
+            shard.abandon()
+            raise
+
+
+class InOrder:
+    """Tensors written one after the other, and what they are; some are kept back to the end."""
+
+    def __init__(self, shard: ShardFile, file: Path):
+        self.shard, self.file = shard, file
+        self.placed: list[Stored] = []
+        self.late: list[tuple] = []
+        self.end = 0
+
+    def put(self, name: str, dtype: str, shape, pieces: Iterable, late=False) -> None:
+        """Writes a tensor; `late` ones, whose odd sizes would leave the next one at a place where
+        torch cannot view it, go behind all others."""
+        if late:
+            self.late.append((name, dtype, shape, [b"".join(map(bytes, pieces))]))
+            return
+        start = self.end
+        for piece in pieces:
+            self.shard.write(piece)
+            self.end += len(piece)
+        found = Stored(name, dtype, tuple(shape), self.file, start, self.end - start)
+        self.placed.append(found)
+
+    def put_late(self) -> None:
+        """Writes what was kept back, wide numbers first."""
+        for item in sorted(self.late, key=lambda item: -BITS.get(item[1], 8)):
+            self.put(*item)
+
+
+def put_quantised(writer: InOrder, output: Stored, blocks: Iterable) -> None:
+    """One weight in NF4: its packed numbers, then what bitsandbytes needs to expand them."""
+    import torch
+    from bitsandbytes import functional
+
+    scales = []
+
+    def packed():
+        for block in blocks:
+            numbers, state = functional.quantize_4bit(block, quant_type="nf4")
+            scales.append(state.absmax)
+            yield raw(numbers)
+
+    odd = output.count % 256
+    writer.put(output.name, "U8", (-(-output.count // 2), 1), packed(), odd)
+    absmax = torch.cat(scales)
+    offset = absmax.mean()
+    absmax, second = functional.quantize_blockwise(absmax - offset, blocksize=256)
+    state = functional.QuantState(
+        absmax, output.shape, functional.get_4bit_type("nf4", device="cpu"), BLOCK, "nf4",
+        getattr(torch, FLOATS[output.dtype]), offset, second,
+    )  # fmt: skip
+    for part, tensor in state.as_dict(packed=True).items():
+        late = odd or part.startswith("quant_state")
+        dtype = CODES[str(tensor.dtype)]
+        writer.put(f"{output.name}.{part}", dtype, tensor.shape, [raw(tensor)], late)
+
+
+def raw(tensor) -> memoryview:
+    """A tensor's bytes, sharing its memory."""
+    import torch
+
+    return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+
+
+def header_room(outputs: list[Stored], names: set[str], file: Path) -> int:
+    """Bytes that are enough for a shard's header, whatever its tensors' places."""
+    suffixes = ["", *(f".{part}" for part in PARTS), f"{STATE}nf4"]
+    listed = [o.name + s for o in outputs for s in (suffixes if o.name in names else [""])]
+    return len(
+        header_bytes(Stored(name, "BF16", (10**12,) * 4, file, 10**15, 0) for name in listed)
+    )
+
+
+def merged_config(base: Path, facts: dict, stop_ids: list[int]) -> dict:
+    """The base's values with dtype, size of the vocabulary and stop ids as they now are.
+
+    `facts` is what merge() or merge_4bit() returned.
+    """
+    values = read_json(base / "config.json")
+    for name in ("quantization_config", "torch_dtype"):
+        values.pop(name, None)
+    values |= {"dtype": facts["dtype"], "eos_token_id": stop_ids}
+    if facts["vocab_size"]:
+        values.get("text_config", values)["vocab_size"] = facts["vocab_size"]
+    if "quantization_config" in facts:
+        values["quantization_config"] = facts["quantization_config"]
+    if facts["split"]:
+        values["tie_word_embeddings"] = False
+        if "text_config" in values:
+            values["text_config"]["tie_word_embeddings"] = False
+    return values

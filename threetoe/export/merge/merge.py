@@ -1,0 +1,152 @@
+"""A streaming LoRA merge: base shards and an adapter in, merged shards or tensors out; no model.
+
+Every tensor passes through in pieces of a MB, summed in fp32 and rounded once. `check_merge`
+says beforehand, from headers alone, whether all of it can be merged; `merge` writes a checkpoint;
+`merged_tensors` gives each tensor to whoever writes something else.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from threetoe.backend.checkpoint import FLOATS, Stored, numbers
+from threetoe.errors import unknown
+from threetoe.export.merge.adapter import check_merge
+from threetoe.export.merge.changes import Change, grown_heights
+from threetoe.export.merge.shards import (
+    begin,
+    inputs_of,
+    keep_whole,
+    lay_out,
+    output_of,
+    write_index,
+)
+from threetoe.export.merge.tensors import merge_tensor
+from threetoe.export.merge.writer import write_shards
+
+__all__ = ["check_merge", "merge", "merged_tensors", "plan_merge"]
+
+
+class Merge(NamedTuple):
+    """A merge whose parts fit: pairs (source, output) in the base's order, changes by name."""
+
+    pairs: list[tuple[Stored, Stored]]
+    changes: dict[str, Change]
+    heights: dict[str, int]  # rows of embeddings whose number of rows changes
+    split: bool  # the base ties its embeddings, the result does not
+    as_used: Callable
+
+    @property
+    def outputs(self) -> list[Stored]:
+        """Name, dtype and shape of every tensor that comes out, in order; their places are not
+        known yet."""
+        return [output for _, output in self.pairs]
+
+    def pieces(self, source: Stored, output: Stored) -> Iterator[memoryview]:
+        """The bytes of an output in order, in whole rows; a piece holds until the next."""
+        change = self.changes.get(source.name, Change())
+        return merge_tensor(source, output, change, self.as_used)
+
+
+def stays(name: str) -> None:
+    """Training used this base tensor as it is stored."""
+
+
+def plan_merge(
+    base: Path, adapter: Path, dtype: str | None = None, as_used: Callable = stays
+) -> Merge:
+    """What merge() would do, from headers alone; UserError for whatever does not fit.
+
+    `dtype` is float32, float16 or bfloat16; None keeps each base tensor's own. `as_used(name)` is
+    None, or a function that makes of a base weight what training used in its place
+    (nf4.rounded_rows). Weights that the base stores in 4 bits are expanded.
+    """
+    codes = {name: code for code, name in FLOATS.items()}
+    if dtype is not None and dtype not in codes:
+        raise unknown("dtype", dtype, codes)
+    tensors, changes, split = check_merge(base, adapter)
+    heights = grown_heights(tensors, changes)
+    pairs = [(tensor, output_of(tensor, codes.get(dtype), heights)) for tensor in tensors]
+    return Merge(pairs, changes, heights, split, as_used)
+
+
+def merged_tensors(plan: Merge, names=None) -> Iterator[tuple[Stored, Iterator]]:
+    """Pairs of an output and an iterator over its blocks of whole rows, in the base's order.
+
+    A block is a torch tensor of the output's dtype (that asked of plan_merge) and shape but for
+    its fewer rows, and holds only until the next one is asked for: torch.cat of copies gives the
+    tensor. `names` leaves only those outputs. UserError for a result that is not finite.
+    """
+    with one_thread():
+        for source, output in plan.pairs:
+            if names is None or output.name in names:
+                yield output, blocks(plan, source, output)
+
+
+def blocks(plan: Merge, source: Stored, output: Stored) -> Iterator:
+    for piece in plan.pieces(source, output):
+        yield numbers(piece, output).view(-1, *output.shape[1:])
+
+
+def merge(
+    base: Path,
+    adapter: Path,
+    target: Path,
+    dtype: str | None = None,
+    max_shard_size: int = 5 * 10**9,
+    progress: Callable | None = None,
+    as_used: Callable = stays,
+) -> dict:
+    """Writes base + adapter as safetensors into the folder `target`; weights and index only.
+
+    `dtype` and `as_used` are those of plan_merge. A shard holds at most `max_shard_size` bytes.
+    `progress(done, total)` is told bytes after each tensor.
+
+    Returns tensors, merged (how many of them the adapter changed), bytes, dtype (that of most
+    bytes), vocab_size (None where it stays) and split (tied embeddings became two matrices).
+    Raises UserError before writing for whatever does not fit, and while writing for a result that
+    is not finite; OSError when writing fails. Each shard bears its name only when whole and on the
+    disk. Stopped at any point, the same call goes on at its next shard, and another one starts
+    anew: merge_plan.PLAN in the folder says what it was; whoever gives the folder its name takes
+    that file out.
+    """
+    plan = plan_merge(base, adapter, dtype, as_used)
+    shards = lay_out(plan.pairs, target, max_shard_size)
+    files = [pairs[0][1].file.name for pairs in shards]
+    begin(target, files, inputs_of(base, adapter, as_used, dtype, max_shard_size))
+    for pairs in shards:
+        keep_whole([output for _, output in pairs])
+    with one_thread():
+        write_shards(shards, plan.pieces, progress)
+    write_index(target, [output for pairs in shards for _, output in pairs])
+    return facts_of(plan)
+
+
+def facts_of(plan: Merge) -> dict:
+    sizes: dict[str, int] = {}
+    for output in plan.outputs:
+        sizes[output.dtype] = sizes.get(output.dtype, 0) + output.size
+    most = max(sizes, key=sizes.__getitem__)
+    return {
+        "tensors": len(plan.pairs),
+        "merged": len(plan.changes),
+        "bytes": sum(sizes.values()),
+        "dtype": FLOATS.get(most, most),
+        "vocab_size": max(plan.heights.values(), default=None),
+        "split": plan.split,
+    }
+
+
+@contextmanager
+def one_thread():
+    """Torch computes on one thread: the writer needs the other core, and on a busy machine the
+    threads of one small operation wait for each other up to ten times as long as it takes."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,154 @@
+"""The bytes of one merged tensor, piece by piece: read, summed in fp32, rounded once."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from threetoe.backend.checkpoint import FLOATS, Stored, load, numbers
+from threetoe.errors import UserError
+from threetoe.export.merge.changes import Change
+from threetoe.export.merge.nf4 import Packed, step_of, stored_rows
+
+CHUNK = 2**18  # numbers worked on at once: 1 MB of fp32, which stays in a core's cache
+
+
+def merge_tensor(
+    source: Stored, output: Stored, change: Change, as_used: Callable
+) -> Iterator[memoryview]:
+    """The bytes of one merged tensor in pieces of whole rows; a piece holds until the next."""
+    lora = {name: load_floats(part) for name, part in change.parts.items() if name != "whole"}
+    used = None if "whole" in change.parts else as_used(source.name)
+    source = change.parts.get("whole", source)
+    with open(source.file, "rb", buffering=0) as file:
+        if lora or used or source.dtype != output.dtype or isinstance(source, Packed):
+            yield from summed(file, source, output, change, lora, used)
+        else:
+            yield from copied(file, source)
+
+
+def copied(file: BinaryIO, source: Stored) -> Iterator[memoryview]:
+    """A tensor's own bytes, of any dtype, in pieces of whole rows."""
+    height = source.shape[0] if source.shape else 1
+    columns = source.count // max(1, height)
+    rows = step_of(max(1, CHUNK // max(1, columns)), columns, source)
+    step = rows * (source.size // max(1, height))
+    room = memoryview(bytearray(min(step, source.size)))
+    for start in range(0, source.size, max(1, step)):
+        yield read_into(file, source.start + start, room[: min(step, source.size - start)])
+
+
+def summed(
+    file: BinaryIO, source: Stored, output: Stored, change: Change, lora: dict, used
+) -> Iterator[memoryview]:
+    """A tensor with what the adapter adds, in the output's dtype."""
+    new_rows = lora.pop("rows", None)
+    height = source.shape[0] if source.shape else 1
+    columns = source.count // max(1, height)
+    # DoRA divides by the norm of whole outputs, here columns, so such a tensor is not cut.
+    whole = "magnitude" in lora and change.flipped
+    step = height if whole else step_of(max(1, CHUNK // max(1, columns)), columns, source)
+    rows = rows_of(file, source)
+    rows = used(rows, (height, columns), step) if used else rows
+    width = output.size // max(1, output.count)
+    room = memoryview(bytearray(min(step, height) * columns * width))
+    for first in range(0, height, step):
+        last = min(first + step, height)
+        weight = rows(first, last).float()
+        merged = add_lora(weight, lora, slice(first, last), change) if lora else weight
+        written = room[: (last - first) * columns * width]
+        refuse_infinite(numbers(written, output).view(-1, columns).copy_(merged), output)
+        if change.rows:
+            put_rows(written, output, first, new_rows, change)
+        yield written
+    if change.rows:
+        yield from further_rows(height, output, new_rows, change)
+
+
+def rows_of(file: BinaryIO, source: Stored) -> Callable:
+    """The function `rows(first, last)` that reads some rows of a tensor, as a torch tensor that
+    holds until its next call."""
+    room = bytearray()
+
+    def read(start: int, count: int) -> memoryview:
+        nonlocal room
+        if len(room) < count:
+            room = bytearray(count)
+        return read_into(file, start, memoryview(room)[:count])
+
+    if isinstance(source, Packed):
+        return stored_rows(source, read)
+    row = source.size // max(1, source.shape[0] if source.shape else 1)
+
+    def rows(first: int, last: int):
+        raw = read(source.start + first * row, (last - first) * row)
+        return numbers(raw, source).view(last - first, -1)
+
+    return rows
+
+
+def read_into(file: BinaryIO, start: int, room: memoryview) -> memoryview:
+    """The bytes of a file from `start` on that fill the room."""
+    file.seek(start)
+    rest = room
+    while rest:
+        count = file.readinto(rest)
+        if not count:
+            raise UserError(f"{file.name} ended early: it changed since it was checked.")
+        rest = rest[count:]
+    return room
+
+
+def further_rows(held: int, output: Stored, new_rows, change: Change) -> Iterator[memoryview]:
+    """Yields the rows of tokens for which the base, with its `held` rows, has none."""
+    row = output.size // output.shape[0]
+    step = max(1, CHUNK // output.shape[1])
+    for first in range(held, output.shape[0], step):
+        written = memoryview(bytearray(min(step, output.shape[0] - first) * row))
+        put_rows(written, output, first, new_rows, change)
+        yield written
+
+
+def put_rows(written: memoryview, output: Stored, first: int, new_rows, change: Change) -> None:
+    """Writes into a piece that begins at row `first` those of an adapter's new rows that it has."""
+    piece = numbers(written, output).view(-1, output.shape[1])
+    for place, row in enumerate(change.rows):
+        if first <= row < first + len(piece):
+            refuse_infinite(piece[row - first].copy_(new_rows[place]), output)
+
+
+def load_floats(part: Stored):
+    """A tensor of the adapter in fp32, in its own shape."""
+    return load(part).float()
+
+
+def add_lora(weight, lora: dict, here: slice, change: Change):
+    """W + scale * (B @ A) for the rows `here` of W, all in fp32; W may be overwritten.
+
+    The operations and their order are those of peft.tuners.lora.layer.Linear.get_delta_weight
+    and, with a magnitude m, of DoraLinearVariant.merge_unsafe: m / |W + scale * B @ A| scales
+    each output (arxiv.org/abs/2402.09353). A product's bits do not depend on the rows it is cut
+    into.
+    """
+    import torch
+
+    a, b = lora["A"], lora["B"]
+    delta = (b @ a[:, here]).T if change.flipped else b[here] @ a
+    weight += delta.mul_(change.scale)
+    if "magnitude" not in lora:
+        return weight
+    norm = torch.linalg.norm(weight.T if change.flipped else weight, dim=1)
+    factor = lora["magnitude"] / norm
+    return weight.mul_(factor if change.flipped else factor.view(-1, 1))
+
+
+def refuse_infinite(rounded, output: Stored) -> None:
+    """UserError when a result is inf or nan, with the largest number that the dtype holds."""
+    import torch
+
+    low, high = torch.aminmax(rounded)  # nan when any number is; ten times faster than isfinite
+    if not -math.inf < low <= high < math.inf:
+        largest = torch.finfo(rounded.dtype).max
+        raise UserError(
+            f"{output.name} merges to inf or nan in {FLOATS[output.dtype]} (largest {largest:.5g}):"
+            " use bfloat16 or float32, or another adapter if its training diverged."
+        )

@@ -1,0 +1,1 @@
+"""The proof: what was written is compared with the run."""

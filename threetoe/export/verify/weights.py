@@ -1,0 +1,90 @@
+"""A checkpoint as plain transformers runs it, without unsloth: its weights by name, and whole.
+
+All in fp32, in which 16-bit weights are exact: what two models differ in is their weights.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from threetoe.backend.checkpoint import list_checkpoint
+from threetoe.errors import UserError
+from threetoe.export.merge.nf4 import STATE
+from threetoe.machine.space import available_memory
+
+FP32 = 4  # bytes
+MARGIN = 3 * 10**9  # bytes for activations, logits and the libraries themselves
+
+
+class Weights:
+    """The tensors of a checkpoint by name; 4-bit ones are expanded, by bitsandbytes. `as_nf4(name)`
+    says whether training used a 16-bit weight quantised to NF4."""
+
+    def __init__(self, folder: Path, as_nf4: Callable = lambda name: False):
+        self.stored = {tensor.name: tensor for tensor in list_checkpoint(folder)}
+        self.as_nf4 = as_nf4
+        self.packed = {name.split(STATE)[0]: name for name in self.stored if STATE in name}
+
+    def read(self, name: str):
+        """A tensor in fp32."""
+        weight = self.expanded(name) if name in self.packed else self.as_stored(name)
+        return (through_nf4(weight) if self.as_nf4(name) else weight).float()
+
+    def as_stored(self, name: str):
+        from safetensors import safe_open
+
+        with safe_open(self.stored[name].file, "pt") as file:
+            return file.get_tensor(name)
+
+    def expanded(self, name: str):
+        from bitsandbytes import functional
+
+        parts = {key: self.as_stored(key) for key in self.stored if key.startswith(name + ".")}
+        state = functional.QuantState.from_dict(parts, device="cpu")
+        return functional.dequantize_4bit(self.as_stored(name), state)
+
+    def size(self) -> int:
+        """Bytes of the whole in fp32; of a packed weight a byte stands for two numbers."""
+        numbers = (t.count * (2 if t.name in self.packed else 1) for t in self.stored.values())
+        return sum(numbers) * FP32
+
+
+def through_nf4(weight):
+    """A weight in fp32, fp16 or bf16, rounded to NF4 as loading with load_in_4bit rounds it; the
+    same shape and type."""
+    from bitsandbytes import functional
+
+    packed, state = functional.quantize_4bit(
+        weight.contiguous(), blocksize=64, compress_statistics=True, quant_type="nf4"
+    )
+    return functional.dequantize_4bit(packed, state)
+
+
+def has_room(size: int, memory: int | None) -> bool:
+    """Whether a model of this many bytes fits into that much memory, or else what is free."""
+    available = available_memory() if memory is None else memory
+    return available is None or size + MARGIN < available
+
+
+def load_whole(folder: Path, weights: Weights | None = None, rows: int = 0, **options):
+    """The model of a folder as from_pretrained makes it, with what training used in place of
+    its `weights`; `rows` makes its embeddings larger.
+
+    UserError when the files and the model do not have the same tensors.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model, found = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True, **options
+    )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if names := sorted(map(str, found.get(kind, ()))):
+            more = f" and {len(names) - 1} more" if names[1:] else ""
+            raise UserError(f"{kind.replace('_', ' ')}: {names[0]}{more}")
+    if weights:
+        for name, parameter in model.named_parameters():
+            if weights.as_nf4(name):
+                parameter.data = weights.read(name)
+    if rows and rows > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    return model.eval()

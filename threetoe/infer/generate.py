@@ -1,0 +1,48 @@
+"""Rows become batches, and a loaded model answers them or is scored on them."""
+
+from contextlib import nullcontext
+
+from threetoe.errors import UserError
+from threetoe.infer.reply import Listener, Reply
+from threetoe.machine.libraries import chatter_hidden
+
+
+def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], config):
+    """Answers to prompts, in batches of similar length, shortest first.
+
+    `replies`, one a prompt, are given the ids as they come. Yields the index of a prompt when its
+    batch is done. Without `config.adapter` the base answers.
+    """
+    import torch
+    from transformers import StoppingCriteriaList
+
+    tokenizer.padding_side = "left"
+    sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if config.temperature > 0:
+        sampling = {"do_sample": True, "temperature": config.temperature}
+    torch.manual_seed(config.seed)
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    for start in range(0, len(order), config.batch_size):
+        indices = order[start : start + config.batch_size]
+        batch = tokenizer.pad({"input_ids": [prompts[i] for i in indices]}, return_tensors="pt")
+        width = batch["input_ids"].shape[1]
+        room = model.config.max_position_embeddings - width
+        if room < 1:
+            raise UserError(
+                f"A question has {width} tokens; the model reads {width + room} with the answer."
+            )
+        listener = Listener([replies[index] for index in indices])
+        bare = nullcontext() if config.adapter else model.disable_adapter()
+        with torch.inference_mode(), chatter_hidden(), bare:
+            model.generate(
+                **batch.to(model.device),
+                max_new_tokens=min(config.max_new_tokens, room),
+                eos_token_id=sorted(replies[0].ends),
+                pad_token_id=tokenizer.pad_token_id,
+                stopping_criteria=StoppingCriteriaList([listener]),
+                use_cache=True,
+                **sampling,
+            )
+        for index in indices:
+            replies[index].finish()
+            yield index

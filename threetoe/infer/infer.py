@@ -1,0 +1,182 @@
+"""The inference flow: a run's own prompt, its stop ids and strings, only the answer printed."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from threetoe.backend import token_rows
+from threetoe.backend.checkpoint import read_header
+from threetoe.errors import Checks, UserError
+from threetoe.hooks.calls import Hooks, Owned
+from threetoe.hooks.load import load_plugins
+from threetoe.infer import metrics
+from threetoe.infer.generate import generate
+from threetoe.infer.questions import Question, read_questions
+from threetoe.infer.reply import Frame, Reply
+from threetoe.machine.files import check_writable
+from threetoe.machine.libraries import prepare
+from threetoe.options.infer import InferConfig
+from threetoe.prompt.encode import prompt_ids
+from threetoe.prompt.new_tokens import rows_of_adapter
+from threetoe.prompt.template import Template
+from threetoe.run import base as bases
+from threetoe.run import contract
+from threetoe.run import record as runs
+from threetoe.run.contract import recorded
+
+
+class Plan(NamedTuple):
+    """A call whose run, questions and output have been checked."""
+
+    config: InferConfig
+    hooks: Hooks
+    folder: Path
+    run: runs.Run
+    template: Template | None  # of --template
+    questions: list[Question]
+    metrics: dict[str, Owned]  # none where no answer is expected
+
+
+def plan(config: InferConfig) -> Plan:
+    """Check all that can be checked without torch; one UserError with all problems."""
+    checks = Checks(config.problems)
+    hooks = load_plugins(config, checks, recorded(config))
+    template = checks(contract.asked_template, config, hooks)
+    checks(bases.check_model, config.model)
+    found = checks(contract.find_run, config, template, config.model, "--model")
+    questions = checks(read_questions, config, hooks)
+    expects = any(question.expected is not None for question in questions or ())
+    functions = checks(hooks.owned, "register_metrics") if expects else {}
+    checks(check_output, config, expects)
+    if found:
+        checks(check_adapter, *found, config)
+    checks.done()
+    hooks.say_notes()
+    return Plan(config, hooks, *found, template, questions, functions)
+
+
+def check_adapter(folder: Path, run: runs.Run, config: InferConfig) -> None:
+    if bases.is_adapter(folder):
+        read_header(folder / "adapter_model.safetensors")
+        bases.check_is_there(run.options["model"], folder, "--model")
+        return
+    if not (folder / "config.json").exists():
+        raise UserError(f"--run {folder} holds neither an adapter nor a merged model.")
+    for flag, given in (("--no-adapter", not config.adapter), ("--model", config.model)):
+        if given:
+            raise UserError(f"{flag}: {folder} holds a merged model, whose base is not apart.")
+
+
+def check_output(config: InferConfig, expects: bool) -> None:
+    if config.output is None:
+        return
+    figures = [metrics.place_beside(config.output)] if expects else []
+    for path in (config.output, *figures):
+        if path.exists():
+            raise UserError(f"--output {config.output}: {path} exists already; name another file.")
+    if not config.output.parent.is_dir():
+        raise UserError(f"--output {config.output}: there is no folder {config.output.parent}.")
+    check_writable(config.output, "--output")
+
+
+def infer(config: InferConfig) -> None:
+    """Answer the questions; answers to standard output or --output, the rest to stderr."""
+    job, tokenizer = with_tokenizer(plan(config))
+    job, prompts = with_prompts(job, tokenizer)
+    model = load_model(job, max(map(len, prompts)) + config.max_new_tokens)
+    if not (config.file or config.output):
+        return show(job, model, tokenizer, prompts)
+    answers = write(answered(job, model, tokenizer, prompts), job)
+    if answers:
+        metrics.evaluate(job.metrics, answers, job.hooks, job.folder)
+    job.hooks.say_seconds()
+
+
+def with_tokenizer(job: Plan) -> tuple:
+    """The plan with the run's record as its tokenizer settles it, and that tokenizer."""
+    prepare()
+    tokenizer = contract.load_tokenizer(job.folder, job.run)
+    run = contract.settled(job.folder, job.run, job.template, tokenizer, job.config)
+    return job._replace(run=run), tokenizer
+
+
+def load_model(job: Plan, longest: int):
+    """The run's model; `longest` in tokens, question and answer: longer ones Unsloth cuts on a
+    GPU."""
+    trained = job.run.the_config(plugin=job.config.plugin)
+    length = max(job.run.options.get("max_seq_length", 0), longest)
+    job.hooks.config = replace(trained, max_seq_length=length)
+    model = job.hooks.first("load_model", adapter=job.folder)
+    if rows_of_adapter(job.folder):
+        token_rows.put_in_place(model, trained=job.config.adapter)
+    job.hooks.config = job.config
+    return model
+
+
+def with_prompts(job: Plan, tokenizer) -> tuple[Plan, list[list[int]]]:
+    """The plan with its questions as map_request of plugins leaves them, and their ids."""
+    template, marks = job.run.the_template(), job.run.the_marks()
+    asked = []
+    for question in job.questions:
+        messages, _ = job.hooks.chain("map_request", "messages", question.messages)
+        asked.append(question._replace(messages=messages))
+    prompts = [prompt_ids(template.prompt(q.messages, marks), tokenizer) for q in asked]
+    return job._replace(questions=asked), prompts
+
+
+def answered(job: Plan, model, tokenizer, prompts: list[list[int]], show=None):
+    """Yields (question, answer) as batches are done; `show` is given an answer's parts before."""
+    template = job.run.the_template()
+    strings = tuple(template.stops(job.run.the_marks()))
+    frame = Frame(tuple(job.run.stop_ids), strings, template.lead, template.trail)
+    replies = [Reply(tokenizer, frame, show) for _ in prompts]
+    for index in generate(model, tokenizer, prompts, replies, job.config):
+        messages, reply = job.questions[index].messages, replies[index].text
+        yield (
+            job.questions[index],
+            job.hooks.chain("map_reply", "reply", reply, messages=messages)[0],
+        )
+
+
+def show(job: Plan, model, tokenizer, prompts: list[list[int]]) -> None:
+    """Print the one answer: as it comes, or whole where plugins have a word in it."""
+    whole = job.hooks.has("map_reply")
+    output = sys.stdout  # libraries' chatter is kept from the name, not from the stream
+
+    def say(text: str) -> None:
+        output.write(text)
+        output.flush()
+
+    try:
+        ((_, reply),) = answered(job, model, tokenizer, prompts, None if whole else say)
+    except KeyboardInterrupt:
+        say("\n")
+        raise
+    say(reply + "\n" if whole else "\n")
+
+
+def write(answers, job: Plan) -> list[tuple[str, str]]:
+    """Write a line of JSON an answer, as each batch is done; (answer, expected) of those that
+    have an expected one."""
+    path, pairs = job.config.output, []
+    file = path.open("x", encoding="utf-8") if path else None  # None: standard output
+    written, encoding = 0, "utf-8" if path else sys.stdout.encoding
+    escaped = encoding.lower() != "utf-8"
+    try:
+        for question, reply in answers:
+            row = {"where": question.where, "messages": question.messages, "answer": reply}
+            if question.expected is not None:
+                row["expected"] = question.expected
+                pairs.append((reply, question.expected))
+            print(json.dumps(row, ensure_ascii=escaped), file=file, flush=True)
+            written += 1
+    except KeyboardInterrupt:
+        click.echo(f"{written} of {len(job.questions)} answered", err=True)
+        raise
+    if path:
+        file.close()
+    return pairs

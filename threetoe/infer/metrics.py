@@ -1,0 +1,90 @@
+"""The figures of an evaluation: answers beside expected texts, one number a metric."""
+
+import json
+import math
+import os
+from numbers import Integral, Real
+from pathlib import Path
+
+import click
+
+from threetoe.errors import PluginError
+from threetoe.hooks.answers import PASSED_OVER, kind
+from threetoe.hooks.calls import Hooks, Owned
+from threetoe.hooks.plugin import place_of
+from threetoe.machine.files import write_json
+from threetoe.run.record import EVALUATIONS, METRICS
+
+EXACT = "exact"
+
+
+def exact(answers: list[str], expected: list[str]) -> float:
+    """The share of answers that equal the expected text."""
+    return sum(a == e for a, e in zip(answers, expected, strict=True)) / len(answers)
+
+
+def evaluate(functions: dict[str, Owned], pairs: list, hooks: Hooks, run: Path) -> None:
+    """Say the figures of (answer, expected) pairs, and keep them beside --output. The answers are
+    written by now, and so are the good figures when the first metric that failed is raised."""
+    config, figures, errors = hooks.config, {}, []
+    answers, expected = map(list, zip(*pairs, strict=True))
+    for name, metric in sorted(functions.items(), key=lambda item: item[0] != EXACT):
+        try:
+            value = figure(name, metric, answers, expected, hooks)
+        except PluginError as error:
+            errors.append(error)
+        else:
+            figures |= {} if value is None else {name: value}
+    show(figures, len(answers))
+    about = {"run": str(run), "adapter": config.adapter, "file": config.file}
+    if not Path(config.file).is_file():
+        about["split"] = config.dataset_split
+    note(run, {**about, "answers": len(answers), "metrics": figures})
+    if config.output:
+        keep(place_beside(config.output), {**about, "answers": len(answers), "metrics": figures})
+    if errors:
+        raise errors[0]
+
+
+def figure(name: str, metric: Owned, answers: list, expected: list, hooks: Hooks) -> float | None:
+    """What a metric returns; PluginError unless that is a number, or None where --plugin-errors
+    says to go on."""
+    function, plugin = metric
+    what = f"the metric '{name}'"
+    value = hooks.guarded_call(plugin, what, function, list(answers), list(expected))
+    if value is PASSED_OVER:
+        return None
+    if isinstance(value, Real) and math.isfinite(value):
+        return int(value) if isinstance(value, Integral) else float(value)
+    given = value if isinstance(value, float) else kind(value)
+    said = f"{plugin}: {what} returned {given}, not a finite number. ({place_of(function)})"
+    return hooks.report(plugin, what, said)
+
+
+def show(figures: dict[str, float], answers: int) -> None:
+    """The share that is exactly right as a sentence, then a line each of the others."""
+    right = round(figures[EXACT] * answers)
+    click.echo(f"{right} of {answers} exactly right ({100 * figures[EXACT]:.1f} %)", err=True)
+    others = {name: value for name, value in figures.items() if name != EXACT}
+    width = max(map(len, others), default=0)
+    for name, value in others.items():
+        click.echo(f"{name.ljust(width)}  {value:.4g}", err=True)
+
+
+def note(run: Path, figures: dict) -> None:
+    """Add figures to the run folder, where the model card finds them; an export has no such list,
+    and a folder that cannot be written keeps its own."""
+    if (run / METRICS).exists() and os.access(run, os.W_OK):
+        figures = {k: v for k, v in figures.items() if k != "run"}
+        with (run / EVALUATIONS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(figures, ensure_ascii=False) + "\n")
+
+
+def place_beside(output: Path) -> Path:
+    """Where the figures of an output file are kept: answers.metrics.json for answers.jsonl."""
+    return output.with_name(f"{output.stem}.metrics.json")
+
+
+def keep(path: Path, figures: dict) -> None:
+    write_json(path, figures)
+    click.echo(f"figures kept in {path}", err=True)

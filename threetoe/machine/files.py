@@ -1,0 +1,116 @@
+"""Files: what ships with the package, YAML and JSON read, JSON written whole, locks."""
+
+import errno
+import json
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from threetoe.errors import UserError, first_line, reading
+
+
+def folder(kind: str) -> Path:
+    """The folder named `kind`: inside the installed package, or beside it in a clone."""
+    package = Path(__file__).resolve().parents[1]
+    return package / kind if (package / kind).is_dir() else package.parent / kind
+
+
+def named_files(kind: str) -> dict[str, Path]:
+    """{name: file} of the YAML files of a kind; names are file stems."""
+    return {path.stem: path for path in sorted(folder(kind).glob("*.yaml"))}
+
+
+def read_yaml(path: Path):
+    """What a YAML or JSON file holds; UserError with file and line when it is not YAML."""
+    import yaml
+
+    with reading(path):
+        text = path.read_text(encoding="utf-8")
+    try:
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-01
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else path
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise UserError(f"{place}: not YAML: {problem}.") from error
+
+
+def lines_of(path: Path) -> dict[tuple, int]:
+    """Where the keys of a YAML mapping stand: {(key,) or (key, key below): line}.
+
+    UserError when a key stands twice, of which YAML would silently take the second.
+    """
+    import yaml
+
+    lines: dict[tuple, int] = {}
+
+    def walk(node, above=()):
+        for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+            place, line = (*above, str(key.value)), key.start_mark.line + 1
+            if place in lines:
+                raise UserError(
+                    f"{path}:{line}: '{key.value}' stands in line {lines[place]} too; keep one."
+                )
+            lines[place] = line
+            walk(value, place)
+
+    walk(yaml.compose(path.read_text(encoding="utf-8")))
+    return lines
+
+
+def write_json(path: Path, values: dict) -> None:
+    """Write a JSON file whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(values, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def lock(folder: Path, asked: str | None = None, work: str = "training") -> ExitStack:
+    """Holds a folder until it is closed, or the process ends however it ends; UserError when
+    another of this work holds it, which names what was `asked`. Nothing is written. Where the
+    system has no flock, nothing is held.
+    """
+    held = ExitStack()
+    if sys.platform != "win32":
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+        held.callback(os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.close()
+            raise UserError(
+                f"{asked or f'--output-dir {folder}'}: another {work} is writing there; name "
+                "another folder."
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS):
+                raise  # those three: a mounted drive that knows no locks
+    return held
+
+
+def check_writable(path: Path, flag: str) -> None:
+    """UserError unless a file or folder can be made at `path`."""
+    above = path if path.exists() else path.parent
+    while not above.exists():
+        above = above.parent
+    try:
+        tempfile.TemporaryFile(dir=above).close()  # asked, not guessed: root may not write to all
+    except OSError as error:
+        raise UserError(f"{flag} {path} cannot be written: {above}: {error.strerror}.") from error
+
+
+def read_json(file: Path) -> dict:
+    """The object in a JSON file; UserError when it is missing or broken."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file} does not exist.") from None
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON: {error}") from None

@@ -1,0 +1,79 @@
+"""Keeps libraries quiet: statistics off, caches out of the current directory, chatter hidden.
+
+Errors are never hidden. Imported before anything that reads the environment set here.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+from threetoe.errors import Failure, UserError
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "threetoe")
+NOISY = (
+    "torch", "torchao", "bitsandbytes", "transformers", "peft", "trl", "unsloth", "unsloth_zoo",
+    "unsloth_zoo.log", "unsloth.import_fixes",
+)  # fmt: skip
+os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(CACHE / "compiled"))
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+FIRST_WITH_CPU = "2026.10.9"
+
+
+def quieten() -> None:
+    """Silence notices that a user cannot act on."""
+    import torch  # noqa: F401  its import sets the log levels that are set here
+
+    warnings.simplefilter("ignore")
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def chatter_hidden():
+    """Hides what libraries print; when they fail, it is shown."""
+    said = StringIO()
+    try:
+        with redirect_stdout(said):
+            yield
+    except (UserError, Failure):
+        raise
+    except Exception:
+        sys.stderr.write(said.getvalue())
+        raise
+
+
+def prepare() -> None:
+    """Import unsloth, quietly; UserError when it is missing or too old for this machine."""
+    quieten()
+    try:
+        with chatter_hidden():
+            import unsloth  # noqa: F401
+        quieten()  # again: its import sets log levels of its own
+    except ModuleNotFoundError as error:
+        if error.name not in ("unsloth", "unsloth_zoo"):
+            raise
+        raise UserError(
+            'Unsloth is not installed: pip install -e ".[gpu]" beside a CUDA torch, or '
+            "pip install --no-deps -r requirements/cpu.txt on a CPU."
+        ) from error
+    except (NotImplementedError, RuntimeError) as error:
+        if has_gpu():
+            raise
+        from importlib.metadata import version
+
+        raise UserError(
+            f"Unsloth {version('unsloth')} needs a GPU, and none is found: pip install --no-deps "
+            f"unsloth=={FIRST_WITH_CPU} unsloth_zoo=={FIRST_WITH_CPU} runs on this CPU."
+        ) from error
+
+
+def has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

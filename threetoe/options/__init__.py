@@ -1,0 +1,1 @@
+"""Every option once: name, default, range, help; dataclasses to click. Knows no meaning."""

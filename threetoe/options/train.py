@@ -1,0 +1,160 @@
+"""Every option of training, once: its name, default, range, group and help.
+
+A field's name is the flag's name (lora_r is --lora-r) and the key in a --config file.
+Names and meanings are those of transformers, TRL and PEFT wherever they have one.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import click
+
+from threetoe.options.shared import DataConfig, split_option
+from threetoe.options.types import (
+    POSITIVE,
+    SEED,
+    FilePath,
+    FiniteRange,
+    Share,
+    WholeRange,
+    Words,
+    option,
+)
+
+DEFAULT_STEPS = 60  # without --max-steps and --num-train-epochs
+SEVEN_PROJECTIONS = tuple(f"{name}_proj" for name in "q k v o gate up down".split())
+
+RANKED = """
+    dataset dataset_path dataset_subset dataset_split dataset_option field encoding map labels
+    allow_dropped template rows max_seq_length model load_in_4bit seed plugin
+    settings plugin_errors
+    per_device_train_batch_size
+""".split()
+
+
+def options_of(config) -> dict:
+    """The options of a configuration as plain JSON values, problems left out."""
+    values = {f.name: getattr(config, f.name) for f in fields(config) if "help" in f.metadata}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
+
+
+@dataclass(frozen=True)
+class TrainConfig(DataConfig):
+    """What train.py is asked, and run.json records."""
+
+    dataset_split: str = split_option("train")
+    val_size: str = option(
+        None, "Rows kept out of training to measure the loss on: a share such as 0.1, or a number.",
+        Share(), "Data",
+    )  # fmt: skip
+    val_split: str = option(
+        None, "Split to measure the loss on, instead of --val-size.", group="Data"
+    )
+    val_dataset: str = option(
+        None, "Dataset to measure the loss on, instead of --val-size.", group="Data"
+    )
+    template: str = option(
+        None,
+        "Prompt template: a name (python -m threetoe templates), a .yaml file, or from-tokenizer: "
+        "the base's own chat template.",
+        group="Data", show_default="alpaca; plain where all rows are whole texts",
+    )  # fmt: skip
+    train_on_inputs: bool = option(
+        False, "Learn the prompt too, not the answer alone.", click.BOOL, "Data", is_flag=True
+    )
+    new_tokens: str = option(
+        "text",
+        "Special tokens of the template that the base lacks: learn them as plain text, spell them "
+        "with tokens the base has in reserve, or add them; the last two train the tokens' rows.",
+        click.Choice(["text", "reserved", "add"]), "Data",
+    )  # fmt: skip
+    batching_strategy: str = option(
+        "padding", "padding puts rows of similar length together; packing fills every row of "
+        "--max-seq-length with several examples that do not see each other.",
+        click.Choice(["padding", "packing"]), "Data",
+    )  # fmt: skip
+    max_seq_length: int = option(
+        2048, "Longest row in tokens; longer rows are cut.", WholeRange(min=8), "Data"
+    )
+
+    model: str = option(
+        None, "A Hub id, a folder, or tiny (the embedded model).", group="Model",
+        show_default="unsloth/llama-3-8b-bnb-4bit on a CUDA GPU, else tiny",
+    )  # fmt: skip
+    load_in_4bit: bool = option(
+        True, "Quantise the base to 4 bits (NF4).", click.BOOL, "Model", switch=True
+    )
+    lora_r: int = option(16, "LoRA rank.", POSITIVE, "Model")
+    lora_alpha: int = option(16, "LoRA alpha; updates are scaled by alpha / r.", POSITIVE, "Model")
+    lora_dropout: float = option(
+        0.0, "LoRA dropout; 0 is the fast path.", FiniteRange(0, 1, max_open=True), "Model"
+    )
+    target_modules: tuple = option(
+        SEVEN_PROJECTIONS, "Layers that get an adapter.", Words(), "Model",
+        show_default=",".join(SEVEN_PROJECTIONS),
+    )  # fmt: skip
+    use_gradient_checkpointing: str = option(
+        "unsloth", "Trade compute for memory.", click.Choice(["unsloth", "true", "false"]), "Model"
+    )
+
+    output_dir: Path = option(
+        None, "Run folder to write.", FilePath(path_type=Path), "Training",
+        show_default="runs/DATASET-TEMPLATE",
+    )  # fmt: skip
+    eval_steps: int = option(
+        None, "Steps between losses on validation rows.", POSITIVE, "Training",
+        show_default="a tenth of the training",
+    )  # fmt: skip
+    push_to: str = option(
+        None, "Where export.py will push, user/model: token and permission are checked first.",
+        group="Training",
+    )  # fmt: skip
+    per_device_train_batch_size: int = option(4, "Rows a forward pass.", POSITIVE, "Training")
+    gradient_accumulation_steps: int = option(
+        4, "Forward passes an optimizer step.", POSITIVE, "Training"
+    )
+    learning_rate: float = option(
+        2e-4, "Peak learning rate.", FiniteRange(0, min_open=True), "Training"
+    )
+    num_train_epochs: float = option(
+        None, "Passes over the data, instead of --max-steps.",
+        FiniteRange(0, min_open=True), "Training",
+    )  # fmt: skip
+    max_steps: int = option(
+        None, "Optimizer steps.", POSITIVE, "Training",
+        show_default=f"{DEFAULT_STEPS}, unless --num-train-epochs is given",
+    )  # fmt: skip
+    warmup_steps: int = option(5, "Steps of rising learning rate.", WholeRange(min=0), "Training")
+    weight_decay: float = option(0.01, "Weight decay.", FiniteRange(min=0), "Training")
+    lr_scheduler_type: str = option(
+        "linear", "Learning-rate schedule.",
+        click.Choice(["linear", "cosine", "constant", "constant_with_warmup"]), "Training",
+    )  # fmt: skip
+    optim: str = option(
+        "adamw_8bit", "Optimizer, a name of transformers; on a CPU adamw_8bit is torch's AdamW.",
+        click.Choice(["adamw_8bit", "adamw_torch", "paged_adamw_8bit", "paged_adamw_32bit"]),
+        "Training",
+    )  # fmt: skip
+    seed: int = option(3407, "Seed of the order, the adapter and dropout.", SEED, "Training")
+
+    preview: int = option(
+        0, "Print N rows as the model will see them and stop; no weights are loaded.",
+        WholeRange(min=0), "Look first", show_default=False,
+    )  # fmt: skip
+    dry_run: bool = option(
+        False, "Print what would be trained and stop; no weights are loaded.", click.BOOL,
+        "Look first", is_flag=True,
+    )  # fmt: skip
+    token_rows: tuple | None = None  # tokens.Rows to train, once --new-tokens has found them
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps; None where --num-train-epochs decides."""
+        return self.max_steps or (None if self.num_train_epochs else DEFAULT_STEPS)
+
+
+@dataclass(frozen=True)
+class RankConfig(TrainConfig):
+    """What `templates rank` is asked: the options of training that RANKED names, and rows."""
+
+    rows: int = option(32, "Rows to score.", POSITIVE, "Data")

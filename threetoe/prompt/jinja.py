@@ -1,0 +1,114 @@
+"""The Jinja chat template that renders what template.py renders, to be saved with a tokenizer.
+
+Every role becomes one Jinja expression, its texts joined with ~.
+"""
+
+import json
+
+from threetoe.prompt.template import CUT, Marks, Template, look_alikes, slots_of
+
+MACRO = "{{%- macro shielded(text) -%}}{{{{- text{shield} -}}}}{{%- endmacro -%}}\n"
+FRAME = """\
+{{%- set turn = namespace(system="") -%}}
+{{{{- {bos} -}}}}
+{{%- if messages[0].role != "system" -%}}
+{{%- set turn.system = {system_with_input} if messages[0].input else {system} -%}}
+{{%- endif -%}}
+{before}
+{{%- for message in messages -%}}
+{{%- if message.role == "system" -%}}
+{{%- if message.content -%}}{{%- set turn.system = {a_system} -%}}{before}{{%- endif -%}}
+{{%- elif message.role == "user" and message.input -%}}{{{{- {a_user_with_input} -}}}}{after}
+{{%- elif message.role == "user" -%}}{{{{- {a_user} -}}}}{after}
+{{%- elif message.role == "assistant" -%}}{{{{- {an_assistant} -}}}}
+{{%- else -%}}{{{{- raise_exception("Unknown role: " + message.role) -}}}}
+{{%- endif -%}}
+{{%- endfor -%}}
+{{%- if add_generation_prompt -%}}{{{{- {cue} -}}}}{{%- endif -%}}
+"""
+SAY_SYSTEM = "{{- turn.system -}}"
+SAID = '{%- set turn.system = "" -%}'
+
+
+def chat_template(template: Template, marks: Marks, always_cut: bool) -> str:
+    """Jinja for `apply_chat_template`: the same text as Template.pieces and Template.prompt.
+
+    An earlier answer gets its CUT where the tokenizer could otherwise join it to the cue:
+    always, or (always_cut False: see encode.splits_after_cue) only when it starts with a space
+    or line break.
+    """
+    cut = cut_rule("message.content", always_cut)
+    macro = MACRO.format(shield=shield(marks))
+    return macro + frame(template, marks, cut, "shielded(message.{})")
+
+
+def gguf_chat_template(template: Template, marks: Marks) -> str:
+    """Jinja for a GGUF file: the same text without any CUT, which llama.cpp's tokenizers would
+    hand to the model. There a user's text that spells a special token becomes that token."""
+    return frame(template, marks, '""', "message.{}").replace(CUT, "")
+
+
+def frame(template: Template, marks: Marks, cut: str, field: str) -> str:
+    """The Jinja without its macro; `cut` is what stands where learning starts, `field` the
+    expression of a message's field."""
+    turns = {
+        name: expression(template.roles[role], template, marks, cut, field)
+        for name, role in [
+            ("a_system", "system"),
+            ("a_user", "user"),
+            ("a_user_with_input", "user_with_input"),
+            ("an_assistant", "assistant"),
+        ]
+    }
+    return FRAME.format(
+        bos=quoted(marks.bos),
+        system=default_system(template.system, template, marks),
+        system_with_input=default_system(template.system_with_input, template, marks),
+        before="" if template.holds_system else SAY_SYSTEM,
+        after=SAID if template.holds_system else "",
+        cue=quoted(template.cue),
+        **turns,
+    )
+
+
+def expression(text: str, template: Template, marks: Marks, cut: str, field: str) -> str:
+    """One role's text as a Jinja expression, its slots filled from `message`; see frame."""
+    marked = {
+        "bos": quoted(marks.bos),
+        "eos": quoted(template.end(marks)),
+        "system": "turn.system",
+        "learn": cut,
+        "content": field.format("content"),
+        "input": field.format("input"),
+    }
+    parts = []
+    for literal, slot in slots_of(text):
+        parts += [quoted(literal)] if literal else []
+        parts += [marked[slot]] if slot else []
+    return " ~ ".join(part for part in parts if part != '""') or '""'
+
+
+def default_system(content: str, template: Template, marks: Marks) -> str:
+    """The default system text, rendered, as a Jinja literal."""
+    if not content:
+        return '""'
+    message = {"role": "system", "content": content}
+    return quoted("".join(text for text, _ in template.render(message, marks, [])))
+
+
+def cut_rule(text: str, always: bool) -> str:
+    """Jinja for the CUT before an answer: always, or only before a space or line break."""
+    return quoted(CUT) if always else f'("" if {text}[:1].strip() else {quoted(CUT)})'
+
+
+def shield(marks: Marks) -> str:
+    """Jinja filters that keep a user's text from spelling a special token."""
+    return "".join(
+        f" | replace({quoted(token)}, {quoted(token[0] + CUT + token[1:])})"
+        for token in look_alikes(marks.special)
+    )
+
+
+def quoted(text: str) -> str:
+    """A Jinja string literal; JSON's escapes are a subset of Jinja's."""
+    return json.dumps(text, ensure_ascii=False)

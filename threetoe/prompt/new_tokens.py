@@ -1,0 +1,176 @@
+"""Special tokens of a template that the base lacks or never learned, and the rows they train.
+
+A token is a row of the input embeddings and one of lm_head (one row where the two are tied).
+PEFT trains, saves and loads single rows (trainable_token_indices). Rows that the base has no
+place for are all saved, so nothing depends on how a base is made larger.
+"""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from threetoe.errors import UserError
+from threetoe.prompt.template import Template
+from threetoe.prompt.tokenizer_template import TokenizerTemplate
+
+# What bases call the tokens they keep for others: Llama 3, Gemma, T5, Phi 3, Mistral.
+RESERVED = re.compile(r"reserved|unused|extra_id|<\|dummy|\[control_\d")
+NAMED = [f"{name}_token" for name in "bos eos pad unk sep cls mask".split()]
+WHOLE = {"embed_tokens", "lm_head"}
+
+
+class Rows(NamedTuple):
+    """The rows of the embedding matrices that a run trains, by token id."""
+
+    trained: tuple[int, ...]
+    fresh: tuple[int, ...]  # those of them that stand for nothing yet: they start at the mean
+    held: int  # how many rows the base has
+    total: int  # how many the model must have
+
+
+def prepare(template: Template, tokenizer, config, held: int) -> tuple[Template, Rows | None, str]:
+    """What --new-tokens makes of a template's special tokens: the template to be used, the rows
+    to train (None for none), and a line to say ("" for none).
+
+    With `add` the tokenizer gets the tokens that it lacks. `held`: how many rows the base has.
+    """
+    check_rows(tokenizer, config, held)
+    missing = [t for t in template.special_tokens if t not in added_ids(tokenizer)]
+    if config.new_tokens == "text":
+        return template, None, as_text(template, missing, config.model)
+    if config.new_tokens == "reserved":
+        names = reserved_for(missing, template, tokenizer, config.model, held)
+        template = renamed(template, names)
+    else:
+        names = {token: token for token in missing}
+        add_tokens(tokenizer, missing)
+    rows = rows_to_train(used_tokens(template, tokenizer), names.values(), tokenizer, held)
+    if not rows.trained:
+        return template, None, f"{template.name} uses no special tokens: no rows are trained"
+    if whole := WHOLE & set(config.target_modules):
+        raise UserError(
+            f"--new-tokens {config.new_tokens} trains single rows of what --target-modules "
+            f"{','.join(sorted(whole))} trains whole; leave that out."
+        )
+    return template, rows, as_tokens(template, names, rows)
+
+
+def added_ids(tokenizer) -> dict[str, int]:
+    """The tokens that a tokenizer finds as a whole in any text, flagged special or not."""
+    return {token.content: i for i, token in tokenizer.added_tokens_decoder.items()}
+
+
+def rows_needed(tokenizer) -> int:
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def check_rows(tokenizer, config, held: int) -> None:
+    """UserError when tokens of the base's own tokenizer have no rows, unless they get them."""
+    needed = rows_needed(tokenizer)
+    if needed > held and config.new_tokens != "add":
+        raise UserError(
+            f"--model {config.model}: its tokenizer has {needed:,} tokens and its weights have "
+            f"only {held:,} rows; --new-tokens add makes rows for the others."
+        )
+
+
+def as_text(template: Template, missing: list[str], model: str) -> str:
+    if not missing:
+        return ""
+    return (
+        f"{template.name}: {', '.join(missing)} are no tokens of {model} and are learned as plain "
+        "text (--new-tokens reserved or add trains tokens for them)"
+    )
+
+
+def as_tokens(template: Template, names: dict[str, str], rows: Rows) -> str:
+    said = [f"{old} is {new}" if old != new else f"{new} is new" for old, new in names.items()]
+    tokens = len(template.special_tokens) or len(rows.trained)
+    said.append(f"the rows of {tokens} tokens are trained")
+    if rows.total > rows.held:
+        said.append(f"the model grows from {rows.held:,} to {rows.total:,} rows")
+    return f"{template.name}: {', '.join(said)}"
+
+
+def add_tokens(tokenizer, missing: list[str]) -> None:
+    """Gives the tokenizer special tokens, found in a text before it is normalised."""
+    from transformers import AddedToken
+
+    tokenizer.add_tokens([AddedToken(t, special=True, normalized=False) for t in missing], True)
+
+
+def reserved_for(missing, template: Template, tokenizer, model: str, held: int) -> dict[str, str]:
+    """A reserved token of the base for each missing one; UserError when it has too few."""
+    if not missing:
+        return {}
+    texts = [*template.roles.values(), template.eos, *template.stop, tokenizer.chat_template or ""]
+    named = {getattr(tokenizer, name) for name in NAMED}
+    ids = added_ids(tokenizer)
+    free = [
+        token for token in sorted(ids, key=ids.__getitem__)
+        if RESERVED.search(token) and token not in named and ids[token] < held
+        and not any(token in text for text in texts)
+    ]  # fmt: skip
+    if len(free) < len(missing):
+        raise UserError(
+            f"--new-tokens reserved: {template.name} needs {len(missing)} reserved tokens and "
+            f"{model} has {len(free)}; choose --new-tokens add or --new-tokens text."
+        )
+    return dict(zip(missing, free, strict=False))
+
+
+def renamed(template: Template, names: dict[str, str]) -> Template:
+    """The template with other special tokens in all of its texts."""
+    if not names:
+        return template
+    longest_first = sorted(names, key=len, reverse=True)
+    found = re.compile("|".join(map(re.escape, longest_first)))
+
+    def rename(text: str) -> str:
+        return found.sub(lambda match: names[match[0]], text)
+
+    return replace(
+        template,
+        roles={role: rename(text) for role, text in template.roles.items()},
+        eos=rename(template.eos),
+        stop=tuple(map(rename, template.stop)),
+        special_tokens=tuple(map(rename, template.special_tokens)),
+    )
+
+
+def used_tokens(template, tokenizer) -> list[str]:
+    """The special tokens a template declares, or that a base's own chat template puts around an
+    answer: its BOS, which every base has learned, is not meant."""
+    if not isinstance(template, TokenizerTemplate):
+        return list(template.special_tokens)
+    frame = template.cue + template.last + template.after
+    return [t for t in added_ids(tokenizer) if t in frame and t != tokenizer.bos_token]
+
+
+def rows_to_train(used: list[str], fresh, tokenizer, held: int) -> Rows:
+    """The rows of all special tokens that are used, and every row that the base lacks."""
+    ids = added_ids(tokenizer)
+    total = grown(held, rows_needed(tokenizer))
+    fresh = {*(ids[token] for token in fresh), *range(held, total)}
+    trained = fresh | {ids[token] for token in used}
+    return Rows(tuple(sorted(trained)), tuple(sorted(fresh)), held, total)
+
+
+def grown(held: int, needed: int) -> int:
+    """How many rows a model of `held` gets: its multiple is kept, for which kernels are fast."""
+    if needed <= held:
+        return held
+    step = next(step for step in (64, 8, 1) if held % step == 0)
+    return -(-needed // step) * step
+
+
+def rows_of_adapter(adapter: Path) -> int:
+    """How many rows the base of an adapter must have; 0 when it trained none of them."""
+    file = adapter / "adapter_config.json"
+    if not file.exists():
+        return 0
+    found = json.loads(file.read_text(encoding="utf-8")).get("trainable_token_indices") or []
+    lists = found.values() if isinstance(found, dict) else [found]
+    return 1 + max((row for rows in lists for row in rows), default=-1)

@@ -1,0 +1,61 @@
+"""A run's base model: its name checked, its weights found; no model is loaded here."""
+
+from pathlib import Path
+
+from threetoe.backend import model as backend
+from threetoe.backend.checkpoint import list_checkpoint
+from threetoe.errors import UserError, did_you_mean
+from threetoe.machine.files import read_json
+
+PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")  # suffixes of Unsloth's repositories
+
+
+def check_model(model: str | None, flag: str = "--model") -> None:
+    """UserError unless this is a folder with a model, a Hub id, or `tiny`."""
+    if model in (None, backend.TINY):
+        return
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"{flag} {model}: the folder holds no config.json.")
+        list_checkpoint(path)  # whole, and safetensors
+    elif model.count("/") != 1 or model.startswith((".", "/", "~")):
+        raise UserError(
+            f"{flag} {model}: no such folder, and a Hub id looks like {backend.GPU_MODEL}."
+            f"{did_you_mean(model, [backend.TINY])}"
+        )
+
+
+def check_is_there(model: str, folder: Path, flag: str) -> None:
+    """UserError when the base of a run is a path, and there is nothing at it."""
+    if is_gone(model):
+        raise UserError(
+            f"The base of --run {folder} was in {model}, where it is not any more: name its "
+            f"folder, or a Hub id, with {flag}."
+        )
+
+
+def is_gone(model: str) -> bool:
+    is_path = Path(model).is_absolute() or model.startswith((".", "~")) or model.count("/") > 1
+    return is_path and not Path(model).expanduser().is_dir()
+
+
+def base_of(folder: Path, flag: str) -> str:
+    """The base that an adapter's config names; a merged model's folder is its own."""
+    if not is_adapter(folder):
+        return str(folder)
+    name = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    if not name:
+        raise UserError(f"--run {folder}: its adapter_config.json names no base; use {flag}.")
+    return name
+
+
+def is_adapter(folder: Path) -> bool:
+    return (folder / "adapter_config.json").exists()
+
+
+def is_prequantised(model: str) -> bool:
+    """Whether a base's own weights have 4 bits: by its name, or by the config in its folder."""
+    config = Path(backend.location(model), "config.json")
+    stored = read_json(config) if config.is_file() else {}
+    return model.endswith(PREQUANTISED) or "quantization_config" in stored

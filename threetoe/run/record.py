@@ -1,0 +1,169 @@
+"""The run folder: adapter, tokenizer, run.json and metrics.jsonl, complete or not there.
+
+run.json is written last and in one step, so a folder that has it is whole. While a run is
+under way the folder holds run.partial.json instead.
+"""
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from threetoe import __version__
+from threetoe.errors import UserError
+from threetoe.machine.files import check_writable, lock, write_json
+from threetoe.options.train import TrainConfig
+from threetoe.prompt import template
+from threetoe.prompt.template import Marks, Template
+from threetoe.prompt.tokenizer_template import TokenizerTemplate
+
+RECORD, PARTIAL, METRICS = "run.json", "run.partial.json", "metrics.jsonl"
+PRIVATE = ("file", "module", "settings")  # of a plugin
+PLACES = ("examples", "first_truncated")  # of a data account: rows by file and line
+PACKAGES = "torch transformers trl peft accelerate bitsandbytes datasets unsloth".split()
+EVALUATIONS = "evaluations.jsonl"  # in a run folder: a line each time, for the model card
+
+
+@dataclass(frozen=True)
+class Run:
+    """What run.json holds."""
+
+    options: dict  # of TrainConfig, the model resolved
+    template: dict  # the fields of Template
+    marks: dict  # bos, eos and special tokens: Marks
+    stop_ids: list
+    template_hash: str
+    vocab_size: int = 0  # rows that new tokens make of the base's; 0: as many as it has
+    data: dict = field(default_factory=dict)  # the ledger, and token statistics
+    metrics: dict = field(default_factory=dict)
+    packages: dict = field(default_factory=dict)
+    plugins: list = field(default_factory=list)  # dicts: run_plugins.as_record
+    threetoe: str = __version__
+    finished: str = ""  # UTC, ISO 8601
+
+    def the_template(self) -> Template | TokenizerTemplate:
+        own = "own" in self.template  # a base's Jinja
+        return TokenizerTemplate(**self.template) if own else template.from_dict(self.template)
+
+    def the_marks(self) -> Marks:
+        return Marks(**{**self.marks, "special": tuple(self.marks["special"])})
+
+    def the_config(self, **changes) -> TrainConfig:
+        """The training options; lists of the JSON are tuples again."""
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in self.options.items()}
+        known = TrainConfig.__dataclass_fields__
+        return TrainConfig(**{k: v for k, v in values.items() if k in known} | changes)
+
+
+def package_versions() -> dict[str, str]:
+    installed = {d.metadata["Name"]: d.version for d in metadata.distributions()}
+    return {name: installed[name] for name in PACKAGES if name in installed}
+
+
+def default_folder(config: TrainConfig) -> Path:
+    """runs/DATASET-TEMPLATE, with a number behind it when that is taken."""
+    dataset = "stdin" if config.dataset == "-" else Path(config.dataset).resolve().stem
+    names = (dataset, Path(config.template.lstrip("# ")).stem)
+    base = Path("runs", "-".join(names))
+    number = 2
+    folder = base
+    while (folder / RECORD).exists():
+        folder, number = base.with_name(f"{base.name}-{number}"), number + 1
+    return folder
+
+
+def check_folder(folder: Path) -> None:
+    """UserError unless a run may be written to this folder; nothing is made yet."""
+    if (folder / RECORD).exists():
+        raise UserError(f"--output-dir {folder} already holds a run; name another folder.")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output-dir {folder} is a file; name a folder.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / PARTIAL).exists():
+        raise UserError(f"--output-dir {folder} holds other files; name a new or empty folder.")
+    check_writable(folder, "--output-dir")
+    if folder.is_dir():
+        lock(folder).close()
+
+
+def start(folder: Path, options: dict) -> ExitStack:
+    """Make the folder, or take over the one of a run that was interrupted; the lock on it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = lock(folder)
+    write_json(folder / PARTIAL, {"options": options})
+    (folder / METRICS).unlink(missing_ok=True)
+    return held
+
+
+def finish(folder: Path, run: Run) -> None:
+    """The one step that makes a run folder whole."""
+    write_json(folder / RECORD, vars(run))
+    (folder / PARTIAL).unlink()
+
+
+def load(folder: Path | None) -> tuple[Path, Run]:
+    """A run's folder and record; without a folder, the latest run's."""
+    folder = folder or latest()
+    if (folder / PARTIAL).exists() and not (folder / RECORD).exists():
+        raise UserError(f"--run {folder} did not finish; train again with --output-dir {folder}.")
+    try:
+        run = Run(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        run.the_template(), run.the_marks(), list(map(dict, run.plugins))
+    except FileNotFoundError:
+        raise UserError(f"--run {folder} is not a run folder: it has no {RECORD}.") from None
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise UserError(f"{folder / RECORD} is damaged or of another version.") from error
+    if run.template_hash != template.hash_of(run.template):
+        raise UserError(
+            f"{folder / RECORD} is damaged: the template in it has the hash "
+            f"{template.hash_of(run.template)}, the one that was trained {run.template_hash}."
+        )
+    return folder, run
+
+
+def foreign(template: Template | None, model: str, load_in_4bit: bool) -> Run:
+    """The record of a folder that other tools made: nothing is known of its training. Its marks
+    and stop ids follow from its tokenizer (contract.settled)."""
+    return Run(
+        options={"model": model, "load_in_4bit": load_in_4bit},
+        template=vars(template) if template else {},
+        marks={},
+        stop_ids=[],
+        template_hash="",
+    )
+
+
+def without_paths(run: Run) -> dict:
+    """A run's record as it may be published: data and plugins by name, no rows by place."""
+    if not run.data:
+        return vars(run)  # trained elsewhere
+    places = ("dataset", "dataset_path", "val_dataset", "template")
+    named = {name: Path(run.options[name]).name for name in places if run.options.get(name)}
+    options = {**run.options, **named, "output_dir": None, "push_to": None}
+    options["plugin"] = [Path(plugin).name for plugin in options["plugin"]]
+    options["settings"] = []  # may be places, or nobody's business
+    policies = options.get("plugin_errors", ())
+    options["plugin_errors"] = [(Path(plugin).name, policy) for plugin, policy in policies]
+    plugins = [
+        {k: v for k, v in plugin.items() if k not in PRIVATE} | {"name": Path(plugin["name"]).name}
+        for plugin in run.plugins
+    ]
+    return {**vars(run), "options": options, "data": nameless(run.data), "plugins": plugins}
+
+
+def nameless(account: dict) -> dict:
+    """A data account without the places of rows, its sources by name."""
+    kept = {k: nameless(v) if k == "validation_source" else v for k, v in account.items()}
+    return {k: v for k, v in kept.items() if k not in PLACES} | {
+        "source": Path(account["source"]).name
+    }
+
+
+def latest() -> Path:
+    """The run that finished last, of those in ./runs and in the current folder; exports, which
+    have no metrics, are none."""
+    found = [*Path("runs").glob(f"*/{RECORD}"), *Path().glob(f"*/{RECORD}")]
+    found = [path for path in found if (path.parent / METRICS).exists()]
+    if not found:
+        raise UserError("No run found in ./runs or here; train one first, or name it with --run.")
+    return max(found, key=lambda path: path.stat().st_mtime_ns).parent

@@ -1,0 +1,116 @@
+"""Trainer callbacks of plugins: guarded, timed, and heard above the line of progress."""
+
+import json
+import sys
+import time
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+from transformers import TrainerCallback, TrainerControl
+
+from threetoe.hooks.answers import PASSED_OVER, kind
+from threetoe.hooks.calls import Hooks
+from threetoe.hooks.plugin import place_of
+from threetoe.machine.terminal import clear_line
+from threetoe.run.record import METRICS
+
+EVENTS = [name for name in vars(TrainerCallback) if name.startswith("on_")]
+WITHIN_STEP = [  # the trainer counts a step when it is done
+    "on_step_begin", "on_substep_end", "on_pre_optimizer_step", "on_optimizer_step",
+]  # fmt: skip
+WITHOUT_STEP = ["on_init_end", "on_train_begin", "on_train_end"]
+
+
+def guarded_callbacks(hooks: Hooks) -> dict[str, TrainerCallback]:
+    """The callbacks by name; an exception in a plugin's names plugin, callback, event and line."""
+    owned = hooks.owned("register_callbacks")
+    for name, (callback, plugin) in owned.items():
+        if not plugin.is_builtin:
+            for event in EVENTS:
+                guard(callback, event, name, plugin, hooks)
+    return {name: callback for name, (callback, _) in owned.items()}
+
+
+def guard(callback, event: str, name: str, plugin, hooks: Hooks) -> None:
+    """Put a guard before one event of a callback; what it does not handle stays as it is."""
+    function, what = getattr(callback, event), f"the callback '{name}', {event}"
+    if getattr(function, "__func__", None) is getattr(TrainerCallback, event):
+        return
+    terminal = sys.stdout  # while training, it is hidden
+
+    def guarded(args, state, control, **more):
+        step = state.global_step + (event in WITHIN_STEP)
+        at = f" at step {step}" if step and event not in WITHOUT_STEP else ""
+        with heard(terminal):
+            answer = hooks.guarded_call(plugin, what, function, args, state, control, at=at, **more)
+        if answer is None or isinstance(answer, TrainerControl):
+            return answer
+        if answer is not PASSED_OVER:
+            said = f"{plugin}: {what}{at} returned {kind(answer)}; return the control, or nothing"
+            hooks.report(plugin, what, f"{said}. ({place_of(function)})")
+        return None
+
+    setattr(callback, event, guarded)  # and no object around it: trainers ask for its class
+
+
+@contextmanager
+def heard(terminal):
+    """What is printed reaches the terminal, whole and above the line of progress."""
+    said, warned = StringIO(), StringIO()
+    try:
+        with redirect_stdout(said), redirect_stderr(warned):
+            yield
+    finally:
+        for text, stream in ((said.getvalue(), terminal), (warned.getvalue(), sys.stderr)):
+            if text:
+                clear_line()
+                stream.write(text if text.endswith("\n") else text + "\n")
+                stream.flush()
+
+
+class Progress(TrainerCallback):
+    """One line that is rewritten at every step; nothing when standard error is no terminal."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.began = time.monotonic()
+        self.measured = ""  # the validation loss, once it is known
+        self.batches = 0  # of validation rows, since the last loss
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "eval_loss" in (logs or {}):
+            self.measured, self.batches = f"  validation {logs['eval_loss']:.4f}", 0
+        if "loss" in (logs or {}):
+            spent = time.monotonic() - self.began
+            left = spent / max(state.global_step, 1) * (state.max_steps - state.global_step)
+            self.show(state, f"loss {float(logs['loss']):.4f}{self.measured}  {clock(left)} left")
+
+    def on_prediction_step(self, args, state, control, **kwargs):
+        self.batches += 1
+        self.show(state, f"measuring the validation loss, batch {self.batches}")
+
+    def show(self, state, words: str) -> None:
+        if sys.stderr.isatty():
+            filled = 24 * state.global_step // state.max_steps
+            bar = "━" * filled + "─" * (24 - filled)
+            sys.stderr.write(f"\r\033[K{bar} step {state.global_step}/{state.max_steps}  {words}")
+            sys.stderr.flush()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        clear_line()
+
+
+class MetricsFile(TrainerCallback):
+    """Every log entry as a line of metrics.jsonl in the run folder."""
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        entry = {"step": state.global_step, **(logs or {})}
+        with Path(args.output_dir, METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def clock(seconds: float) -> str:
+    """90 -> '1:30', 3700 -> '1:01:40'"""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

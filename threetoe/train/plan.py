@@ -1,0 +1,95 @@
+"""What a training call asks for, checked before torch is loaded: names, files, rows, folder."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from threetoe.data.ledger import Ledger
+from threetoe.data.read import read_conversations
+from threetoe.errors import Checks, UserError
+from threetoe.hooks.calls import Hooks
+from threetoe.hooks.load import load_plugins
+from threetoe.machine.hub import check_push
+from threetoe.options.train import TrainConfig
+from threetoe.prompt.template import Template
+from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
+from threetoe.run import base as bases
+from threetoe.run import record as runs
+from threetoe.train.row_sets import Source
+
+
+class Plan(NamedTuple):
+    """A training call whose every name, file and folder has been checked."""
+
+    config: TrainConfig
+    hooks: Hooks
+    template: Template | None  # None until the tokenizer is there: from-tokenizer
+    sources: list[Source]  # what to train on; then, with --val-split or --val-dataset, validation
+    folder: Path
+
+
+def plan(config: TrainConfig) -> Plan:
+    """Check all that can be checked without torch; one UserError with all problems."""
+    checks = Checks(config.problems)
+    hooks = load_plugins(config, checks)
+    known = known_templates(hooks)
+    if config.template and config.template != FROM_TOKENIZER:
+        checks(find_template, config.template, known)
+    checks(check_one_length, config)
+    sources = checks(read_sources, config, hooks)
+    if not config.template:
+        config = replace(config, template=template_of(sources[0].ledger) if sources else "alpaca")
+    folder = config.output_dir or runs.default_folder(config)
+    checks(runs.check_folder, folder)
+    checks(bases.check_model, config.model)
+    if config.push_to:
+        checks(check_push, config.push_to)
+    checks.done()
+    template = None if config.template == FROM_TOKENIZER else find_template(config.template, known)
+    return Plan(config, hooks, template, sources, folder)
+
+
+def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
+    """The conversations to train on and, where they have a source of their own, to validate on."""
+    own = config.val_split or config.val_dataset
+    if own and config.val_size:
+        raise UserError(
+            "--val-size takes validation rows from the training's; with --val-split or "
+            "--val-dataset they have their own: choose one."
+        )
+    if config.eval_steps and not (own or config.val_size):
+        raise UserError(
+            f"--eval-steps {config.eval_steps}: there are no rows to measure the loss on; take "
+            "some with --val-size, --val-split or --val-dataset."
+        )
+    sources = [Source(*read_conversations(config, hooks, limit=rows_needed(config)))]
+    if own:
+        changes = {"dataset_split": config.val_split or "validation"}
+        if config.val_dataset not in (None, config.dataset):
+            of_the_other = {"dataset_path": None, "dataset_option": (), "dataset_subset": None}
+            changes |= {"dataset": config.val_dataset, **of_the_other}
+        sources.append(Source(*read_conversations(replace(config, **changes), hooks)))
+    return sources
+
+
+def check_one_length(config: TrainConfig) -> None:
+    if config.max_steps and config.num_train_epochs:
+        raise UserError(
+            f"--max-steps {config.max_steps} and --num-train-epochs {config.num_train_epochs:g} "
+            "both say how long the training is; leave one out."
+        )
+
+
+def rows_needed(config: TrainConfig) -> int:
+    """How many rows --streaming reads: what the steps take, and validation; 0 where that is not
+    known beforehand."""
+    counted = config.val_size is None or float(config.val_size) >= 1
+    if not (config.streaming and config.steps and counted):
+        return 0
+    each = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    return config.steps * each + int(float(config.val_size or 0))
+
+
+def template_of(ledger: Ledger) -> str:
+    """The template where none is named: texts that bring their own frame get no other."""
+    return "plain" if ledger.texts == ledger.kept else "alpaca"

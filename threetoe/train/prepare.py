@@ -1,0 +1,245 @@
+"""Conversations become ids and labels on disk: in batches, on all cores, kept by content.
+
+Python renders one batch while the tokenizer, outside Python's lock, works on the batch before.
+"""
+
+import gc
+import hashlib
+import json
+from array import array
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
+
+from threetoe.data import cache, ledger
+from threetoe.data.conversations import Conversation, Conversations
+from threetoe.data.ledger import Ledger
+from threetoe.data.read import LOG, check_share
+from threetoe.errors import UserError
+from threetoe.messages import Unusable
+from threetoe.prompt.encode import IGNORED, Batch, Encoded, splits_apart, stop_ids
+from threetoe.prompt.template import Marks, Piece, hash_of
+
+BATCH = 512  # conversations; their encodings are some 10 KB each
+FILE = "tokens.arrow"
+
+
+class Prompting(NamedTuple):
+    """All that makes ids of messages."""
+
+    template: object  # Template or TokenizerTemplate
+    marks: Marks
+    tokenizer: object
+    max_seq_length: int
+    learn_all: bool
+
+    def pieces(self, conversation: Conversation) -> list[Piece]:
+        """A conversation's pieces; UserError names the row that a base's own template refuses."""
+        where, messages = conversation
+        if messages[0]["role"] == "text":
+            return self.text_pieces(messages[0]["content"])
+        try:
+            return self.template.pieces(messages, self.marks)
+        except UserError as error:
+            raise UserError(*(f"{where}: {problem}" for problem in error.problems)) from None
+
+    def text_pieces(self, text: str) -> list[Piece]:
+        """A text as it is, with BOS and EOS where it does not bring them, all of it learned."""
+        bos = "" if self.marks.bos and text.startswith(self.marks.bos) else self.marks.bos
+        eos = "" if text.rstrip().endswith(self.marks.eos) else self.marks.eos
+        return [Piece(bos, False), Piece(text.rstrip() + eos, True)]
+
+    def key(self) -> tuple:
+        """What tells it from others, as JSON has it."""
+        tokenizer = hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+        template = hash_of(vars(self.template))
+        return template, self.marks, tokenizer, self.max_seq_length, self.learn_all
+
+
+class Prepared:
+    """Rows of ids and labels on disk; row i is conversation `numbers[i]`."""
+
+    def __init__(self, kept, conversations: Conversations):
+        import numpy
+
+        self.kept, self.conversations = kept, conversations
+        arrays = numpy.load(kept.path / "rows.npz")
+        self.numbers, self.lengths = arrays["numbers"], arrays["lengths"]
+        self.learned = arrays["learned"]
+        self.notes = json.loads((kept.path / "notes.json").read_text(encoding="utf-8"))
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def dataset(self):
+        """The rows as a memory-mapped datasets.Dataset: input_ids, labels, length."""
+        from datasets import Dataset
+
+        return Dataset.from_file(str(self.kept.path / FILE))
+
+    def hashes(self):
+        """64 bits for each row, equal where the messages are."""
+        import numpy
+
+        return numpy.array(self.conversations.hashes(), dtype="uint64")[self.numbers]
+
+
+def prepare(conversations: Conversations, prompting: Prompting) -> Prepared:
+    """The conversations as ids and labels, cut to max_seq_length, made now or found again."""
+    key = conversations.key and cache.key_of(conversations.key, *prompting.key())
+    kept = cache.kept(key, lambda folder: write(conversations, prompting, folder))
+    return Prepared(kept, conversations)
+
+
+def account_for(prepared: Prepared, account: Ledger, config) -> None:
+    """Add to a ledger what encoding left out or cut; UserError when too little is left."""
+    account.add(ledger.load(prepared.kept.path, account.source))
+    if not account.kept:
+        raise UserError(
+            f"No row has anything to learn within --max-seq-length {config.max_seq_length}; "
+            f"the shortest has {prepared.notes['shortest']} tokens."
+        )
+    check_share(account, config)
+
+
+def write(conversations: Conversations, prompting: Prompting, folder: Path) -> None:
+    rows = Rows(prompting, folder)
+    with (folder / LOG).open("w", encoding="utf-8") as log, cycles_left_alone():
+        for batch in encoded_batches(conversations, prompting):
+            rows.add(batch, log)
+    rows.close()
+
+
+@contextmanager
+def cycles_left_alone():
+    """Python looks for circles of objects only once in 100,000 new ones, not in 700. A batch has
+    many objects, none in a circle, so that it would go through all those of every library again
+    and again: a third of the time."""
+    usual = gc.get_threshold()
+    gc.set_threshold(100_000, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+
+
+def encoded_batches(conversations, prompting: Prompting) -> Iterator[list]:
+    """Batches of (conversation, Encoded) in order."""
+    apart = splits_apart(prompting.tokenizer)
+    with ThreadPoolExecutor(1) as pool:
+        waiting, left = None, iter(conversations)
+        while listed := list(islice(left, BATCH)):
+            pieces = [prompting.pieces(c) for c in listed if isinstance(c.messages, list)]
+            batch = Batch(pieces, prompting.tokenizer, apart)
+            future = pool.submit(batch.run)
+            if waiting:
+                yield finished(*waiting, prompting)
+            waiting = listed, batch, future
+        if waiting:
+            yield finished(*waiting, prompting)
+
+
+def finished(listed, batch: Batch, future, prompting: Prompting) -> list:
+    made = batch.rows(future.result(), prompting.max_seq_length, prompting.learn_all)
+    return [
+        (c, next(made) if isinstance(c.messages, list) else ready(c.messages, prompting))
+        for c in listed
+    ]
+
+
+def ready(row: dict, prompting: Prompting) -> Encoded | Unusable:
+    """Ids and labels that the data bring; ready_ids has checked all but their size."""
+    ids, labels, room = row["input_ids"], row["labels"], len(prompting.tokenizer)
+    for name, largest in (("input_ids", max(ids)), ("labels", max(labels))):
+        if largest >= room:
+            return Unusable(f"{name} has {largest}; the tokenizer has {room} tokens")
+    return Encoded(ids[: prompting.max_seq_length], labels[: prompting.max_seq_length], len(ids))
+
+
+class Rows:
+    """Writes encoded rows as Arrow, with what the ledger and the checks want to know of them."""
+
+    def __init__(self, prompting: Prompting, folder: Path):
+        import pyarrow
+
+        listed = pyarrow.list_(pyarrow.int32())
+        self.schema = pyarrow.schema(
+            {"input_ids": listed, "labels": listed, "length": pyarrow.int32()}
+        )
+        self.prompting, self.folder, self.account = prompting, folder, Ledger("")
+        self.stops = stop_ids(prompting.template.end(prompting.marks), prompting.tokenizer)
+        self.writer = pyarrow.ipc.new_stream(str(folder / FILE), self.schema)
+        self.numbers, self.lengths, self.learned = array("i"), array("i"), array("i")
+        self.notes = {"shortest": 0, "whole": 0, "endless": "", "stopped": {}}
+
+    def add(self, batch: list, log) -> None:
+        kept = []
+        for conversation, row in batch:
+            number, self.account.read = self.account.read, self.account.read + 1
+            if isinstance(row, Unusable):
+                self.account.leave_out(conversation.where, str(row), log)
+            elif learned := self.check(conversation, row, log):
+                kept.append(row)
+                self.numbers.append(number)
+                self.lengths.append(len(row.input_ids))
+                self.learned.append(learned)
+        self.put(kept)
+
+    def check(self, conversation: Conversation, row: Encoded, log) -> int:
+        """How many tokens of a row are learned; what is wrong with it is noted."""
+        where, messages = conversation
+        shortest = self.notes["shortest"]
+        self.notes["shortest"] = min(shortest or row.full_length, row.full_length)
+        learned = len(row.labels) - row.labels.count(IGNORED)
+        if learned == (row.labels[0] != IGNORED):  # nothing stands before the first token
+            learned = 0
+            reason = "nothing to learn within --max-seq-length"
+            self.account.leave_out(where, reason, log)
+        elif row.full_length > len(row.input_ids):
+            self.account.cut(where, f"cut from {row.full_length} tokens", log)
+        else:
+            self.notes["whole"] += 1
+            if row.labels[-1] not in self.stops and isinstance(messages, list):
+                self.notes["endless"] = self.notes["endless"] or where
+        self.note_stops(conversation)
+        return learned
+
+    def note_stops(self, conversation: Conversation) -> None:
+        """Count answers that contain a stop string of the template."""
+        stops = self.prompting.template.stop if isinstance(conversation.messages, list) else ()
+        for stop in stops:
+            answers = (m for m in conversation.messages if m["role"] == "assistant")
+            if any(stop in message["content"] for message in answers):
+                count, first = self.notes["stopped"].get(stop, (0, conversation.where))
+                self.notes["stopped"][stop] = (count + 1, first)
+
+    def put(self, rows: list[Encoded]) -> None:
+        import numpy
+        import pyarrow
+
+        lengths = numpy.array([len(row.input_ids) for row in rows], dtype="int32")
+        ends = numpy.concatenate([[0], lengths.cumsum()]).astype("int32")
+        columns = []
+        for lists in ([row.input_ids for row in rows], [row.labels for row in rows]):
+            flat = numpy.fromiter(chain.from_iterable(lists), "int32", ends[-1])
+            values = pyarrow.array(flat)
+            columns.append(pyarrow.ListArray.from_arrays(pyarrow.array(ends), values))
+        columns.append(pyarrow.array(lengths))
+        self.writer.write_batch(pyarrow.record_batch(columns, schema=self.schema))
+
+    def close(self) -> None:
+        import numpy
+
+        self.writer.close()
+        numpy.savez(
+            self.folder / "rows.npz",
+            numbers=numpy.array(self.numbers, "int32"),
+            lengths=numpy.array(self.lengths, "int32"),
+            learned=numpy.array(self.learned, "int32"),
+        )
+        (self.folder / "notes.json").write_text(json.dumps(self.notes), encoding="utf-8")
+        self.account.kept = len(self.numbers)
+        self.account.save(self.folder)

@@ -1,0 +1,51 @@
+"""TRL's trainer with an order by length, and a validation loss that is exact and disturbs nothing.
+
+transformers' own evaluation averages the means of batches, so it changes with the batch size, and
+its loader draws a random number, so the training that follows would be another one.
+"""
+
+import torch
+from trl import SFTTrainer
+
+from threetoe.prompt.encode import IGNORED
+from threetoe.train.batches import COLUMNS, ByLength, collator, lengths_of
+
+
+class Learner(SFTTrainer):
+    """What backend.build_trainer returns."""
+
+    def _get_train_sampler(self, train_dataset=None):
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        # transformers' own reads a row for every comparison, and goes from long to short again
+        # and again
+        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return ByLength(lengths_of(self.train_dataset), size, self.args.seed)
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """{"eval_loss": nats a learned token}; logged, and told to callbacks."""
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        learning = self.model.training
+        self.model.eval()
+        with torch.no_grad(), self.compute_loss_context_manager():
+            metrics = {f"{metric_key_prefix}_loss": self.mean_loss(rows)}
+        self.log(metrics)
+        self.model.train(learning)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def mean_loss(self, rows) -> float:
+        """By the loss of training, longest rows first: a lack of memory shows at once."""
+        collate, size = collator(self.processing_class), self.args.eval_batch_size
+        order = (-lengths_of(rows)).argsort(kind="stable").tolist()
+        rows, total, learned = rows.with_format(columns=COLUMNS), 0.0, 0
+        for start in range(0, len(order), size):
+            batch = collate([rows[index] for index in order[start : start + size]])
+            batch = self._prepare_inputs(batch)
+            count = (batch["labels"][:, 1:] != IGNORED).sum()
+            loss = self.compute_loss(self.model, batch, num_items_in_batch=count)
+            total, learned = total + loss.item() * count.item(), learned + count.item()
+            self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        return total / learned

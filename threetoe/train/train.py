@@ -1,0 +1,180 @@
+"""The training flow: check everything, encode, load the model, train, save the run."""
+
+import math
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from threetoe.backend import model as backend
+from threetoe.backend import token_rows
+from threetoe.errors import Failure
+from threetoe.hooks.calls import Hooks
+from threetoe.hooks.of_run import as_record, note_used
+from threetoe.machine.libraries import chatter_hidden, has_gpu, prepare
+from threetoe.machine.terminal import clear_line, say
+from threetoe.options.train import TrainConfig, options_of
+from threetoe.prompt import new_tokens as tokens
+from threetoe.prompt.encode import marks_of, stop_ids
+from threetoe.prompt.template import hash_of
+from threetoe.prompt.tokenizer_template import from_tokenizer, jinja_of
+from threetoe.run import probes as prompts
+from threetoe.run import record as runs
+from threetoe.train import preview
+from threetoe.train.plan import Plan, plan
+from threetoe.train.prepare import Prompting
+from threetoe.train.preview import announce
+from threetoe.train.row_sets import RowSets, encode_sources
+from threetoe.train.trainer import validation_line, validation_metrics
+
+
+def train(config: TrainConfig) -> None:
+    """Train as the configuration says and leave a run folder; say what happens on stderr."""
+    job = plan(config)
+    looking = config.preview or config.dry_run
+    if not looking:
+        prepare()
+    job = resolve_batching(resolve_model(job))
+    tokenizer = backend.load_tokenizer(job.config.model)
+    backend.check_length(job.config)
+    if job.template is None:
+        own = from_tokenizer(tokenizer, marks_of(tokenizer), job.config.model)
+        job = job._replace(template=own)
+    job = with_tokens(job, tokenizer)
+    prompting = prompting_of(job, tokenizer)
+    rows = encode_sources(job, prompting)
+    announce(job.config, job.template, rows)
+    if looking:
+        if config.preview:
+            click.echo(preview.show_first(rows, prompting, config.preview))
+        return job.hooks.say_seconds()
+    fit(job, prompting, rows)
+
+
+def resolve_model(job: Plan) -> Plan:
+    """The plan with a model: the one asked for, or the default of this machine."""
+    if job.config.model and Path(job.config.model).expanduser().is_dir():
+        there = str(Path(job.config.model).expanduser().resolve())  # asked from anywhere later
+        return job._replace(config=replace(job.config, model=there))
+    if job.config.model:
+        return job
+    model = backend.default_model()
+    if model == backend.TINY:
+        say("no CUDA GPU: training the embedded tiny model on the CPU (choose with --model)")
+    return job._replace(config=replace(job.config, model=model))
+
+
+def resolve_batching(job: Plan) -> Plan:
+    """The plan with a batching strategy that Unsloth has on this machine, which is said."""
+    if job.config.batching_strategy == "padding" or has_gpu():
+        return job
+    say("packing needs a CUDA GPU: Unsloth's CPU backend trains padded rows instead")
+    return job._replace(config=replace(job.config, batching_strategy="padding"))
+
+
+def with_tokens(job: Plan, tokenizer) -> Plan:
+    """The plan with what --new-tokens makes of the template's special tokens, which is said."""
+    held = backend.rows_held(job.config.model)
+    template, rows, line = tokens.prepare(job.template, tokenizer, job.config, held)
+    if line:
+        say(line)
+    return job._replace(template=template, config=replace(job.config, token_rows=rows))
+
+
+def prompting_of(job: Plan, tokenizer) -> Prompting:
+    config = job.config
+    lengths = config.max_seq_length, config.train_on_inputs
+    return Prompting(job.template, marks_of(tokenizer), tokenizer, *lengths)
+
+
+def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
+    """Load the model, train it on encoded rows, and save the run."""
+    from threetoe.train.callbacks import guarded_callbacks  # unsloth is imported by now
+
+    config, hooks, folder = job.config, job.hooks, job.folder
+    tokenizer = prompting.tokenizer
+    hooks.config = config
+    training, validation = rows.to_train(), rows.to_validate()
+    if config.model != backend.TINY and not Path(config.model).expanduser().is_dir():
+        say(f"loading {config.model}; the first time it is downloaded")
+    model = hooks.first("load_model", adapter=None)
+    if config.token_rows:
+        token_rows.check_trained(model)
+    model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
+    arguments = backend.training_arguments(config, folder)
+    arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
+    held = runs.start(folder, options_of(config))
+    save_account(rows, folder)
+    callbacks = guarded_callbacks(hooks)
+    trainer = hooks.first(
+        "build_trainer", model=model, tokenizer=tokenizer, rows=training,
+        arguments=arguments, callbacks=callbacks, validation=validation,
+    )  # fmt: skip
+    began = time.monotonic()
+    try:
+        with chatter_hidden(), hooks.named_failures("training"):
+            result = trainer.train()
+    finally:
+        clear_line()  # Ctrl-C leaves the progress where it was
+    metrics = metrics_of(result, time.monotonic() - began, hooks) | validation_metrics(folder)
+    save(job, model, prompting, metrics, rows)
+    say_result(metrics, rows, folder)
+    held.close()
+    hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder)
+    hooks.say_seconds()
+    if config.push_to:
+        say(f"push it: python export.py --run {folder} --push {config.push_to}")
+
+
+def say_result(metrics: dict, rows: RowSets, folder: Path) -> None:
+    say(
+        f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
+        f"{metrics['train_loss']:.4f}, saved in {folder}"
+    )
+    if "eval_loss" in metrics:
+        say(validation_line(metrics, len(rows.validated)))
+
+
+def save_account(rows: RowSets, folder: Path) -> None:
+    """Before the training: by its end the cache that holds the logs may have been emptied."""
+    prompts.keep(rows.training, rows.trained, folder)
+    not_drawn = rows.save(folder)
+    if not_drawn:
+        say(not_drawn)
+
+
+def metrics_of(result, seconds: float, hooks: Hooks) -> dict:
+    """What run.json says of the training; Failure when it went astray."""
+    if not math.isfinite(result.training_loss):
+        raise Failure(
+            f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
+        )
+    metrics = {"seconds": round(seconds, 1), "steps": result.global_step}
+    metrics["train_loss"] = round(result.training_loss, 4)
+    return metrics | ({"plugin_seconds": hooks.seconds()} if hooks.theirs() else {})
+
+
+def save(job: Plan, model, prompting: Prompting, metrics: dict, rows: RowSets) -> None:
+    """Adapter and tokenizer first, run.json last: only then is the folder a run."""
+    template, folder, added = job.template, job.folder, job.config.token_rows
+    tokenizer, marks = prompting.tokenizer, prompting.marks
+    tokenizer.chat_template = jinja_of(template, tokenizer, marks)
+    stops = stop_ids(template.end(marks), tokenizer)
+    backend.save_adapter(model, tokenizer, folder, stops)
+    record = runs.Run(
+        options=options_of(job.config),
+        template=vars(template),
+        marks=marks._asdict(),
+        stop_ids=stops,
+        template_hash=hash_of(vars(template)),
+        data=rows.account(),
+        vocab_size=added.total if added and added.total > added.held else 0,
+        metrics=metrics,
+        packages=runs.package_versions(),
+        plugins=[as_record(plugin) for plugin in job.hooks.theirs()],
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    runs.finish(folder, record)
+    note_used(job.hooks.theirs())

@@ -1,0 +1,104 @@
+"""Builds the trainer that learns prepared rows, padded or packed, and measures on others.
+
+Imports neither unsloth nor a library at its head: backend.py has imported unsloth by then.
+"""
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from threetoe.errors import UserError
+from threetoe.machine.libraries import chatter_hidden
+from threetoe.run.record import METRICS
+from threetoe.train.batches import COLUMNS, collator, packed
+
+NO_VALIDATION = {"eval_strategy": "no", "eval_on_start": False}
+
+
+def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict, validation=None):
+    """TRL's SFTTrainer over ready ids and labels.
+
+    `rows` and `validation`, which may be None, are datasets.Datasets with the columns input_ids,
+    labels and length. Batches are padded to their longest row, or packed where `arguments` say so.
+    """
+    from transformers import PrinterCallback
+    from trl import SFTConfig
+
+    from threetoe.train.sft_trainer import Learner
+
+    if validation is None:
+        arguments = {**arguments, **NO_VALIDATION}
+    trained = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+    with chatter_hidden(), untrained_tokens_named():
+        trainer = Learner(
+            model=model,
+            args=SFTConfig(**arguments),
+            train_dataset=rows.with_format(columns=COLUMNS),
+            eval_dataset=validation,
+            processing_class=tokenizer,
+            # where packing is asked for, TRL's own: Unsloth packs nothing for any other
+            data_collator=None if arguments["packing"] else collator(tokenizer),
+            callbacks=list(callbacks.values()),
+        )
+    for name, parameter in model.named_parameters():
+        if name in trained:  # TRL casts QLoRA adapters to bf16, where steps of 2e-4 round away
+            parameter.data = trained[name]
+    trainer.remove_callback(PrinterCallback)
+    if arguments["packing"]:
+        pack_or_pad(trainer, rows, tokenizer)
+    return trainer
+
+
+def pack_or_pad(trainer, rows, tokenizer) -> None:
+    """Gives the trainer packed rows, unless Unsloth has turned packing off for this model: with
+    batches that are padded, packed examples would see each other."""
+    if trainer.args.packing:
+        trainer.train_dataset = packed(rows, trainer.args.max_length)
+        return
+    kind = trainer.model.config.get_text_config().model_type
+    click.echo(f"packing: Unsloth does not pack {kind} here; padded rows are trained", err=True)
+    trainer.data_collator = collator(tokenizer)
+    trainer.args.train_sampling_strategy = "group_by_length"
+
+
+@contextmanager
+def untrained_tokens_named():
+    """Unsloth refuses rows with tokens that the base never learned; say what mends that."""
+    try:
+        yield
+    except ValueError as error:
+        if "ntrained tokens" not in str(error):
+            raise
+        raise UserError(
+            "The template uses tokens that this base model has never learned. Train them with "
+            "--new-tokens add, or choose an Instruct model with --model, or a template in plain "
+            "text such as --template alpaca."
+        ) from error
+
+
+def validation_metrics(folder: Path) -> dict:
+    """What run.json says of the validation losses in a run's metrics.jsonl; {} without any."""
+    path = folder / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    measured = [entry for entry in map(json.loads, lines) if "eval_loss" in entry]
+    if not measured:
+        return {}
+    best = min(measured, key=lambda entry: entry["eval_loss"])
+    return {
+        "eval_loss_start": round(measured[0]["eval_loss"], 4),
+        "eval_loss": round(measured[-1]["eval_loss"], 4),
+        "eval_loss_best": round(best["eval_loss"], 4),
+        "eval_loss_best_step": best["step"],
+    }
+
+
+def validation_line(metrics: dict, rows: int) -> str:
+    """'validation loss 2.31 -> 0.42 (500 rows)', and its lowest where that is not the last."""
+    first, last, best = (
+        metrics[name] for name in ("eval_loss_start", "eval_loss", "eval_loss_best")
+    )
+    step = metrics["eval_loss_best_step"]
+    lowest = f"; lowest {best:.4f} at step {step}" if best < min(first, last) else ""
+    return f"validation loss {first:.4f} -> {last:.4f} ({rows} rows{lowest})"
