@@ -3,6 +3,7 @@
 
 PY := .venv/bin/python
 STAMP := .venv/installed
+PYTEST := $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 ASK := $(PY) infer.py --run runs/demo --max-new-tokens 12
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -12,13 +13,13 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 # program wants the cores too, many times more.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check lock tiny clean
+.PHONY: help demo test test-all check lock tiny clean
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile
 
 demo: $(STAMP)  ## train, ask and export with the embedded model; three to four minutes
-	@rm -rf runs/demo
+	@rm -rf runs/demo runs/demo-merged
 	$(PY) train.py --config examples/demo.yaml --output-dir runs/demo
 	@printf '\n%s\n' '180 held-out rows, asked of the base as it was, then of the run:'
 	@$(ASK) --file sentiment --no-adapter --output runs/demo/before.jsonl
@@ -26,10 +27,13 @@ demo: $(STAMP)  ## train, ask and export with the embedded model; three to four 
 	@printf '\n%s\n' '$(ASK) "Classify the sentiment of the text." --input "The soup was cold."'
 	@$(ASK) "Classify the sentiment of the text." --input "The soup was cold."
 	@echo
-	$(PY) export.py --run runs/demo --merged runs/demo/merged
+	$(PY) export.py --run runs/demo --merged runs/demo-merged
 
 test: $(STAMP)  ## run the tests, two files at a time
-	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not wide"
+
+test-all: $(STAMP)  ## the same, and the wide sweeps
+	$(PYTEST)
 
 check: $(STAMP)  ## look for mistakes and misformatted code
 	$(PY) -m ruff check .
