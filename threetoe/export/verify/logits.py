@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from threetoe.backend import model as backend
 from threetoe.backend.checkpoint import FLOATS
 from threetoe.errors import first_line
-from threetoe.export.merge.base_weights import as_used, base_weights, cached, name_of_weights
+from threetoe.export.merge.base_weights import as_used, base_weights
 from threetoe.export.verify import gguf_file as proof_gguf
 from threetoe.export.verify import weights as plain
 from threetoe.export.verify.reference import Reference, logits_of, sequences_of
@@ -64,10 +63,7 @@ def compare(found: dict, place: Path, question: Question) -> None:
 
     disable_progress_bar()
     run, config = question.run, question.config
-    base = base_of(question)
-    if base is None:
-        text = f"its base {run.options['model']} is not here: logits were not compared"
-        return found["warnings"].append(text)
+    base = base_weights(run, config)
     with torch.inference_mode(), chatter_hidden():
         reference = Reference(base, config.run, as_used(run, config), question.memory)
         found["loaded"] = "one layer at a time" if reference.hollow else "whole"
@@ -85,18 +81,6 @@ def compare(found: dict, place: Path, question: Question) -> None:
     judge(found, logits, share)
 
 
-def base_of(question: Question) -> Path | None:
-    """The folder of the base's weights; for an adapter nothing is downloaded, and None may come."""
-    run, config = question.run, question.config
-    if question.kind != "adapter":
-        return base_weights(run, config)
-    name = name_of_weights(run, config)
-    if Path(backend.location(name)).is_dir():
-        return Path(backend.location(name))
-    base = cached(name)
-    return base and base.folder
-
-
 def ask(
     found: dict,
     place: Path,
@@ -107,8 +91,6 @@ def ask(
     wanted,
 ) -> tuple[Logits, float]:
     """The logits of `rounded` and of the export, and what share of rounding is the limit."""
-    if question.kind == "adapter":
-        return Logits(wanted, wanted, reference.logits_with(place, sequences)), SHARE
     if question.kind in GGUF:
         rounding, stands_in = proof_gguf.rounding_of(place)
         rounded = reference.logits(sequences, rounding=rounding)

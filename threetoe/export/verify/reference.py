@@ -33,13 +33,6 @@ class Reference:
         with off, hollow.filled(self.model, self.weights, rounding) as model:
             return run(model, sequences)
 
-    def logits_with(self, adapter: Path, sequences: list) -> list:
-        """The logits with the adapter of another folder in place of its own."""
-        self.model.load_adapter(adapter, "exported", low_cpu_mem_usage=True)
-        self.model.set_adapter("exported")
-        with hollow.filled(self.model, self.weights) as model:
-            return run(model, sequences)
-
     def close(self) -> None:
         """Give the memory back, before another model takes it."""
         self.model = None

@@ -4,7 +4,8 @@ and adapter.
 Tokens come first: the exported tokenizer's chat template gives the ids that the run was trained
 with, and the stop ids are the same. There is no limit to that: they are, or they are not.
 
-Then weights. Four models see the same tokens, all in fp32, so that only their weights differ:
+Then weights. Those of an adapter are the run's, byte for byte (adapter_files). For all others, four
+models see the same tokens, all in fp32, so that only their weights differ:
 
 reference  base + adapter by PEFT, not merged
 base       the reference with its adapter switched off; the gap to it is the adapter's effect
@@ -14,7 +15,7 @@ export     what was written
 
 The limits are on the way from `rounded` to the export, which is 0 when our merge gives PEFT's bits:
 
-float32, adapter   1e-3, ten times what another order of sums in fp32 makes of a logit
+float32            1e-3, ten times what another order of sums in fp32 makes of a logit
 bfloat16, float16, a quarter of rounding, measured on these prompts: sums in another order (another
 nf4, q8_0, q4_0 ..  machine) turn the last bit of some weights, rounding of nearly all
 K-quants           twice the rounding of an older type with as many bits: the gguf package does not
@@ -29,7 +30,7 @@ below the limit the comparison cannot tell, and says so.
 import time
 from pathlib import Path
 
-from threetoe.export.verify import gguf_file, tokens
+from threetoe.export.verify import adapter_files, gguf_file, tokens
 from threetoe.export.verify.logits import GGUF, Question, compare
 from threetoe.machine.libraries import quieten
 from threetoe.run.contract import load_tokenizer
@@ -67,7 +68,9 @@ def check(found: dict, place: Path, question: Question, tokenizer) -> None:
     """Add what is found of a folder, or of one GGUF file: tokens, and if they are right weights."""
     checked = gguf_file if question.kind in GGUF else tokens
     found["problems"] += checked.problems(place, question.run, question.prompts, tokenizer)
-    if not found["problems"]:
+    if question.kind == "adapter":
+        found["problems"] += adapter_files.problems(place, question.config.run)
+    elif not found["problems"]:
         compare(found, place, question)
 
 
