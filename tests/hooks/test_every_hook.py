@@ -38,7 +38,8 @@ SHOWN_BY = {
 def source_of(test):
     """A test function's own text, decorators included."""
     name, _, function = test.partition("::")
-    text = (TESTS / name).read_text(encoding="utf-8")
+    (path,) = TESTS.rglob(name)
+    text = path.read_text(encoding="utf-8")
     (node,) = [n for n in ast.parse(text).body if getattr(n, "name", None) == function]
     first = min(n.lineno for n in [*node.decorator_list, node])
     return "\n".join(text.splitlines()[first - 1 : node.end_lineno])

@@ -107,7 +107,7 @@ def inbox():
 
 
 MODEL = """
-from threetoe import backend
+from threetoe.backend import model as backend
 
 def load_model(config, adapter):
     print("loaded from", adapter)

@@ -131,7 +131,7 @@ def shown_row(recipe: Recipe, dataset_path: str | None, hooks) -> tuple[str, lis
 
 def first_rows(source: str, split: str, recipe: Recipe):
     """The rows of a file or a folder that the recipe is read from."""
-    found = rows.read_source(source, split, recipe.subset, DataConfig())
+    found = rows.read_source(source, split, recipe.subset, DataConfig(), None)
     if found is None:
         raise UserError(f"--dataset-path {source}: no file or folder of rows.")
     return found
