@@ -129,6 +129,15 @@ def test_a_rope_that_is_not_written_is_refused(tmp_path):
     assert "longrope" in problem
 
 
+def test_another_architecture_is_refused_with_the_way_there(tmp_path):
+    (problem,) = refused(tmp_path, {"model_type": "gemma2"}, gguf=("q8_0",))
+    assert problem == (
+        "--gguf: gemma2 is not among what is written here (llama, mistral, qwen2, qwen3); write "
+        "--merged DIR, and let llama.cpp's converter make the file: python convert_hf_to_gguf.py "
+        "DIR --outfile FILE."
+    )
+
+
 def test_a_base_whose_own_jinja_is_used_gets_no_ollama_folder(tmp_path):
     from threetoe.errors import UserError
 

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 from threetoe.backend import model as backend
 from threetoe.errors import Checks, UserError
-from threetoe.export.gguf import llama_cpp as gguf_unsloth
 from threetoe.export.gguf.tensors import (
+    ARCHITECTURES,
     Tensors,
     list_tensors,
     numbers_of,
@@ -21,7 +21,7 @@ from threetoe.export.gguf.tensors import (
 )
 from threetoe.export.gguf.tokenizer import add_tokenizer, check_tokenizer
 from threetoe.export.gguf.types import K_QUANTS, check_types, file_type, ggml, run_program
-from threetoe.export.merge.base_weights import ARCHITECTURES, as_used, base_weights, is_written_here
+from threetoe.export.merge.base_weights import as_used, base_weights
 from threetoe.export.merge.merge import Merge
 from threetoe.machine.files import read_json
 from threetoe.options.export import ExportConfig
@@ -33,6 +33,10 @@ from threetoe.run import record as runs
 DEFAULT = "q8_0"
 ROPES = ("default", "linear", "llama3", "yarn")
 BETWEEN = "bf16"  # of the file that llama-quantize is given
+OTHERS = (
+    "--gguf: {kind} is not among what is written here ({known}); write --merged DIR, and let "
+    "llama.cpp's converter make the file: python convert_hf_to_gguf.py DIR --outfile FILE."
+)
 
 
 def check_gguf(run: runs.Run, folder: Path, config: ExportConfig) -> None:
@@ -47,9 +51,9 @@ def check_gguf(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     base = Path(backend.location(config.base or run.options["model"]))
     here = (base / "config.json").is_file()
     if here:
-        checks(check_model, read_json(base / "config.json"), types_asked(config))
+        checks(check_model, read_json(base / "config.json"))
     found = [place for place in (folder, base) if (place / "tokenizer.json").is_file()]
-    if found and not (here and not is_written_here(base)):
+    if found and not checks.problems:
         checks(check_tokenizer, found[0])
     checks.done()
 
@@ -58,10 +62,11 @@ def types_asked(config: ExportConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.lower() for name in config.gguf)) or (DEFAULT,)
 
 
-def check_model(config: dict, types) -> None:
-    """UserError when files of these types cannot be made of a model with this config.json."""
-    if config.get("model_type") not in ARCHITECTURES:
-        return gguf_unsloth.check(config, types)
+def check_model(config: dict) -> None:
+    """UserError when no file can be made of a model with this config.json."""
+    kind = config.get("model_type")
+    if kind not in ARCHITECTURES:
+        raise UserError(OTHERS.format(kind=kind, known=", ".join(ARCHITECTURES)))
     rope = rope_of(config)["rope_type"]
     if rope not in ROPES:
         raise UserError(f"--gguf: rope scaling of type {rope} is not written, only {ROPES}.")
@@ -73,9 +78,7 @@ def bytes_of_files(plan: Merge, values: dict, types: tuple[str, ...]) -> int:
     """What files of these types take of a base with the config.json `values`, and the one between
     that llama-quantize needs; UserError for what cannot be written."""
     check_types(types)
-    check_model(values, types)
-    if values.get("model_type") not in ARCHITECTURES:
-        return gguf_unsloth.bytes_of_files(plan, types)
+    check_model(values)
     between = [BETWEEN] if set(types) & set(K_QUANTS) and not ggml() else []
     return sum(t.size for name in (*types, *between) for t in targets_of(plan, values, name))
 
@@ -102,17 +105,12 @@ def write_ollama(run: runs.Run, folder: Path, config: ExportConfig) -> None:
 
 
 def write_types(run: runs.Run, folder: Path, config: ExportConfig, types) -> list[Path]:
-    """Write a file of each type, of other architectures through Unsloth's exporter."""
+    """Write a file of each type."""
     check_types(types)
     paths = {name: folder / f"{model_name(run)}.{name}.gguf" for name in types}
-    base = base_weights(run, config)
-    check_model(read_json(base / "config.json"), types)
-    if not is_written_here(base):
-        keys = {"general.name": model_name(run), "tokenizer.chat_template": jinja(run)}
-        gguf_unsloth.write(run, config, paths, keys)
-    else:
-        for name, path in paths.items():
-            write_type(run, path, config, name)
+    check_model(read_json(base_weights(run, config) / "config.json"))
+    for name, path in paths.items():
+        write_type(run, path, config, name)
     return list(paths.values())
 
 

@@ -8,11 +8,17 @@ from typing import NamedTuple
 from threetoe.backend.checkpoint import FLOATS, Stored
 from threetoe.errors import UserError
 from threetoe.export.gguf.types import rounded, size_in_bytes, type_of
-from threetoe.export.merge.base_weights import ARCHITECTURES
 from threetoe.export.merge.changes import OUTPUT, is_tied
 from threetoe.export.merge.merge import Merge, merged_tensors, plan_merge
 from threetoe.machine.files import read_json
 
+# By model_type: llama.cpp's name, and whether its rope wants the rows of q and k in pairs.
+ARCHITECTURES = {
+    "llama": ("llama", True),
+    "mistral": ("llama", True),
+    "qwen2": ("qwen2", False),
+    "qwen3": ("qwen3", False),
+}
 LEFT_OUT = "rotary_emb.inv_freq"  # old checkpoints store what follows from rope_theta
 
 

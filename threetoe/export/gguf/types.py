@@ -2,8 +2,7 @@
 
 The rules of K-quants are those of llama.cpp's llama-quant.cpp, for models without experts. Their
 numbers come from llama.cpp's own ggml_quantize_chunk, out of an installed package that brings it,
-or from an installed llama-quantize; all other types from the gguf package. A whole file, of a model
-that these rules do not cover, goes through llama.cpp's llama_model_quantize.
+or from an installed llama-quantize; all other types from the gguf package.
 """
 
 import ctypes
@@ -43,21 +42,12 @@ def check_types(types) -> None:
         )
 
 
-def llama_cpp_folder() -> Path:
-    """Where Unsloth has its llama.cpp, or looks for it."""
-    stated = os.environ.get("UNSLOTH_LLAMA_CPP_PATH")
-    return Path(stated) if stated else Path.home() / ".unsloth" / "llama.cpp"
-
-
 def program() -> str | None:
-    """llama-quantize on the PATH, or in Unsloth's llama.cpp."""
-    folder = llama_cpp_folder()
+    """llama-quantize on the PATH, or where Unsloth keeps its llama.cpp."""
+    stated = os.environ.get("UNSLOTH_LLAMA_CPP_PATH")
+    folder = Path(stated) if stated else Path.home() / ".unsloth" / "llama.cpp"
     built = [folder, folder / "build" / "bin", folder / "build" / "bin" / "Release"]
     return shutil.which(PROGRAM) or shutil.which(PROGRAM, path=os.pathsep.join(map(str, built)))
-
-
-def can_quantize_files() -> bool:
-    return importlib.util.find_spec("llama_cpp") is not None or program() is not None
 
 
 def file_type(name: str) -> int:
@@ -188,23 +178,6 @@ def loaded(file: Path):
         return ctypes.CDLL(str(file))
     except OSError:  # built for another processor, or without a library that it needs
         return None
-
-
-def quantize_file(source: Path, target: Path, name: str) -> None:
-    """Quantise a GGUF file by llama.cpp's choice of types: with llama_model_quantize of
-    llama-cpp-python, or with llama-quantize. Failure when that fails."""
-    if importlib.util.find_spec("llama_cpp") is None:
-        return run_program(source, target, name)
-    import llama_cpp
-
-    silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
-    llama_cpp.llama_log_set(silent, None)
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = file_type(name)
-    code = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(target), params)
-    llama_cpp.llama_log_set(llama_cpp.llama_log_callback(0), None)
-    if code or not target.is_file():
-        raise Failure(f"llama_model_quantize {name.upper()} failed ({code}) on {source.name}.")
 
 
 def run_program(source: Path, target: Path, name: str) -> None:

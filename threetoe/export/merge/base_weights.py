@@ -23,14 +23,6 @@ from threetoe.run.record import Run
 WANTED = ("*.safetensors*", "config.json", "tokenizer.model")
 ELSE = "name a folder with its 16-bit safetensors: --base DIR"
 
-# By model_type: llama.cpp's name, and whether its rope wants the rows of q and k in pairs.
-ARCHITECTURES = {
-    "llama": ("llama", True),
-    "mistral": ("llama", True),
-    "qwen2": ("qwen2", False),
-    "qwen3": ("qwen3", False),
-}
-
 
 class Base(NamedTuple):
     """A base whose headers can be read in `folder`: its own, or a hollow copy."""
@@ -219,8 +211,3 @@ def base_weights(run: Run, config: ExportConfig) -> Path:
             f"The base weights {name} cannot be read from the Hub: {first_line(error)} "
             "Give a local folder: --base DIR."
         ) from error
-
-
-def is_written_here(base: Path) -> bool:
-    """Whether a base is of an architecture whose files are written without llama.cpp's code."""
-    return read_json(base / "config.json").get("model_type") in ARCHITECTURES

@@ -62,6 +62,7 @@ def write_checkpoint(
     clear_line()
     write_json(folder / "config.json", merged_config(base, facts, run.stop_ids))
     write_record(run, config.run, folder)
+    copy(base, folder, ["tokenizer.model"])  # of SentencePiece, which llama.cpp's converter reads
 
 
 def write_record(run: runs.Run, source: Path, folder: Path) -> None:

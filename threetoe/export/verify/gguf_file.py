@@ -7,7 +7,6 @@ from io import StringIO
 from pathlib import Path
 
 from threetoe.errors import first_line
-from threetoe.export.merge.base_weights import is_written_here
 from threetoe.export.verify.reference import run as run_model
 from threetoe.export.verify.weights import load_whole
 from threetoe.prompt.template import CUT
@@ -96,22 +95,8 @@ def through(weight, kind, quants):
     return torch.from_numpy(rounded).view(weight.shape)
 
 
-def logits_of(file: Path, sequences: list, base: Path) -> list:
+def logits_of(file: Path, sequences: list) -> list:
     """The logits of a GGUF file, its weights expanded by transformers."""
     with redirect_stderr(StringIO()):  # progress, which no setting of transformers hides
-        options = {} if is_written_here(base) else {"config": config_of(file, base)}
-        model = load_whole(file.parent, gguf_file=file.name, **options)
+        model = load_whole(file.parent, gguf_file=file.name)
     return run_model(model, sequences)
-
-
-def config_of(file: Path, base: Path):
-    """The configuration of a file that llama.cpp's converter wrote, of which transformers does not
-    read all: what it leaves at the default is the base's."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
-    default, wanted = type(config)(), AutoConfig.from_pretrained(base)
-    for name, value in wanted.to_dict().items():
-        if getattr(config, name, None) == getattr(default, name, None):
-            setattr(config, name, value)
-    return config

@@ -22,7 +22,6 @@ from threetoe.run.record import Run
 GGUF = ("gguf", "ollama")
 FP32_NOISE = 1e-3  # logits
 SHARE = 0.25  # of rounding's own gap
-UNREADABLE = "is not supported yet"  # what transformers says of a GGUF file's architecture
 STAND_IN_SHARE = 2  # where rounding was measured with another type
 HOLLOW = (
     "its logits were not compared: transformers reads GGUF files whole, and the free memory does "
@@ -73,10 +72,8 @@ def compare(found: dict, place: Path, question: Question) -> None:
         wanted = reference.logits(sequences)
         found["effect"] = gap_of(wanted, reference.logits(sequences, adapter=False)).as_dict()
         try:
-            logits, share = ask(found, place, question, base, reference, sequences, wanted)
+            logits, share = ask(found, place, question, reference, sequences, wanted)
         except Exception as error:  # whatever a library makes of a broken file
-            if question.kind in GGUF and UNREADABLE in str(error):
-                return found["warnings"].append(f"its logits were not compared: {error}")
             return found["problems"].append(f"it cannot be loaded: {first_line(error)}")
     judge(found, logits, share)
 
@@ -85,7 +82,6 @@ def ask(
     found: dict,
     place: Path,
     question: Question,
-    base: Path,
     reference: Reference,
     sequences,
     wanted,
@@ -95,7 +91,7 @@ def ask(
         rounding, stands_in = proof_gguf.rounding_of(place)
         rounded = reference.logits(sequences, rounding=rounding)
         share = STAND_IN_SHARE if stands_in else SHARE
-        return Logits(wanted, rounded, proof_gguf.logits_of(place, sequences, base)), share
+        return Logits(wanted, rounded, proof_gguf.logits_of(place, sequences)), share
     rounded = reference.logits(sequences, rounding=rounding_of(place, question, found))
     reference.close()
     return Logits(wanted, rounded, logits_of(place, sequences, question.memory)), SHARE
