@@ -94,7 +94,15 @@ def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):
     assert "900 rows read from sentiment, 900 to train on" in printed.stderr
     assert all(word not in printed.stderr for word in ("Warning", "Unsloth", "it/s", "\r"))
     assert printed.stderr.splitlines()[1].startswith("labels: 150 ")
-    assert len(printed.stderr.splitlines()) == 5
+    assert len(printed.stderr.splitlines()) == 5 + 11
+
+
+def test_a_log_has_a_line_of_progress_for_the_first_step_and_each_tenth_of_the_way(demo):
+    _, printed = demo
+    line = r"(?m)^step (\d+)/120  loss ([\d.]+)  [\d:]+ left$"
+    lines = re.findall(line, printed.stderr)
+    assert [int(step) for step, _ in lines] == [1, *range(12, 121, 12)]
+    assert float(lines[-1][1]) < float(lines[0][1]) / 4
 
 
 def test_the_loss_falls(demo):

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl
 from threetoe.hooks.answers import PASSED_OVER, kind
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.plugin import place_of
-from threetoe.machine.terminal import clear_line
+from threetoe.machine.terminal import clear_line, say
 from threetoe.run.record import METRICS
 
 EVENTS = [name for name in vars(TrainerCallback) if name.startswith("on_")]
@@ -70,10 +70,12 @@ def heard(terminal):
 
 
 class Progress(TrainerCallback):
-    """One line that is rewritten at every step; nothing when standard error is no terminal."""
+    """One line that is rewritten at every step; where standard error is no terminal, a line for
+    the first step and for each tenth of the way."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.began = time.monotonic()
+        self.tenths = -1  # of the way, that have a line
         self.measured = ""  # the validation loss, once it is known
         self.batches = 0  # of validation rows, since the last loss
 
@@ -83,7 +85,9 @@ class Progress(TrainerCallback):
         if "loss" in (logs or {}):
             spent = time.monotonic() - self.began
             left = spent / max(state.global_step, 1) * (state.max_steps - state.global_step)
-            self.show(state, f"loss {float(logs['loss']):.4f}{self.measured}  {clock(left)} left")
+            words = f"loss {float(logs['loss']):.4f}{self.measured}  {clock(left)} left"
+            self.show(state, words)
+            self.keep(state, words)
 
     def on_prediction_step(self, args, state, control, **kwargs):
         self.batches += 1
@@ -95,6 +99,12 @@ class Progress(TrainerCallback):
             bar = "━" * filled + "─" * (24 - filled)
             sys.stderr.write(f"\r\033[K{bar} step {state.global_step}/{state.max_steps}  {words}")
             sys.stderr.flush()
+
+    def keep(self, state, words: str) -> None:
+        tenths = 10 * state.global_step // state.max_steps
+        if tenths > self.tenths and not sys.stderr.isatty():
+            self.tenths = tenths
+            say(f"step {state.global_step}/{state.max_steps}  {words}")
 
     def on_train_end(self, args, state, control, **kwargs):
         clear_line()
