@@ -21,6 +21,7 @@ from transformers import (
 from threetoe.errors import UserError
 from threetoe.export.merge.adapter import check_merge
 from threetoe.export.merge.merge import merge, merged_tensors, plan_merge
+from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.tensors import CHUNK
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -63,7 +64,7 @@ def written(target: Path) -> dict:
 
 def assert_equals_peft(base: Path, adapter: Path, target: Path, dtype=None) -> dict:
     target.mkdir()
-    facts = merge(base, adapter, target, dtype=dtype)
+    facts = merge(base, adapter, target, MergeOptions(dtype=dtype))
     expected = merged_by_peft(base, adapter).state_dict()
     found = written(target)
     assert found.keys() == written(base).keys()
@@ -154,7 +155,7 @@ def test_small_shards_load_in_plain_transformers_with_pefts_logits(tmp_path):
     adapter = write_adapter(base, tmp_path / "adapter")
     target = tmp_path / "out"
     target.mkdir()
-    facts = merge(base, adapter, target, max_shard_size=60_000)
+    facts = merge(base, adapter, target, MergeOptions(max_shard_size=60_000))
     shutil.copy(base / "config.json", target)
     index = json.loads((target / "model.safetensors.index.json").read_text(encoding="utf-8"))
     files = sorted(file.name for file in target.glob("*.safetensors"))
@@ -191,7 +192,7 @@ def test_progress_ends_with_every_byte(tmp_path):
         base,
         write_adapter(base, tmp_path / "adapter"),
         tmp_path / "out",
-        progress=lambda done, total: told.append((done, total)),
+        MergeOptions(progress=lambda done, total: told.append((done, total))),
     )
     assert len(told) == facts["tensors"]
     assert told[-1] == (facts["bytes"], facts["bytes"])
@@ -326,7 +327,7 @@ def test_a_shard_that_is_missing_or_incomplete_is_refused(tmp_path):
 
 def test_an_unknown_dtype_is_refused(pair, tmp_path):
     with pytest.raises(UserError, match="Did you mean 'float16'"):
-        merge(*pair, tmp_path, dtype="float61")
+        merge(*pair, tmp_path, MergeOptions(dtype="float61"))
 
 
 def test_an_overflow_in_fp16_names_the_tensor(pair, tmp_path):
@@ -334,7 +335,7 @@ def test_an_overflow_in_fp16_names_the_tensor(pair, tmp_path):
     save_file(load_file(file) | {Q + "lora_B.weight": torch.full((48, 4), 1e5)}, file)
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=f"{Q_NAME}.weight merges to inf.*float16.*65504"):
-        merge(*pair, tmp_path / "out", dtype="float16")
+        merge(*pair, tmp_path / "out", MergeOptions(dtype="float16"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -345,7 +346,7 @@ def test_an_adapter_whose_training_diverged_is_refused(pair, tmp_path, dtype):
     save_file(tensors, file)
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=f"{Q_NAME}.weight merges to inf or nan"):
-        merge(*pair, tmp_path / "out", dtype=dtype)
+        merge(*pair, tmp_path / "out", MergeOptions(dtype=dtype))
 
 
 def test_a_missing_target_folder_is_an_error(pair, tmp_path):
@@ -428,8 +429,8 @@ def test_the_checks_take_no_torch(pair):
 
 def test_tensors_come_one_by_one_as_merge_writes_them(pair, tmp_path):
     (tmp_path / "out").mkdir()
-    merge(*pair, tmp_path / "out", dtype="bfloat16")
-    plan = plan_merge(*pair, dtype="bfloat16")
+    merge(*pair, tmp_path / "out", MergeOptions(dtype="bfloat16"))
+    plan = plan_merge(*pair, MergeOptions(dtype="bfloat16"))
     expected = written(tmp_path / "out")
     came = []
     for output, blocks in merged_tensors(plan):

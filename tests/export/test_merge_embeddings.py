@@ -10,6 +10,7 @@ from test_merge import EVERY, merged_by_peft, read, write_adapter, write_base, w
 
 from threetoe.export.merge.four_bit import merged_config
 from threetoe.export.merge.merge import merge
+from threetoe.export.merge.options import MergeOptions
 
 IDS = torch.arange(24).view(2, 12)
 
@@ -17,7 +18,7 @@ IDS = torch.arange(24).view(2, 12)
 def merged(base, adapter, target, dtype=None):
     """What merge() said, with config.json beside the weights."""
     target.mkdir()
-    facts = merge(base, adapter, target, dtype=dtype)
+    facts = merge(base, adapter, target, MergeOptions(dtype=dtype))
     values = merged_config(base, facts, [2])
     (target / "config.json").write_text(json.dumps(values), encoding="utf-8")
     return facts

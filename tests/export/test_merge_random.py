@@ -9,6 +9,7 @@ from test_merge import EVERY, assert_equals_peft, merged_by_peft, read, write_ba
 from transformers import Phi3Config, Phi3ForCausalLM
 
 from threetoe.export.merge.merge import merge
+from threetoe.export.merge.options import MergeOptions
 
 SAVED = [None, ["lm_head"], ["embed_tokens"], ["norm"], ["embed_tokens", "lm_head"]]
 PATTERNS = ["q_proj", "layers.1.mlp.up_proj", r"layers\.0\.self_attn\.[kv]_proj", "lm_head"]
@@ -84,6 +85,6 @@ def test_adapters_merged_in_turn_equal_peft_doing_the_same(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     merge(base, both[0], tmp_path / "one")
-    merge(tmp_path / "one", both[1], tmp_path / "two", dtype="bfloat16")
+    merge(tmp_path / "one", both[1], tmp_path / "two", MergeOptions(dtype="bfloat16"))
     for name, tensor in written(tmp_path / "two").items():
         assert torch.equal(tensor, expected[name].bfloat16()), name

@@ -13,6 +13,7 @@ from test_merge import write_adapter, write_base
 
 from threetoe.errors import UserError
 from threetoe.export.merge.merge import merge
+from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.shards import PLAN
 
 SIZE = 60_000  # bytes a shard, of which the base then fills three
@@ -20,11 +21,12 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from threetoe.export.merge.merge import merge
+from threetoe.export.merge.options import MergeOptions
 limit = float(sys.argv.pop())
 def progress(done, total):
     if done >= limit * total:
         os.kill(os.getpid(), signal.SIGKILL)
-merge(*map(Path, sys.argv[1:]), max_shard_size=60_000, progress=progress)
+merge(*map(Path, sys.argv[1:]), MergeOptions(max_shard_size=60_000, progress=progress))
 """
 
 
@@ -48,7 +50,7 @@ def kill_after(part: float, folders) -> None:
 
 def test_a_killed_merge_goes_on_at_its_next_shard(folders, tmp_path):
     base, adapter, out = folders
-    merge(base, adapter, tmp_path / "clean", max_shard_size=SIZE)
+    merge(base, adapter, tmp_path / "clean", MergeOptions(max_shard_size=SIZE))
     shards = sorted(tmp_path.glob("clean/*.safetensors"))
     for part in (0.01, 0.4, 0.6, 1):  # the last one before its shard is closed
         kill_after(part, folders)
@@ -59,7 +61,12 @@ def test_a_killed_merge_goes_on_at_its_next_shard(folders, tmp_path):
         assert not (out / "model.safetensors.index.json").exists()
     assert len(whole) == 3
     told = []
-    merge(base, adapter, out, max_shard_size=SIZE, progress=lambda done, _: told.append(done))
+    merge(
+        base,
+        adapter,
+        out,
+        MergeOptions(max_shard_size=SIZE, progress=lambda done, _: told.append(done)),
+    )
     assert bytes_of(out) == bytes_of(tmp_path / "clean")
     assert {file: file.stat().st_mtime_ns for file in whole} == whole
     assert told == sorted(told) and told[-1] == sum(len(b) for b in map(tensor_bytes, shards))
@@ -73,7 +80,7 @@ def tensor_bytes(file: Path) -> bytes:
 @pytest.mark.parametrize("changed", ["adapter", "base", "dtype", "max_shard_size"])
 def test_a_different_merge_starts_anew(folders, tmp_path, changed):
     base, adapter, out = folders
-    merge(base, adapter, out, max_shard_size=SIZE)
+    merge(base, adapter, out, MergeOptions(max_shard_size=SIZE))
     options = {"max_shard_size": SIZE}
     if changed == "adapter":
         file = adapter / "adapter_model.safetensors"
@@ -83,25 +90,25 @@ def test_a_different_merge_starts_anew(folders, tmp_path, changed):
         save_file({k: v + 1 for k, v in load_file(file).items()}, file, {"format": "pt"})
     else:
         options |= {"dtype": "bfloat16"} if changed == "dtype" else {"max_shard_size": 10**9}
-    merge(base, adapter, out, **options)
-    merge(base, adapter, tmp_path / "clean", **options)
+    merge(base, adapter, out, MergeOptions(**options))
+    merge(base, adapter, tmp_path / "clean", MergeOptions(**options))
     assert bytes_of(out) == bytes_of(tmp_path / "clean")
 
 
 def test_a_finished_merge_is_left_as_it_is(folders):
     *_, out = folders
-    merge(*folders, max_shard_size=SIZE)
+    merge(*folders, MergeOptions(max_shard_size=SIZE))
     before = {file: file.stat().st_mtime_ns for file in out.glob("*.safetensors")}
-    merge(*folders, max_shard_size=SIZE)
+    merge(*folders, MergeOptions(max_shard_size=SIZE))
     assert {file: file.stat().st_mtime_ns for file in out.glob("*.safetensors")} == before
 
 
 def test_a_shard_that_was_damaged_since_is_written_again(folders, tmp_path):
     *pair, out = folders
-    merge(*folders, max_shard_size=SIZE)
+    merge(*folders, MergeOptions(max_shard_size=SIZE))
     os.truncate(out / "model-00002-of-00004.safetensors", 5000)
-    merge(*folders, max_shard_size=SIZE)
-    merge(*pair, tmp_path / "clean", max_shard_size=SIZE)
+    merge(*folders, MergeOptions(max_shard_size=SIZE))
+    merge(*pair, tmp_path / "clean", MergeOptions(max_shard_size=SIZE))
     assert bytes_of(out) == bytes_of(tmp_path / "clean")
 
 
@@ -136,5 +143,5 @@ def test_a_base_that_shrinks_meanwhile_is_named_and_nothing_looks_whole(folders)
         os.truncate(base / "model.safetensors", 1000)
 
     with pytest.raises(UserError, match="ended early"):
-        merge(base, adapter, out, progress=progress)
+        merge(base, adapter, out, MergeOptions(progress=progress))
     assert set(bytes_of(out)) == set()

@@ -22,6 +22,7 @@ from threetoe.backend import token_rows
 from threetoe.errors import UserError
 from threetoe.export import export
 from threetoe.export.merge.merge import merge
+from threetoe.export.merge.options import MergeOptions
 from threetoe.machine import files as catalog
 from threetoe.machine.libraries import prepare
 from threetoe.options.export import ExportConfig
@@ -213,7 +214,9 @@ def test_plain_transformers_reads_the_merged_model(trained, merged):
 
 def test_the_merge_equals_pefts_bit_for_bit(trained, tmp_path):
     """In fp32, of the weights as they are in a base of as many rows."""
-    merge(trained.base, trained.folder, tmp_path, dtype="float32", max_shard_size=90_000)
+    merge(
+        trained.base, trained.folder, tmp_path, MergeOptions(dtype="float32", max_shard_size=90_000)
+    )
     found = {k: v for f in tmp_path.glob("*.safetensors") for k, v in load_file(f).items()}
     base = read(trained.base, grown(trained), torch.float32)
     expected = PeftModel.from_pretrained(base, trained.folder).merge_and_unload().state_dict()

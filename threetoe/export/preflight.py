@@ -12,8 +12,9 @@ from threetoe.export.folder import PARTIAL, beside
 from threetoe.export.gguf.gguf import bytes_of_files, types_asked
 from threetoe.export.merge.base_weights import Base, find_base, name_of_weights
 from threetoe.export.merge.changes import is_embedding
-from threetoe.export.merge.merge import Merge, plan_merge, stays
+from threetoe.export.merge.merge import Merge, plan_merge
 from threetoe.export.merge.nf4 import CODES, packed_size, unpacked, unread
+from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.shards import output_of
 from threetoe.machine import space as room
 from threetoe.machine.files import read_json
@@ -88,10 +89,10 @@ def plan_of(base: Base, job) -> Merge:
     """What will be merged, once the adapter fits the base. What 4-bit weights on the Hub stand for
     is written in bytes that are not here yet: those are judged when they are read."""
     if not (base.hollow and bases.is_prequantised(str(base.folder))):
-        return plan_merge(base.folder, job.folder, job.config.dtype)
+        return plan_merge(base.folder, job.folder, MergeOptions(job.config.dtype))
     tensors = unpacked(list_checkpoint(base.folder), unread)
     dtype = CODES.get(job.config.dtype)
-    return Merge([(t, output_of(t, dtype, {})) for t in tensors], {}, {}, False, stays)
+    return Merge([(t, output_of(t, dtype, {})) for t in tensors], {}, {}, False, MergeOptions())
 
 
 def wanted(job, base: Base | None, sizes: dict[str, int]) -> list:

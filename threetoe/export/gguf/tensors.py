@@ -10,6 +10,7 @@ from threetoe.errors import UserError
 from threetoe.export.gguf.types import rounded, size_in_bytes, type_of
 from threetoe.export.merge.changes import OUTPUT, is_tied
 from threetoe.export.merge.merge import Merge, merged_tensors, plan_merge
+from threetoe.export.merge.options import MergeOptions
 from threetoe.machine.files import read_json
 
 # By model_type: llama.cpp's name, and whether its rope wants the rows of q and k in pairs.
@@ -50,7 +51,7 @@ class Tensors(NamedTuple):
 def list_tensors(base: Path, adapter: Path, name: str, as_used: Callable) -> Tensors:
     """What a file of type `name` holds, in its order; UserError for a tensor that llama.cpp has
     no name for. Reads headers only."""
-    plan = plan_merge(base, adapter, "float32", as_used)
+    plan = plan_merge(base, adapter, MergeOptions("float32", as_used=as_used))
     return Tensors(targets_of(plan, read_json(base / "config.json"), name), plan)
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from threetoe.backend import model as backend
 from threetoe.backend.checkpoint import Stored, header_bytes, list_checkpoint
 from threetoe.errors import UserError, first_line
-from threetoe.export.merge.merge import stays
 from threetoe.export.merge.nf4 import as_used_in_4bit
+from threetoe.export.merge.options import stays
 from threetoe.machine.files import read_json, write_json
 from threetoe.options.export import ExportConfig
 from threetoe.run.base import PREQUANTISED, is_prequantised

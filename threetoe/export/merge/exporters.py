@@ -12,6 +12,7 @@ from threetoe.backend import model as backend
 from threetoe.export.merge.base_weights import as_used, base_weights
 from threetoe.export.merge.four_bit import merge_4bit, merged_config
 from threetoe.export.merge.merge import merge
+from threetoe.export.merge.options import MergeOptions
 from threetoe.machine.files import write_json
 from threetoe.machine.libraries import quieten
 from threetoe.machine.terminal import bytes_done, clear_line
@@ -57,8 +58,8 @@ def write_checkpoint(
     """The weights, by merge() or merge_4bit(), and the files that go with them."""
     quieten()
     base, size = base_weights(run, config), round(config.max_shard_size * 10**9)
-    used = as_used(run, config)
-    facts = merge(base, config.run, folder, config.dtype, size, bytes_done(what), used)
+    options = MergeOptions(config.dtype, size, as_used(run, config), bytes_done(what))
+    facts = merge(base, config.run, folder, options)
     clear_line()
     write_json(folder / "config.json", merged_config(base, facts, run.stop_ids))
     write_record(run, config.run, folder)

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from threetoe.backend.checkpoint import FLOATS, Stored, header_bytes, read_header
-from threetoe.export.merge.merge import Merge, facts_of, merged_tensors, plan_merge, stays
+from threetoe.export.merge.merge import DEFAULTS, Merge, facts_of, merged_tensors, plan_merge
 from threetoe.export.merge.nf4 import BLOCK, PARTS, STATE, packed_size
+from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.shards import BITS, begin, in_shards, inputs_of, shard_name, write_index
 from threetoe.export.merge.writer import ShardFile
 from threetoe.machine.files import read_json
@@ -18,35 +19,27 @@ from threetoe.machine.files import read_json
 CODES = {"torch.uint8": "U8", "torch.float32": "F32"}
 
 
-def merge_4bit(
-    base: Path,
-    adapter: Path,
-    target: Path,
-    dtype: str | None = None,
-    max_shard_size: int = 5 * 10**9,
-    progress: Callable | None = None,
-    as_used: Callable = stays,
-) -> dict:
+def merge_4bit(base: Path, adapter: Path, target: Path, options: MergeOptions = DEFAULTS) -> dict:
     """Writes base + adapter in 4 bits into the folder `target`; weights and index only.
 
-    Options, errors, what comes back and going on after a stop are those of merge(); `dtype` is
+    Options, errors, what comes back and going on after a stop are those of merge(); the `dtype` is
     that of the merged weights before they are quantised, and of those that are not. What comes
     back has quantization_config, too, for config.json.
     """
-    plan = plan_merge(base, adapter, dtype, as_used)
+    plan = plan_merge(base, adapter, options)
     facts = facts_of(plan)
     names = linear_weights(merged_config(base, facts, []))
     sizes = {output.name: size_of(output, names) for output in plan.outputs}
-    shards = in_shards(plan.outputs, lambda output: sizes[output.name], max_shard_size)
+    shards = in_shards(plan.outputs, lambda output: sizes[output.name], options.max_shard_size)
     files = [shard_name(n, len(shards)) for n in range(1, len(shards) + 1)]
-    begin(target, files, ["nf4", *inputs_of(base, adapter, as_used, dtype, max_shard_size)])
+    begin(target, files, ["nf4", *inputs_of(base, adapter, options)])
     done = 0
 
     def tell(outputs: list[Stored]) -> None:
         nonlocal done
         done += sum(sizes[output.name] for output in outputs)
-        if progress:
-            progress(done, sum(sizes.values()))
+        if options.progress:
+            options.progress(done, sum(sizes.values()))
 
     for file, outputs in zip(files, shards, strict=True):
         if (target / file).exists():

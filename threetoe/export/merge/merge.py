@@ -5,7 +5,7 @@ says beforehand, from headers alone, whether all of it can be merged; `merge` wr
 `merged_tensors` gives each tensor to whoever writes something else.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from threetoe.backend.checkpoint import FLOATS, Stored, numbers
 from threetoe.errors import unknown
 from threetoe.export.merge.adapter import check_merge
 from threetoe.export.merge.changes import Change, grown_heights
+from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.shards import (
     begin,
     inputs_of,
@@ -26,6 +27,7 @@ from threetoe.export.merge.tensors import merge_tensor
 from threetoe.export.merge.writer import write_shards
 
 __all__ = ["check_merge", "merge", "merged_tensors", "plan_merge"]
+DEFAULTS = MergeOptions()
 
 
 class Merge(NamedTuple):
@@ -35,7 +37,7 @@ class Merge(NamedTuple):
     changes: dict[str, Change]
     heights: dict[str, int]  # rows of embeddings whose number of rows changes
     split: bool  # the base ties its embeddings, the result does not
-    as_used: Callable
+    options: MergeOptions
 
     @property
     def outputs(self) -> list[Stored]:
@@ -46,29 +48,22 @@ class Merge(NamedTuple):
     def pieces(self, source: Stored, output: Stored) -> Iterator[memoryview]:
         """The bytes of an output in order, in whole rows; a piece holds until the next."""
         change = self.changes.get(source.name, Change())
-        return merge_tensor(source, output, change, self.as_used)
+        return merge_tensor(source, output, change, self.options.as_used)
 
 
-def stays(name: str) -> None:
-    """Training used this base tensor as it is stored."""
-
-
-def plan_merge(
-    base: Path, adapter: Path, dtype: str | None = None, as_used: Callable = stays
-) -> Merge:
+def plan_merge(base: Path, adapter: Path, options: MergeOptions = DEFAULTS) -> Merge:
     """What merge() would do, from headers alone; UserError for whatever does not fit.
 
-    `dtype` is float32, float16 or bfloat16; None keeps each base tensor's own. `as_used(name)` is
-    None, or a function that makes of a base weight what training used in its place
-    (nf4.rounded_rows). Weights that the base stores in 4 bits are expanded.
+    Weights that the base stores in 4 bits are expanded.
     """
+    dtype = options.dtype
     codes = {name: code for code, name in FLOATS.items()}
     if dtype is not None and dtype not in codes:
         raise unknown("dtype", dtype, codes)
     tensors, changes, split = check_merge(base, adapter)
     heights = grown_heights(tensors, changes)
     pairs = [(tensor, output_of(tensor, codes.get(dtype), heights)) for tensor in tensors]
-    return Merge(pairs, changes, heights, split, as_used)
+    return Merge(pairs, changes, heights, split, options)
 
 
 def merged_tensors(plan: Merge, names=None) -> Iterator[tuple[Stored, Iterator]]:
@@ -89,19 +84,8 @@ def blocks(plan: Merge, source: Stored, output: Stored) -> Iterator:
         yield numbers(piece, output).view(-1, *output.shape[1:])
 
 
-def merge(
-    base: Path,
-    adapter: Path,
-    target: Path,
-    dtype: str | None = None,
-    max_shard_size: int = 5 * 10**9,
-    progress: Callable | None = None,
-    as_used: Callable = stays,
-) -> dict:
+def merge(base: Path, adapter: Path, target: Path, options: MergeOptions = DEFAULTS) -> dict:
     """Writes base + adapter as safetensors into the folder `target`; weights and index only.
-
-    `dtype` and `as_used` are those of plan_merge. A shard holds at most `max_shard_size` bytes.
-    `progress(done, total)` is told bytes after each tensor.
 
     Returns tensors, merged (how many of them the adapter changed), bytes, dtype (that of most
     bytes), vocab_size (None where it stays) and split (tied embeddings became two matrices).
@@ -111,14 +95,14 @@ def merge(
     anew: merge_plan.PLAN in the folder says what it was; whoever gives the folder its name takes
     that file out.
     """
-    plan = plan_merge(base, adapter, dtype, as_used)
-    shards = lay_out(plan.pairs, target, max_shard_size)
+    plan = plan_merge(base, adapter, options)
+    shards = lay_out(plan.pairs, target, options.max_shard_size)
     files = [pairs[0][1].file.name for pairs in shards]
-    begin(target, files, inputs_of(base, adapter, as_used, dtype, max_shard_size))
+    begin(target, files, inputs_of(base, adapter, options))
     for pairs in shards:
         keep_whole([output for _, output in pairs])
     with one_thread():
-        write_shards(shards, plan.pieces, progress)
+        write_shards(shards, plan.pieces, options.progress)
     write_index(target, [output for pairs in shards for _, output in pairs])
     return facts_of(plan)
 

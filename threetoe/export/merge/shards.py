@@ -10,6 +10,7 @@ from pathlib import Path
 
 from threetoe import __version__
 from threetoe.backend.checkpoint import FLOATS, Stored, header_bytes
+from threetoe.export.merge.options import MergeOptions
 from threetoe.machine.files import read_json
 
 INDEX = "model.safetensors.index.json"
@@ -137,10 +138,11 @@ def keep_whole(outputs: list) -> None:
         file.unlink()
 
 
-def inputs_of(base: Path, adapter: Path, as_used: Callable, *options) -> list:
+def inputs_of(base: Path, adapter: Path, options: MergeOptions) -> list:
     """All that a merge's bytes depend on."""
-    used = f"{as_used.__module__}.{as_used.__qualname__}"
-    return [base_inputs(base), adapter_inputs(adapter), used, *options]
+    used = f"{options.as_used.__module__}.{options.as_used.__qualname__}"
+    chosen = used, options.dtype, options.max_shard_size
+    return [base_inputs(base), adapter_inputs(adapter), *chosen]
 
 
 def base_inputs(base: Path) -> dict:
