@@ -109,11 +109,11 @@ def ours(folder: Path, cached: bool = False, pack: bool = True):
 
     from threetoe.data.read import read_conversations
     from threetoe.train.batches import packed
-    from threetoe.train.prepare import prepare
+    from threetoe.train.prepare import encode_conversations
 
     def work():
         conversations, _ = read_conversations(config, hooks)
-        rows = prepare(conversations, prompting)
+        rows = encode_conversations(conversations, prompting)
         return (packed(rows.dataset(), LENGTH), rows) if pack else (rows.dataset(), rows)
 
     return work

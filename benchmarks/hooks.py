@@ -124,7 +124,7 @@ def turned(ways: dict, number: int) -> list[str]:
 
 def measure_steps(folder: Path, plugged: tuple) -> dict[str, list]:
     """The median CPU seconds of a step of every round, by how many plugins there are."""
-    libraries.prepare()
+    libraries.load_unsloth()
     config = TrainConfig(
         model="tiny", max_steps=STEPS, load_in_4bit=False, gradient_accumulation_steps=1
     )
@@ -148,7 +148,7 @@ def step_of(config, hooks, folder: Path) -> float:
     tokenizer = backend.load_tokenizer("tiny")
     ids = tokenizer("a b c d " * 20).input_ids[:64]
     rows = [encode.Encoded(ids, ids, len(ids))] * 64
-    arguments = backend.training_arguments(config, folder)
+    arguments = backend.choose_training_arguments(config, folder)
     model = backend.load_model(config, None)
     if hooks:
         hooks.config = config

@@ -13,7 +13,7 @@ import numpy as np
 
 from threetoe.backend import model as backend
 from threetoe.builtin import register_callbacks
-from threetoe.machine.libraries import prepare
+from threetoe.machine.libraries import load_unsloth
 from threetoe.options.train import TrainConfig
 from threetoe.prompt.encode import IGNORED, Encoded
 from threetoe.train.batches import dataset_of, packed, packs_of
@@ -170,7 +170,7 @@ def on_unsloth(**options) -> tuple:
     return (
         lambda: backend.load_model(config, None),
         backend.load_tokenizer("tiny"),
-        backend.training_arguments(config, Path()),
+        backend.choose_training_arguments(config, Path()),
     )
 
 
@@ -191,7 +191,7 @@ def exact_loss(model, rows) -> float:
 
 
 def unsloth() -> dict:
-    prepare()
+    load_unsloth()
     rows, validation, found = made_rows(70, 3), made_rows(21, 4), {}
     load, tokenizer, arguments = on_unsloth(max_steps=6, lora_dropout=0.1)
     found["exact"] = exact_loss(load(), validation)
@@ -207,7 +207,7 @@ def unsloth() -> dict:
 
 
 def gpu() -> dict:
-    prepare()
+    load_unsloth()
     load, tokenizer, arguments = on_unsloth(max_steps=3)
     validation = made_rows(21, 4)
     exact = exact_loss(load(), validation)

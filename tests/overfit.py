@@ -33,7 +33,7 @@ def overfit(template: str, new_tokens: str) -> dict:
             load_in_4bit=False, new_tokens=new_tokens,
         )
     )  # fmt: skip
-    job = infer.plan(InferConfig(run=run, file="rows.jsonl", max_new_tokens=LONGEST))
+    job = infer.plan_inference(InferConfig(run=run, file="rows.jsonl", max_new_tokens=LONGEST))
     job.hooks.config = job.run.the_config()
     model = job.hooks.first("load_model", adapter=job.folder)
     tokenizer = backend.load_tokenizer(job.folder)

@@ -63,9 +63,9 @@ def tokenizer_of(config):
     """
 
     def load():
-        from threetoe.machine.libraries import prepare
+        from threetoe.machine.libraries import load_unsloth
 
-        prepare()
-        return backend.load_tokenizer(config.model or backend.default_model())
+        load_unsloth()
+        return backend.load_tokenizer(config.model or backend.choose_model())
 
     return load

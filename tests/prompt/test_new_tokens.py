@@ -24,7 +24,7 @@ from threetoe.export import export
 from threetoe.export.merge.merge import merge
 from threetoe.export.merge.options import MergeOptions
 from threetoe.machine import files as catalog
-from threetoe.machine.libraries import prepare
+from threetoe.machine.libraries import load_unsloth
 from threetoe.options.export import ExportConfig
 from threetoe.options.train import TrainConfig
 from threetoe.prompt import new_tokens as tokens
@@ -88,7 +88,7 @@ class Trained:
         self.base = write_base(root / "base", KINDS[kind](), **base)
         (root / "rows.json").write_text(json.dumps(ROWS), encoding="utf-8")
         (root / "keep.py").write_text(KEEP_LOGITS, encoding="utf-8")
-        prepare()
+        load_unsloth()
         train(
             TrainConfig(
                 dataset=str(root / "rows.json"), template="chatml", new_tokens=choice,
@@ -162,7 +162,7 @@ def test_the_adapter_holds_single_rows_in_fp32_and_no_matrix(trained):
 def test_infer_loads_what_training_ended_with(trained):
     model = backend.load_model(trained.run.the_config(), trained.folder)
     token_rows.put_in_place(model, trained=True)
-    assert token_rows.layers(model) == []
+    assert token_rows.find_layers(model) == []
     with torch.no_grad():
         assert torch.equal(model.base_model.model(trained.ids).logits, trained.logits)
 
@@ -410,17 +410,17 @@ def peft_model(rows=(5, 7), zero=(), tied=False, dtype=torch.float32, **options)
     for row in zero:
         model.model.embed_tokens.weight.data[row] = 0
     trained = tokens.Rows(tuple(rows), **({"fresh": (), "held": 96, "total": 96} | options))
-    indices = token_rows.indices(model, trained)
+    indices = token_rows.locate(model, trained)
     config = LoraConfig(r=2, target_modules=["q_proj"], trainable_token_indices=indices)
     return get_peft_model(model, config), trained
 
 
 def test_untrained_rows_start_at_the_mean_of_the_others_and_learned_rows_as_they_are():
     model, rows = peft_model((5, 7, 9, 11), zero=(7, 9, 30), fresh=(5,))
-    base = [layer.base_layer.weight.detach().clone() for layer in token_rows.layers(model)]
+    base = [layer.base_layer.weight.detach().clone() for layer in token_rows.find_layers(model)]
     token_rows.start(model, rows)
     used = [row for row in range(96) if row not in (5, 7, 9, 30)]
-    for layer, weight in zip(token_rows.layers(model), base, strict=True):
+    for layer, weight in zip(token_rows.find_layers(model), base, strict=True):
         delta = layer.trainable_tokens_delta["default"]
         for place in range(3):
             torch.testing.assert_close(delta[place], weight[used].mean(dim=0))
@@ -432,7 +432,7 @@ def test_a_twin_of_another_row_is_untrained():
     weight = torch.randn(8, 4)
     weight[6] = weight[2]
     rows = tokens.Rows((2, 3, 6), (), 8, 8)
-    assert token_rows.untrained(weight, rows) == (2, 6)
+    assert token_rows.find_untrained(weight, rows) == (2, 6)
 
 
 def test_the_rows_are_trained_though_unsloth_freezes_them_on_a_gpu():
@@ -446,7 +446,7 @@ def test_the_rows_are_trained_though_unsloth_freezes_them_on_a_gpu():
     token_rows.start(model, rows)
     token_rows.check_trained(model)
     assert {
-        layer.trainable_tokens_delta["default"].dtype for layer in token_rows.layers(model)
+        layer.trainable_tokens_delta["default"].dtype for layer in token_rows.find_layers(model)
     } == {torch.float32}
 
 
@@ -465,7 +465,7 @@ def test_unsloths_fused_loss_reaches_the_rows_of_both_matrices(tied):
         loss.backward()
         return [layer.trainable_tokens_delta["default"].grad.clone() for layer in found]
 
-    found, inner = token_rows.layers(model), model.base_model.model
+    found, inner = token_rows.find_layers(model), model.base_model.model
     fused = unsloth_fused_ce_loss(
         trainer=None, hidden_states=inner.model(ids).last_hidden_state,
         lm_head_weight=inner.lm_head.weight, lm_head_bias=None, labels=ids, target_gb=1,
@@ -487,7 +487,7 @@ def test_unsloths_check_for_untrained_tokens_passes_once_the_rows_are_started():
     data = Dataset.from_dict({"input_ids": [[1, 5, 7]] * 4})
     for started in (False, True):
         model, rows = peft_model(zero=(5, 7))
-        for layer in token_rows.layers(model):
+        for layer in token_rows.find_layers(model):
             layer.base_layer.weight.data[[5, 7]] = 0  # lm_head's, too
             layer.trainable_tokens_delta["default"].data[:] = 0
         if started:
@@ -560,7 +560,7 @@ def test_an_adapter_that_makes_one_matrix_larger_is_refused(pair, tmp_path):
 
 def test_a_tied_base_that_stores_its_lm_head_gets_the_rows_twice(tmp_path):
     model, _ = peft_model((5, 7), tied=True)
-    for layer in token_rows.layers(model):
+    for layer in token_rows.find_layers(model):
         layer.trainable_tokens_delta["default"].data += 1
     model.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
     model.unload().save_pretrained(tmp_path / "base")

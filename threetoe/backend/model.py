@@ -1,6 +1,6 @@
 """The only file that imports unsloth: loads models, sets the training, saves adapters.
 
-Unsloth must be imported before transformers, trl and peft: `prepare` does that.
+Unsloth must be imported before transformers, trl and peft: `load_unsloth` does that.
 """
 
 import json
@@ -18,11 +18,11 @@ GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 TINY = "tiny"
 
 
-def default_model() -> str:
+def choose_model() -> str:
     return GPU_MODEL if has_gpu() else TINY
 
 
-def location(model: str) -> str:
+def locate(model: str) -> str:
     """What from_pretrained takes: the embedded model's folder for `tiny`, else the name."""
     return str(folder("models") / TINY) if model == TINY else str(Path(model).expanduser())
 
@@ -34,7 +34,7 @@ def load_tokenizer(source: str | Path):
 
     transformers.logging.set_verbosity_error()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location(str(source)))
+        tokenizer = AutoTokenizer.from_pretrained(locate(str(source)))
     except (OSError, ValueError) as error:
         raise UserError(cannot_load(source, error)) from error
     if not tokenizer.is_fast:
@@ -45,27 +45,27 @@ def load_tokenizer(source: str | Path):
     return with_cuts(tokenizer)
 
 
-def model_config(model: str):
+def read_model_config(model: str):
     """A base's configuration (its text part); UserError when it cannot be read or is not known."""
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(location(model)).get_text_config()
+        return AutoConfig.from_pretrained(locate(model)).get_text_config()
     except (OSError, ValueError) as error:
         raise UserError(cannot_load(model, error)) from error
 
 
 def check_length(config) -> None:
     """UserError when rows may be longer than the positions that the model knows."""
-    known = model_config(config.model).max_position_embeddings
+    known = read_model_config(config.model).max_position_embeddings
     asked = config.max_seq_length
     if asked > known:
         raise UserError(f"--max-seq-length {asked}: {config.model} reads at most {known} tokens.")
 
 
-def rows_held(model: str) -> int:
+def count_token_rows(model: str) -> int:
     """How many tokens a model's embeddings have room for, padding of the vocabulary included."""
-    return model_config(model).vocab_size
+    return read_model_config(model).vocab_size
 
 
 def cannot_load(model, error: Exception) -> str:
@@ -89,14 +89,14 @@ def load_model(config, adapter: Path | None):
 
     disable_progress_bar()
     checkpointing = {"true": True, "false": False}.get(config.use_gradient_checkpointing, "unsloth")
-    base = location(config.model)
+    base = locate(config.model)
     merged = adapter and not (adapter / "adapter_config.json").exists()
     rows = config.token_rows.total if config.token_rows else 0
     rows = rows_of_adapter(adapter) if adapter else rows
     torch.manual_seed(config.seed)
     with tempfile.TemporaryDirectory() as scratch, chatter_hidden():
         if adapter:
-            base = adapter if merged else adapter_with_base(adapter, base, Path(scratch))
+            base = adapter if merged else link_adapter(adapter, base, Path(scratch))
         try:
             model, _ = FastLanguageModel.from_pretrained(
                 model_name=str(base),
@@ -106,17 +106,17 @@ def load_model(config, adapter: Path | None):
                 use_gradient_checkpointing=checkpointing,
                 use_exact_model_name=True,  # or Unsloth may load another repository instead
                 cache_dir=HF_HUB_CACHE,  # or Unsloth makes a tokenizer cache here on Colab
-                resize_model_vocab=rows if rows and rows > rows_held(config.model) else None,
+                resize_model_vocab=rows if rows and rows > count_token_rows(config.model) else None,
                 **({"offload_embedding": False} if rows else {}),  # or tight GPUs move it away
             )
         except (OSError, ValueError, SafetensorError) as error:
             raise UserError(cannot_load(config.model, error)) from error
         if adapter:
             return FastLanguageModel.for_inference(model)
-        return with_new_adapter(model, config, checkpointing)
+        return add_adapter(model, config, checkpointing)
 
 
-def with_new_adapter(model, config, checkpointing):
+def add_adapter(model, config, checkpointing):
     """The model with a LoRA adapter that changes nothing yet."""
     from unsloth import FastLanguageModel
 
@@ -133,7 +133,7 @@ def with_new_adapter(model, config, checkpointing):
             random_state=config.seed,
             max_seq_length=config.max_seq_length,
             temporary_location=str(CACHE / "buffers"),
-            trainable_token_indices=token_rows.indices(model, rows) if rows else None,
+            trainable_token_indices=token_rows.locate(model, rows) if rows else None,
         )
     except ValueError as error:
         names = ",".join(config.target_modules)
@@ -143,7 +143,7 @@ def with_new_adapter(model, config, checkpointing):
     return model
 
 
-def adapter_with_base(adapter: Path, base: str, scratch: Path) -> Path:
+def link_adapter(adapter: Path, base: str, scratch: Path) -> Path:
     """A view of an adapter folder whose config names where the base is on this machine."""
     for path in adapter.iterdir():
         if path.name != "adapter_config.json":
@@ -154,7 +154,7 @@ def adapter_with_base(adapter: Path, base: str, scratch: Path) -> Path:
     return scratch
 
 
-def training_arguments(config, output_dir: Path) -> dict:
+def choose_training_arguments(config, output_dir: Path) -> dict:
     """The keyword arguments of trl.SFTConfig; all that Unsloth would rewrite is set."""
     from unsloth import is_bfloat16_supported
 

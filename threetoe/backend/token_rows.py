@@ -6,7 +6,7 @@ from threetoe.prompt.new_tokens import Rows
 ALMOST_ZERO = 1e-16  # what Unsloth, too, takes for zero in a row that was never learned
 
 
-def indices(model, rows: Rows) -> dict[str, list[int]]:
+def locate(model, rows: Rows) -> dict[str, list[int]]:
     """PEFT's trainable_token_indices: both matrices, or the one that two tied ones share."""
     places = [model.get_input_embeddings()]
     if not model.config.get_text_config().tie_word_embeddings:
@@ -15,7 +15,7 @@ def indices(model, rows: Rows) -> dict[str, list[int]]:
     return {names[place]: list(rows.trained) for place in places}
 
 
-def layers(model) -> list:
+def find_layers(model) -> list:
     """PEFT's layers of single rows, without those that repeat a tied one."""
     from peft.tuners.trainable_tokens import TrainableTokensLayer
 
@@ -29,19 +29,19 @@ def start(model, rows: Rows) -> None:
     The mean row's logit is the mean of all logits, so an unlearned token is never the likeliest.
     Unsloth freezes on a GPU what it does not know by name, and these rows with it.
     """
-    found = layers(model)
+    found = find_layers(model)
     used = found[0].base_layer.weight[: rows.held].abs().amax(dim=1) > ALMOST_ZERO
     used[[row for row in rows.fresh if row < rows.held]] = False
-    unlearned = rows.fresh + untrained(found[0].base_layer.weight, rows)
+    unlearned = rows.fresh + find_untrained(found[0].base_layer.weight, rows)
     places = [rows.trained.index(row) for row in unlearned]
     for layer in found:
         delta = layer.trainable_tokens_delta["default"]
         delta.data = delta.data.float()
-        delta.data[places] = mean_row(layer.base_layer.weight[: rows.held], used)
+        delta.data[places] = average_rows(layer.base_layer.weight[: rows.held], used)
         delta.requires_grad_(True)
 
 
-def untrained(weight, rows: Rows) -> tuple[int, ...]:
+def find_untrained(weight, rows: Rows) -> tuple[int, ...]:
     """Those of the base's own rows that are zero or equal to another, as Llama 3's base has them.
     Of other rows nothing tells whether they were learned: they start as they are."""
     found = []
@@ -53,7 +53,7 @@ def untrained(weight, rows: Rows) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def mean_row(weight, used):
+def average_rows(weight, used):
     """The mean in fp32 of those rows of a matrix that are used."""
     import torch
 
@@ -63,7 +63,7 @@ def mean_row(weight, used):
 
 def check_trained(model) -> None:
     """UserError when the model of a plugin does not train the rows that --new-tokens asks for."""
-    deltas = [layer.trainable_tokens_delta["default"] for layer in layers(model)]
+    deltas = [layer.trainable_tokens_delta["default"] for layer in find_layers(model)]
     if not deltas or not all(delta.requires_grad for delta in deltas):
         raise UserError(
             "--new-tokens: the model that a plugin's load_model returned does not train the rows "

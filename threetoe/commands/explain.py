@@ -21,7 +21,7 @@ from threetoe.options.command import command
 from threetoe.options.export import ExportConfig
 from threetoe.options.infer import InferConfig
 from threetoe.options.train import TrainConfig
-from threetoe.train import plan as train_plan
+from threetoe.train.plan import TrainPlan, plan_training
 
 RULES = {  # by a hook's prefix: what becomes of the answers, and what stands between plugins
     "register_": ("answers merge", " + "),
@@ -37,7 +37,7 @@ DATA = (
 )  # the order of data.read_conversations
 
 
-def calls_of_train(job: train_plan.Plan):
+def calls_of_train(job: TrainPlan):
     """(hook, how often) in the order in which train.py calls them."""
     yield "register_templates", "once"
     yield from DATA
@@ -52,7 +52,7 @@ def calls_of_train(job: train_plan.Plan):
     yield "after_train", "run saved"
 
 
-def calls_of_infer(job: infer.Plan):
+def calls_of_infer(job: infer.InferPlan):
     if job.template:
         yield "register_templates", "once"
     if job.config.file:
@@ -82,8 +82,8 @@ class Script(NamedTuple):
 
 
 SCRIPTS = {
-    "train": Script(TrainConfig, train_plan.plan, calls_of_train),
-    "infer": Script(InferConfig, infer.plan, calls_of_infer),
+    "train": Script(TrainConfig, plan_training, calls_of_train),
+    "infer": Script(InferConfig, infer.plan_inference, calls_of_infer),
     "export": Script(ExportConfig, export.plan, calls_of_export),
 }
 

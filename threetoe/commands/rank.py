@@ -13,7 +13,7 @@ from threetoe.data.conversations import Conversation, Conversations
 from threetoe.data.read import read_conversations
 from threetoe.errors import Checks, UserError, first_line
 from threetoe.hooks.load import load_plugins
-from threetoe.machine.libraries import chatter_hidden, prepare
+from threetoe.machine.libraries import chatter_hidden, load_unsloth
 from threetoe.options.train import RankConfig
 from threetoe.prompt.encode import IGNORED, Encoded, encode, marks_of
 from threetoe.prompt.template import Marks, Piece
@@ -47,8 +47,8 @@ def rank(config: RankConfig) -> None:
     data = checks(read_conversations, config, hooks)
     checks(check_model, config.model)
     checks.done()
-    prepare()
-    hooks.config = config = replace(config, model=config.model or backend.default_model())
+    load_unsloth()
+    hooks.config = config = replace(config, model=config.model or backend.choose_model())
     tokenizer = backend.load_tokenizer(config.model)
     templates = all_templates(config, known, tokenizer)
     asked = sample(data[0], config)

@@ -108,9 +108,9 @@ def unsloth_first(spec) -> None:
     names = [n.name for line in tree.body if isinstance(line, ast.Import) for n in line.names]
     names += [line.module or "" for line in tree.body if isinstance(line, ast.ImportFrom)]
     if any(name.partition(".")[0] in AFTER_UNSLOTH for name in names):
-        from threetoe.machine.libraries import prepare
+        from threetoe.machine.libraries import load_unsloth
 
-        prepare()
+        load_unsloth()
 
 
 def load_or_explain(name: str, load, what: str = "Plugin") -> ModuleType:

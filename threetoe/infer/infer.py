@@ -18,35 +18,33 @@ from threetoe.infer.generate import generate
 from threetoe.infer.questions import Question, read_questions
 from threetoe.infer.reply import Frame, Reply
 from threetoe.machine.files import check_writable
-from threetoe.machine.libraries import prepare
+from threetoe.machine.libraries import load_unsloth
 from threetoe.options.infer import InferConfig
 from threetoe.prompt.encode import prompt_ids
 from threetoe.prompt.new_tokens import rows_of_adapter
 from threetoe.prompt.template import Template
-from threetoe.run import base as bases
-from threetoe.run import contract
-from threetoe.run import record as runs
+from threetoe.run import base, contract, record
 from threetoe.run.contract import recorded
 
 
-class Plan(NamedTuple):
+class InferPlan(NamedTuple):
     """A call whose run, questions and output have been checked."""
 
     config: InferConfig
     hooks: Hooks
     folder: Path
-    run: runs.Run
+    run: record.Run
     template: Template | None  # of --template
     questions: list[Question]
     metrics: dict[str, Owned]  # none where no answer is expected
 
 
-def plan(config: InferConfig) -> Plan:
+def plan_inference(config: InferConfig) -> InferPlan:
     """Check all that can be checked without torch; one UserError with all problems."""
     checks = Checks(config.problems)
     hooks = load_plugins(config, checks, recorded(config))
     template = checks(contract.asked_template, config, hooks)
-    checks(bases.check_model, config.model)
+    checks(base.check_model, config.model)
     found = checks(contract.find_run, config, template, config.model, "--model")
     questions = checks(read_questions, config, hooks)
     expects = any(question.expected is not None for question in questions or ())
@@ -56,13 +54,13 @@ def plan(config: InferConfig) -> Plan:
         checks(check_adapter, *found, config)
     checks.done()
     hooks.say_notes()
-    return Plan(config, hooks, *found, template, questions, functions)
+    return InferPlan(config, hooks, *found, template, questions, functions)
 
 
-def check_adapter(folder: Path, run: runs.Run, config: InferConfig) -> None:
-    if bases.is_adapter(folder):
+def check_adapter(folder: Path, run: record.Run, config: InferConfig) -> None:
+    if base.is_adapter(folder):
         read_header(folder / "adapter_model.safetensors")
-        bases.check_is_there(run.options["model"], folder, "--model")
+        base.check_is_there(run.options["model"], folder, "--model")
         return
     if not (folder / "config.json").exists():
         raise UserError(f"--run {folder} holds neither an adapter nor a merged model.")
@@ -85,26 +83,26 @@ def check_output(config: InferConfig, expects: bool) -> None:
 
 def infer(config: InferConfig) -> None:
     """Answer the questions; answers to standard output or --output, the rest to stderr."""
-    job, tokenizer = with_tokenizer(plan(config))
-    job, prompts = with_prompts(job, tokenizer)
+    job, tokenizer = load_tokenizer(plan_inference(config))
+    job, prompts = encode_questions(job, tokenizer)
     model = load_model(job, max(map(len, prompts)) + config.max_new_tokens)
     if not (config.file or config.output):
         return show(job, model, tokenizer, prompts)
-    answers = write(answered(job, model, tokenizer, prompts), job)
+    answers = write(answer(job, model, tokenizer, prompts), job)
     if answers:
         metrics.evaluate(job.metrics, answers, job.hooks, job.folder)
     job.hooks.say_seconds()
 
 
-def with_tokenizer(job: Plan) -> tuple:
+def load_tokenizer(job: InferPlan) -> tuple:
     """The plan with the run's record as its tokenizer settles it, and that tokenizer."""
-    prepare()
+    load_unsloth()
     tokenizer = contract.load_tokenizer(job.folder, job.run)
     run = contract.settled(job.folder, job.run, job.template, tokenizer, job.config)
     return job._replace(run=run), tokenizer
 
 
-def load_model(job: Plan, longest: int):
+def load_model(job: InferPlan, longest: int):
     """The run's model; `longest` in tokens, question and answer: longer ones Unsloth cuts on a
     GPU."""
     trained = job.run.the_config(plugin=job.config.plugin)
@@ -117,7 +115,7 @@ def load_model(job: Plan, longest: int):
     return model
 
 
-def with_prompts(job: Plan, tokenizer) -> tuple[Plan, list[list[int]]]:
+def encode_questions(job: InferPlan, tokenizer) -> tuple[InferPlan, list[list[int]]]:
     """The plan with its questions as map_request of plugins leaves them, and their ids."""
     template, marks = job.run.the_template(), job.run.the_marks()
     asked = []
@@ -128,7 +126,7 @@ def with_prompts(job: Plan, tokenizer) -> tuple[Plan, list[list[int]]]:
     return job._replace(questions=asked), prompts
 
 
-def answered(job: Plan, model, tokenizer, prompts: list[list[int]], show=None):
+def answer(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None):
     """Yields (question, answer) as batches are done; `show` is given an answer's parts before."""
     template = job.run.the_template()
     strings = tuple(template.stops(job.run.the_marks()))
@@ -142,7 +140,7 @@ def answered(job: Plan, model, tokenizer, prompts: list[list[int]], show=None):
         )
 
 
-def show(job: Plan, model, tokenizer, prompts: list[list[int]]) -> None:
+def show(job: InferPlan, model, tokenizer, prompts: list[list[int]]) -> None:
     """Print the one answer: as it comes, or whole where plugins have a word in it."""
     whole = job.hooks.has("map_reply")
     output = sys.stdout  # libraries' chatter is kept from the name, not from the stream
@@ -152,14 +150,14 @@ def show(job: Plan, model, tokenizer, prompts: list[list[int]]) -> None:
         output.flush()
 
     try:
-        ((_, reply),) = answered(job, model, tokenizer, prompts, None if whole else say)
+        ((_, reply),) = answer(job, model, tokenizer, prompts, None if whole else say)
     except KeyboardInterrupt:
         say("\n")
         raise
     say(reply + "\n" if whole else "\n")
 
 
-def write(answers, job: Plan) -> list[tuple[str, str]]:
+def write(answers, job: InferPlan) -> list[tuple[str, str]]:
     """Write a line of JSON an answer, as each batch is done; (answer, expected) of those that
     have an expected one."""
     path, pairs = job.config.output, []

@@ -48,7 +48,7 @@ def chatter_hidden():
         raise
 
 
-def prepare() -> None:
+def load_unsloth() -> None:
     """Import unsloth, quietly; UserError when it is missing or too old for this machine."""
     quieten()
     try:

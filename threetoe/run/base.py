@@ -56,6 +56,6 @@ def is_adapter(folder: Path) -> bool:
 
 def is_prequantised(model: str) -> bool:
     """Whether a base's own weights have 4 bits: by its name, or by the config in its folder."""
-    config = Path(backend.location(model), "config.json")
+    config = Path(backend.locate(model), "config.json")
     stored = read_json(config) if config.is_file() else {}
     return model.endswith(PREQUANTISED) or "quantization_config" in stored

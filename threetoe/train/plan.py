@@ -13,12 +13,11 @@ from threetoe.machine.hub import check_push
 from threetoe.options.train import TrainConfig
 from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
-from threetoe.run import base as bases
-from threetoe.run import record as runs
+from threetoe.run import base, record
 from threetoe.train.row_sets import Source
 
 
-class Plan(NamedTuple):
+class TrainPlan(NamedTuple):
     """A training call whose every name, file and folder has been checked."""
 
     config: TrainConfig
@@ -28,7 +27,7 @@ class Plan(NamedTuple):
     folder: Path
 
 
-def plan(config: TrainConfig) -> Plan:
+def plan_training(config: TrainConfig) -> TrainPlan:
     """Check all that can be checked without torch; one UserError with all problems."""
     checks = Checks(config.problems)
     hooks = load_plugins(config, checks)
@@ -38,15 +37,16 @@ def plan(config: TrainConfig) -> Plan:
     checks(check_one_length, config)
     sources = checks(read_sources, config, hooks)
     if not config.template:
-        config = replace(config, template=template_of(sources[0].ledger) if sources else "alpaca")
-    folder = config.output_dir or runs.default_folder(config)
-    checks(runs.check_folder, folder)
-    checks(bases.check_model, config.model)
+        template = choose_template(sources[0].ledger) if sources else "alpaca"
+        config = replace(config, template=template)
+    folder = config.output_dir or record.default_folder(config)
+    checks(record.check_folder, folder)
+    checks(base.check_model, config.model)
     if config.push_to:
         checks(check_push, config.push_to)
     checks.done()
     template = None if config.template == FROM_TOKENIZER else find_template(config.template, known)
-    return Plan(config, hooks, template, sources, folder)
+    return TrainPlan(config, hooks, template, sources, folder)
 
 
 def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
@@ -62,7 +62,7 @@ def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
             f"--eval-steps {config.eval_steps}: there are no rows to measure the loss on; take "
             "some with --val-size, --val-split or --val-dataset."
         )
-    sources = [Source(*read_conversations(config, hooks, limit=rows_needed(config)))]
+    sources = [Source(*read_conversations(config, hooks, limit=count_rows_needed(config)))]
     if own:
         changes = {"dataset_split": config.val_split or "validation"}
         if config.val_dataset not in (None, config.dataset):
@@ -80,7 +80,7 @@ def check_one_length(config: TrainConfig) -> None:
         )
 
 
-def rows_needed(config: TrainConfig) -> int:
+def count_rows_needed(config: TrainConfig) -> int:
     """How many rows --streaming reads: what the steps take, and validation; 0 where that is not
     known beforehand."""
     counted = config.val_size is None or float(config.val_size) >= 1
@@ -90,6 +90,6 @@ def rows_needed(config: TrainConfig) -> int:
     return config.steps * each + int(float(config.val_size or 0))
 
 
-def template_of(ledger: Ledger) -> str:
+def choose_template(ledger: Ledger) -> str:
     """The template where none is named: texts that bring their own frame get no other."""
     return "plain" if ledger.texts == ledger.kept else "alpaca"

@@ -59,7 +59,7 @@ class Prompting(NamedTuple):
         return template, self.marks, tokenizer, self.max_seq_length, self.learn_all
 
 
-class Prepared:
+class EncodedRows:
     """Rows of ids and labels on disk; row i is conversation `numbers[i]`."""
 
     def __init__(self, kept, conversations: Conversations):
@@ -87,34 +87,34 @@ class Prepared:
         return numpy.array(self.conversations.hashes(), dtype="uint64")[self.numbers]
 
 
-def prepare(conversations: Conversations, prompting: Prompting) -> Prepared:
+def encode_conversations(conversations: Conversations, prompting: Prompting) -> EncodedRows:
     """The conversations as ids and labels, cut to max_seq_length, made now or found again."""
     key = conversations.key and cache.key_of(conversations.key, *prompting.key())
-    kept = cache.kept(key, lambda folder: write(conversations, prompting, folder))
-    return Prepared(kept, conversations)
+    kept = cache.kept(key, lambda folder: write_rows(conversations, prompting, folder))
+    return EncodedRows(kept, conversations)
 
 
-def account_for(prepared: Prepared, account: Ledger, config) -> None:
+def complete_ledger(encoded: EncodedRows, account: Ledger, config) -> None:
     """Add to a ledger what encoding left out or cut; UserError when too little is left."""
-    account.add(ledger.load(prepared.kept.path, account.source))
+    account.add(ledger.load(encoded.kept.path, account.source))
     if not account.kept:
         raise UserError(
             f"No row has anything to learn within --max-seq-length {config.max_seq_length}; "
-            f"the shortest has {prepared.notes['shortest']} tokens."
+            f"the shortest has {encoded.notes['shortest']} tokens."
         )
     check_share(account, config)
 
 
-def write(conversations: Conversations, prompting: Prompting, folder: Path) -> None:
-    rows = Rows(prompting, folder)
-    with (folder / LOG).open("w", encoding="utf-8") as log, cycles_left_alone():
-        for batch in encoded_batches(conversations, prompting):
+def write_rows(conversations: Conversations, prompting: Prompting, folder: Path) -> None:
+    rows = RowWriter(prompting, folder)
+    with (folder / LOG).open("w", encoding="utf-8") as log, leave_cycles_alone():
+        for batch in encode_batches(conversations, prompting):
             rows.add(batch, log)
     rows.close()
 
 
 @contextmanager
-def cycles_left_alone():
+def leave_cycles_alone():
     """Python looks for circles of objects only once in 100,000 new ones, not in 700. A batch has
     many objects, none in a circle, so that it would go through all those of every library again
     and again: a third of the time."""
@@ -126,7 +126,7 @@ def cycles_left_alone():
         gc.set_threshold(*usual)
 
 
-def encoded_batches(conversations, prompting: Prompting) -> Iterator[list]:
+def encode_batches(conversations, prompting: Prompting) -> Iterator[list]:
     """Batches of (conversation, Encoded) in order."""
     apart = splits_apart(prompting.tokenizer)
     with ThreadPoolExecutor(1) as pool:
@@ -136,21 +136,21 @@ def encoded_batches(conversations, prompting: Prompting) -> Iterator[list]:
             batch = Batch(pieces, prompting.tokenizer, apart)
             future = pool.submit(batch.run)
             if waiting:
-                yield finished(*waiting, prompting)
+                yield pair_with_rows(*waiting, prompting)
             waiting = listed, batch, future
         if waiting:
-            yield finished(*waiting, prompting)
+            yield pair_with_rows(*waiting, prompting)
 
 
-def finished(listed, batch: Batch, future, prompting: Prompting) -> list:
+def pair_with_rows(listed, batch: Batch, future, prompting: Prompting) -> list:
     made = batch.rows(future.result(), prompting.max_seq_length, prompting.learn_all)
     return [
-        (c, next(made) if isinstance(c.messages, list) else ready(c.messages, prompting))
+        (c, next(made) if isinstance(c.messages, list) else take_ready(c.messages, prompting))
         for c in listed
     ]
 
 
-def ready(row: dict, prompting: Prompting) -> Encoded | Unusable:
+def take_ready(row: dict, prompting: Prompting) -> Encoded | Unusable:
     """Ids and labels that the data bring; ready_ids has checked all but their size."""
     ids, labels, room = row["input_ids"], row["labels"], len(prompting.tokenizer)
     for name, largest in (("input_ids", max(ids)), ("labels", max(labels))):
@@ -159,7 +159,7 @@ def ready(row: dict, prompting: Prompting) -> Encoded | Unusable:
     return Encoded(ids[: prompting.max_seq_length], labels[: prompting.max_seq_length], len(ids))
 
 
-class Rows:
+class RowWriter:
     """Writes encoded rows as Arrow, with what the ledger and the checks want to know of them."""
 
     def __init__(self, prompting: Prompting, folder: Path):

@@ -11,7 +11,7 @@ from threetoe.data.ledger import Ledger, note
 from threetoe.data.read import LOG
 from threetoe.errors import UserError
 from threetoe.machine.files import write_json
-from threetoe.train.prepare import Prepared, Prompting, account_for, prepare
+from threetoe.train.prepare import EncodedRows, Prompting, complete_ledger, encode_conversations
 
 TRAINED_TOO = "stands in the training rows"
 
@@ -22,12 +22,12 @@ class Source(NamedTuple):
 
 
 class RowSets(NamedTuple):
-    """Indices are into the rows of the Prepared of the same name."""
+    """Indices are into the rows of the EncodedRows of the same name."""
 
     ledgers: list[Ledger]  # of training; then of validation, where that has its own source
-    training: Prepared
+    training: EncodedRows
     trained: object  # numpy indices
-    validation: Prepared | None
+    validation: EncodedRows | None
     validated: object
     max_seq_length: int
 
@@ -68,8 +68,8 @@ class RowSets(NamedTuple):
         account = self.account()
         write_json(folder / "data.json", account)
         with (folder / LOG).open("w", encoding="utf-8") as file:
-            for prepared in dict.fromkeys(filter(None, (self.training, self.validation))):
-                for place in (prepared.conversations.folder, prepared.kept.path):
+            for encoded in dict.fromkeys(filter(None, (self.training, self.validation))):
+                for place in (encoded.conversations.folder, encoded.kept.path):
                     with (place / LOG).open(encoding="utf-8") as log:
                         copyfileobj(log, file)
             for where in places(self.validation, self.trained_too()):
@@ -77,15 +77,15 @@ class RowSets(NamedTuple):
         return draw(folder / "data.png", account)
 
 
-def places(prepared: Prepared | None, indices) -> Iterator[str]:
+def places(encoded: EncodedRows | None, indices) -> Iterator[str]:
     """Where these rows stand, in order."""
     if len(indices):
-        wanted = set(prepared.numbers[indices].tolist())
-        yield from (c.where for n, c in enumerate(prepared.conversations) if n in wanted)
+        wanted = set(encoded.numbers[indices].tolist())
+        yield from (c.where for n, c in enumerate(encoded.conversations) if n in wanted)
 
 
-def chosen(prepared: Prepared, indices):
-    rows = prepared.dataset()
+def chosen(encoded: EncodedRows, indices):
+    rows = encoded.dataset()
     return rows if len(indices) == len(rows) else rows.select(indices)
 
 
@@ -94,10 +94,10 @@ def encode_sources(job, prompting: Prompting) -> RowSets:
     import numpy
 
     config, ledgers = job.config, [source.ledger for source in job.sources]
-    made = [prepare(source.conversations, prompting) for source in job.sources]
-    for prepared, ledger in zip(made, ledgers, strict=True):
-        account_for(prepared, ledger, config)
-        check_ends(prepared, config)
+    made = [encode_conversations(source.conversations, prompting) for source in job.sources]
+    for encoded, ledger in zip(made, ledgers, strict=True):
+        complete_ledger(encoded, ledger, config)
+        check_ends(encoded, config)
     training, trained = made[0], numpy.arange(len(made[0]))
     room = config.max_seq_length
     if config.val_size:
@@ -123,9 +123,9 @@ def set_apart(ledger: Ledger, trained: list[str]) -> None:
     ledger.validation = ledger.kept
 
 
-def check_ends(prepared: Prepared, config) -> None:
+def check_ends(encoded: EncodedRows, config) -> None:
     """UserError unless every whole answer ends in a stop id, and some answer is whole."""
-    notes = prepared.notes
+    notes = encoded.notes
     if not notes["whole"]:
         raise UserError(
             f"--max-seq-length {config.max_seq_length} cuts every answer, so none would learn to "

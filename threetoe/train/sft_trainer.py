@@ -12,7 +12,7 @@ from threetoe.train.batches import COLUMNS, ByLength, collator, lengths_of
 
 
 class Learner(SFTTrainer):
-    """What backend.build_trainer returns."""
+    """What build_trainer returns."""
 
     def _get_train_sampler(self, train_dataset=None):
         if self.args.train_sampling_strategy != "group_by_length":

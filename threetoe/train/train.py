@@ -8,22 +8,29 @@ from pathlib import Path
 
 import click
 
-from threetoe.backend import model as backend
 from threetoe.backend import token_rows
+from threetoe.backend.model import (
+    TINY,
+    check_length,
+    choose_model,
+    choose_training_arguments,
+    count_token_rows,
+    load_tokenizer,
+    save_adapter,
+)
 from threetoe.errors import Failure
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.of_run import as_record, note_used
-from threetoe.machine.libraries import chatter_hidden, has_gpu, prepare
+from threetoe.machine.libraries import chatter_hidden, has_gpu, load_unsloth
 from threetoe.machine.terminal import clear_line, say
 from threetoe.options.train import TrainConfig, options_of
-from threetoe.prompt import new_tokens as tokens
+from threetoe.prompt import new_tokens
 from threetoe.prompt.encode import marks_of, stop_ids
 from threetoe.prompt.template import hash_of
 from threetoe.prompt.tokenizer_template import from_tokenizer, jinja_of
-from threetoe.run import probes as prompts
-from threetoe.run import record as runs
+from threetoe.run import probes, record
 from threetoe.train import preview
-from threetoe.train.plan import Plan, plan
+from threetoe.train.plan import TrainPlan, plan_training
 from threetoe.train.prepare import Prompting
 from threetoe.train.preview import announce
 from threetoe.train.row_sets import RowSets, encode_sources
@@ -32,18 +39,18 @@ from threetoe.train.trainer import validation_line, validation_metrics
 
 def train(config: TrainConfig) -> None:
     """Train as the configuration says and leave a run folder; say what happens on stderr."""
-    job = plan(config)
+    job = plan_training(config)
     looking = config.preview or config.dry_run
     if not looking:
-        prepare()
+        load_unsloth()
     job = resolve_batching(resolve_model(job))
-    tokenizer = backend.load_tokenizer(job.config.model)
-    backend.check_length(job.config)
+    tokenizer = load_tokenizer(job.config.model)
+    check_length(job.config)
     if job.template is None:
         own = from_tokenizer(tokenizer, marks_of(tokenizer), job.config.model)
         job = job._replace(template=own)
-    job = with_tokens(job, tokenizer)
-    prompting = prompting_of(job, tokenizer)
+    job = arrange_tokens(job, tokenizer)
+    prompting = make_prompting(job, tokenizer)
     rows = encode_sources(job, prompting)
     announce(job.config, job.template, rows)
     if looking:
@@ -53,20 +60,20 @@ def train(config: TrainConfig) -> None:
     fit(job, prompting, rows)
 
 
-def resolve_model(job: Plan) -> Plan:
+def resolve_model(job: TrainPlan) -> TrainPlan:
     """The plan with a model: the one asked for, or the default of this machine."""
     if job.config.model and Path(job.config.model).expanduser().is_dir():
         there = str(Path(job.config.model).expanduser().resolve())  # asked from anywhere later
         return job._replace(config=replace(job.config, model=there))
     if job.config.model:
         return job
-    model = backend.default_model()
-    if model == backend.TINY:
+    model = choose_model()
+    if model == TINY:
         say("no CUDA GPU: training the embedded tiny model on the CPU (choose with --model)")
     return job._replace(config=replace(job.config, model=model))
 
 
-def resolve_batching(job: Plan) -> Plan:
+def resolve_batching(job: TrainPlan) -> TrainPlan:
     """The plan with a batching strategy that Unsloth has on this machine, which is said."""
     if job.config.batching_strategy == "padding" or has_gpu():
         return job
@@ -74,22 +81,22 @@ def resolve_batching(job: Plan) -> Plan:
     return job._replace(config=replace(job.config, batching_strategy="padding"))
 
 
-def with_tokens(job: Plan, tokenizer) -> Plan:
+def arrange_tokens(job: TrainPlan, tokenizer) -> TrainPlan:
     """The plan with what --new-tokens makes of the template's special tokens, which is said."""
-    held = backend.rows_held(job.config.model)
-    template, rows, line = tokens.prepare(job.template, tokenizer, job.config, held)
+    held = count_token_rows(job.config.model)
+    template, rows, line = new_tokens.prepare(job.template, tokenizer, job.config, held)
     if line:
         say(line)
     return job._replace(template=template, config=replace(job.config, token_rows=rows))
 
 
-def prompting_of(job: Plan, tokenizer) -> Prompting:
+def make_prompting(job: TrainPlan, tokenizer) -> Prompting:
     config = job.config
     lengths = config.max_seq_length, config.train_on_inputs
     return Prompting(job.template, marks_of(tokenizer), tokenizer, *lengths)
 
 
-def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
+def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     """Load the model, train it on encoded rows, and save the run."""
     from threetoe.train.callbacks import guarded_callbacks  # unsloth is imported by now
 
@@ -97,15 +104,15 @@ def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
     tokenizer = prompting.tokenizer
     hooks.config = config
     training, validation = rows.to_train(), rows.to_validate()
-    if config.model != backend.TINY and not Path(config.model).expanduser().is_dir():
+    if config.model != TINY and not Path(config.model).expanduser().is_dir():
         say(f"loading {config.model}; the first time it is downloaded")
     model = hooks.first("load_model", adapter=None)
     if config.token_rows:
         token_rows.check_trained(model)
     model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
-    arguments = backend.training_arguments(config, folder)
+    arguments = choose_training_arguments(config, folder)
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
-    held = runs.start(folder, options_of(config))
+    held = record.start(folder, options_of(config))
     save_account(rows, folder)
     callbacks = guarded_callbacks(hooks)
     trainer = hooks.first(
@@ -118,7 +125,7 @@ def fit(job: Plan, prompting: Prompting, rows: RowSets) -> None:
             result = trainer.train()
     finally:
         clear_line()  # Ctrl-C leaves the progress where it was
-    metrics = metrics_of(result, time.monotonic() - began, hooks) | validation_metrics(folder)
+    metrics = collect_metrics(result, time.monotonic() - began, hooks) | validation_metrics(folder)
     save(job, model, prompting, metrics, rows)
     say_result(metrics, rows, folder)
     held.close()
@@ -139,13 +146,13 @@ def say_result(metrics: dict, rows: RowSets, folder: Path) -> None:
 
 def save_account(rows: RowSets, folder: Path) -> None:
     """Before the training: by its end the cache that holds the logs may have been emptied."""
-    prompts.keep(rows.training, rows.trained, folder)
+    probes.keep(rows.training, rows.trained, folder)
     not_drawn = rows.save(folder)
     if not_drawn:
         say(not_drawn)
 
 
-def metrics_of(result, seconds: float, hooks: Hooks) -> dict:
+def collect_metrics(result, seconds: float, hooks: Hooks) -> dict:
     """What run.json says of the training; Failure when it went astray."""
     if not math.isfinite(result.training_loss):
         raise Failure(
@@ -156,14 +163,14 @@ def metrics_of(result, seconds: float, hooks: Hooks) -> dict:
     return metrics | ({"plugin_seconds": hooks.seconds()} if hooks.theirs() else {})
 
 
-def save(job: Plan, model, prompting: Prompting, metrics: dict, rows: RowSets) -> None:
+def save(job: TrainPlan, model, prompting: Prompting, metrics: dict, rows: RowSets) -> None:
     """Adapter and tokenizer first, run.json last: only then is the folder a run."""
     template, folder, added = job.template, job.folder, job.config.token_rows
     tokenizer, marks = prompting.tokenizer, prompting.marks
     tokenizer.chat_template = jinja_of(template, tokenizer, marks)
     stops = stop_ids(template.end(marks), tokenizer)
-    backend.save_adapter(model, tokenizer, folder, stops)
-    record = runs.Run(
+    save_adapter(model, tokenizer, folder, stops)
+    finished = record.Run(
         options=options_of(job.config),
         template=vars(template),
         marks=marks._asdict(),
@@ -172,9 +179,9 @@ def save(job: Plan, model, prompting: Prompting, metrics: dict, rows: RowSets) -
         data=rows.account(),
         vocab_size=added.total if added and added.total > added.held else 0,
         metrics=metrics,
-        packages=runs.package_versions(),
+        packages=record.package_versions(),
         plugins=[as_record(plugin) for plugin in job.hooks.theirs()],
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    runs.finish(folder, record)
+    record.finish(folder, finished)
     note_used(job.hooks.theirs())

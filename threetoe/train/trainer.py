@@ -1,6 +1,6 @@
 """Builds the trainer that learns prepared rows, padded or packed, and measures on others.
 
-Imports neither unsloth nor a library at its head: backend.py has imported unsloth by then.
+Imports no library at its head: unsloth, which comes first, is loaded by then.
 """
 
 import json

@@ -17,8 +17,8 @@ THOUGHT = re.compile(r"\s*<think>.*?(</think>|\Z)", re.DOTALL)  # some servers l
 class OwnRun:
     """A run folder, loaded once and asked many times through infer.py's own code."""
 
-    def __init__(self, job: infer.Plan, questions: list[list[dict]]):
-        self.job, self.tokenizer = infer.with_tokenizer(job)
+    def __init__(self, job: infer.InferPlan, questions: list[list[dict]]):
+        self.job, self.tokenizer = infer.load_tokenizer(job)
         job, prompts = self.with_questions(questions, 0)
         longest = max(map(len, prompts)) + job.config.max_new_tokens
         self.model = infer.load_model(job, longest)
@@ -34,12 +34,13 @@ class OwnRun:
     def with_questions(self, questions: list[list[dict]], attempt: int):
         config = replace(self.job.config, **varied(self.job.config, questions[0], attempt))
         asked = [Question(q, None, str(place)) for place, q in enumerate(questions)]
-        return infer.with_prompts(self.job._replace(config=config, questions=asked), self.tokenizer)
+        job = self.job._replace(config=config, questions=asked)
+        return infer.encode_questions(job, self.tokenizer)
 
     def answers(self, questions: list[list[dict]], attempt: int, schema=None) -> list[str]:
         """The answers in the order of the questions; a schema is no use here."""
         job, prompts = self.with_questions(questions, attempt)
-        found = infer.answered(job, self.model, self.tokenizer, prompts)
+        found = infer.answer(job, self.model, self.tokenizer, prompts)
         by_place = {question.where: answer for question, answer in found}
         return [by_place[str(place)] for place in range(len(questions))]
 
@@ -59,7 +60,7 @@ class Asker:
         return [THOUGHT.sub("", text, count=1).strip() for text in answers]
 
 
-def check_asked(config, at_once: int = 1) -> infer.Plan | None:
+def check_asked(config, at_once: int = 1) -> infer.InferPlan | None:
     """UserError unless exactly one of --base-url and --run is given, and can be asked as far as
     that is known before it is; the plan of a run."""
     given = [flag for flag in ("base_url", "run") if getattr(config, flag)]
@@ -73,7 +74,7 @@ def check_asked(config, at_once: int = 1) -> infer.Plan | None:
         return check_endpoint(config)
     if config.model:
         raise UserError("--model goes with --base-url; a run has its own base.")
-    return infer.plan(
+    return infer.plan_inference(
         InferConfig(
             prompt="?", run=config.run, temperature=config.temperature, seed=config.seed,
             max_new_tokens=config.max_tokens, batch_size=at_once,
@@ -89,7 +90,7 @@ def of_whom(config) -> str:
 
 
 @contextmanager
-def asking(config, plan: infer.Plan | None, questions: list[list[dict]]) -> Iterator[Asker]:
+def asking(config, plan: infer.InferPlan | None, questions: list[list[dict]]) -> Iterator[Asker]:
     """An Asker, ready; `questions` are those that are known already, for their length."""
     if plan:
         yield Asker(OwnRun(plan, questions))

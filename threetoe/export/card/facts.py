@@ -55,7 +55,7 @@ def evaluations_in(source: Path) -> list[dict]:
 
 def license_of(model: str, ask_hub: bool) -> dict:
     """The licence that a base's card states, as metadata; {} where nothing says."""
-    folder = Path(backend.location(model))
+    folder = Path(backend.locate(model))
     readme = folder / "README.md"
     if not folder.is_dir():
         if not on_hub(model):

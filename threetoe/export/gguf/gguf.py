@@ -48,7 +48,7 @@ def check_gguf(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     checks(check_types, types_asked(config))
     if config.ollama:
         checks(check_modelfile, run)
-    base = Path(backend.location(config.base or run.options["model"]))
+    base = Path(backend.locate(config.base or run.options["model"]))
     here = (base / "config.json").is_file()
     if here:
         checks(check_model, read_json(base / "config.json"))

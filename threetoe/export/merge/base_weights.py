@@ -38,7 +38,7 @@ def find_base(name: str, scratch: Path, seconds: float) -> Base:
 
     UserError when it is nowhere, is gated, or the Hub does not answer within `seconds` a request.
     """
-    path = Path(backend.location(name))
+    path = Path(backend.locate(name))
     if path.is_dir():
         list_checkpoint(path)
         return Base(name, path)
@@ -167,7 +167,7 @@ def original_of(model: str) -> str:
     for suffix in PREQUANTISED:
         if model.endswith(suffix):
             return model.removesuffix(suffix)
-    readme = Path(backend.location(model), "README.md")
+    readme = Path(backend.locate(model), "README.md")
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     if found := re.search(r"\A---\n(?:.*\n)*?base_model:\s*(?:-\s*)?(\S+)", text):
         return found[1].strip("'\"")
@@ -199,7 +199,7 @@ def name_of_weights(run: Run, config: ExportConfig) -> str:
 def base_weights(run: Run, config: ExportConfig) -> Path:
     """The folder with the base's safetensors, downloaded when it is a Hub id."""
     name = name_of_weights(run, config)
-    path = Path(backend.location(name))
+    path = Path(backend.locate(name))
     if path.is_dir():
         return path
     from huggingface_hub import snapshot_download

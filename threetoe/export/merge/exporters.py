@@ -37,7 +37,7 @@ def write_adapter(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     values = json.loads(path.read_text(encoding="utf-8"))
     base = run.options["model"]
     base = config.base if config.base and bases.is_gone(base) else base
-    values["base_model_name_or_path"] = backend.location(base)
+    values["base_model_name_or_path"] = backend.locate(base)
     write_json(path, values)
 
 
