@@ -97,7 +97,7 @@ def setting(folder: Path, cached: bool):
     config = TrainConfig(dataset=str(folder / "rows.json"), data_cache=cached)
     hooks = load_plugins(config)
     tokenizer = backend.load_tokenizer(str(folder / "tokenizer"))
-    template = find_template("alpaca", known_templates(hooks))
+    template = find_template("alpaca", known_templates(hooks, config))
     return config, hooks, Prompting(template, marks_of(tokenizer), tokenizer, LENGTH, False)
 
 

@@ -89,7 +89,7 @@ def measure_data(source: Path, plugged: tuple) -> tuple[dict[str, list], list[fl
     tokenizer = backend.load_tokenizer("tiny")
     config = TrainConfig(dataset=str(source), data_cache=False)
     bare, full = load_plugins(config), load_plugins(replace(config, plugin=plugged))
-    template = find_template("alpaca", bare.merge("register_templates"))
+    template = find_template("alpaca", bare.merge("register_templates", config=config))
     prompting = Prompting(template, encode.marks_of(tokenizer), tokenizer, 2048, False)
     ways = {
         "no layer": lambda: read_without_layer(config),
@@ -151,14 +151,13 @@ def step_of(config, hooks, folder: Path) -> float:
     arguments = backend.choose_training_arguments(config, folder)
     model = backend.load_model(config, None)
     if hooks:
-        hooks.config = config
-        model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
-        arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
-    callbacks = guarded_callbacks(hooks) if hooks else builtin.register_callbacks(config)
+        model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer, config=config)
+        arguments, _ = hooks.chain("map_training_args", "arguments", arguments, config=config)
+    callbacks = guarded_callbacks(hooks, config) if hooks else builtin.register_callbacks(config)
     given = {"model": model, "tokenizer": tokenizer, "rows": dataset_of(rows)}
     given |= {"arguments": arguments, "validation": None}
     if hooks:
-        trainer = hooks.first("build_trainer", **given, callbacks=callbacks)
+        trainer = hooks.first("build_trainer", **given, callbacks=callbacks, config=config)
     else:
         trainer = build_trainer(**given, callbacks=callbacks)
     return timed(trainer)

@@ -34,8 +34,7 @@ def overfit(template: str, new_tokens: str) -> dict:
         )
     )  # fmt: skip
     job = infer.plan_inference(InferConfig(run=run, file="rows.jsonl", max_new_tokens=LONGEST))
-    job.hooks.config = job.run.the_config()
-    model = job.hooks.first("load_model", adapter=job.folder)
+    model = job.hooks.first("load_model", config=job.run.the_config(), adapter=job.folder)
     tokenizer = backend.load_tokenizer(job.folder)
     template, marks, stops = job.run.the_template(), job.run.the_marks(), job.run.stop_ids
     prompts = [prompt_ids(template.prompt(q.messages, marks), tokenizer) for q in job.questions]

@@ -164,9 +164,9 @@ def test_the_readmes_plugin_works(tmp_path):
     assert len(code.splitlines()) <= 10
     hooks = load_plugins(Common(plugin=(saved(tmp_path / "polite.py", code),)))
     kept, short = ([{"role": "assistant", "content": text}] for text in ("Hello!", "?"))
-    assert hooks.chain("map_messages", "messages", kept, may_drop=True) == (kept, None)
-    assert hooks.chain("map_messages", "messages", short, may_drop=True)[0] is None
-    assert hooks.chain("map_reply", "reply", " Hi \n", messages=[])[0] == "Hi"
+    assert hooks.chain("map_messages", "messages", kept, may_drop=True, config=None) == (kept, None)
+    assert hooks.chain("map_messages", "messages", short, may_drop=True, config=None)[0] is None
+    assert hooks.chain("map_reply", "reply", " Hi \n", messages=[], config=None)[0] == "Hi"
 
 
 def saved(path, code):
@@ -249,7 +249,6 @@ def test_the_page_on_plugins_leads_from_an_empty_file_to_an_export(tmp_path):
 BAD_PLUGINS = {
     "misspelt": "def map_mesages(messages): ...",
     "argument": "def map_messages(message): ...",
-    "default": "def map_reply(reply, config=None): ...",
     "import": "import no_such_library",
     "syntax": "def map_reply(reply)",
     "exception": 'def map_messages(messages):\n    return messages[0]["contents"]',
@@ -264,9 +263,9 @@ def test_a_mistake_in_a_plugin_gets_the_message_of_the_docs(code, tmp_path, monk
     saved(Path("bad.py"), code + "\n")
     with pytest.raises((UserError, PluginError)) as raised:
         hooks = load_plugins(Common(plugin=("bad.py",)))
-        hooks.merge("register_templates")
-        hooks.chain("map_messages", "messages", [{"role": "user", "content": "Hi"}])
-        hooks.chain("map_card", "card", "# Card", folder=tmp_path)
+        hooks.merge("register_templates", config=None)
+        hooks.chain("map_messages", "messages", [{"role": "user", "content": "Hi"}], config=None)
+        hooks.chain("map_card", "card", "# Card", folder=tmp_path, config=None)
     message = str(raised.value).replace(str(tmp_path.resolve()), HOME)
     assert message in "".join(blocks(page("plugins"), "text")).splitlines()
 

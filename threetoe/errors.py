@@ -30,6 +30,10 @@ class UserError(Exception):
 class Failure(Exception):
     """Work that could not be finished; what was saved before stays saved."""
 
+    def __init__(self, *problems: str):
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
 
 class PluginError(Failure):
     """A plugin raised in one of its hooks; the message names plugin, hook, file and line."""
@@ -94,7 +98,11 @@ def reading(path: Path):
 
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line; its type's name when it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    try:
+        said = str(error).strip()
+    except Exception:  # strangers' code writes exceptions too, and some cannot be shown
+        said = ""
+    return next(iter(said.splitlines()), type(error).__name__)
 
 
 def unknown(kind: str, name: str, known) -> UserError:

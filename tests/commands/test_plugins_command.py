@@ -165,15 +165,6 @@ def test_plugins_are_listed_in_order_with_origin_hooks_and_settings(here, capsys
     assert lines[7].startswith("      hooks    register_templates, register_datasets, ")
 
 
-def test_a_plugin_that_was_disabled_while_checking_is_marked(here, plugins):
-    (here / "rows.jsonl").write_text('{"prompt": "q", "completion": "a"}\n')
-    (here / "bad.py").write_text("def map_messages(messages):\n    return messages[7]\n")
-    words = "explain train.py --dataset rows.jsonl --plugin bad.py --plugin-errors disable"
-    printed = plugins(*words.split())
-    assert "passed through     bad.py (disabled)" in printed.out
-    assert "Plugin bad.py raised in map_messages" in printed.err
-
-
 def test_what_cannot_be_loaded_is_told_below_the_list(here, plugins):
     (here / "good.py").write_text("def map_reply(reply):\n    return reply\n")
     printed = plugins("--plugin", "good.py", "--plugin", "bad.py", code=2)

@@ -131,8 +131,9 @@ def test_faults_are_found_in_every_kind_of_file(outcomes):
 def ledgers(outcomes):
     """(path, ledger, its log, the problem) of every file small enough to encode quickly."""
     tokenizer = backend.load_tokenizer(str(TINY))
-    hooks = load_plugins(TrainConfig())
-    alpaca = find_template("alpaca", known_templates(hooks))
+    config = TrainConfig()
+    hooks = load_plugins(config)
+    alpaca = find_template("alpaca", known_templates(hooks, config))
     prompting = Prompting(alpaca, marks_of(tokenizer), tokenizer, 512, False)
     paths = [path for path, *_ in outcomes if path.stat().st_size < 10**6]
     return [(path, *ledger_of(path, hooks, prompting)) for path in paths]

@@ -294,7 +294,7 @@ def test_what_is_published_of_a_run_names_no_place(three_steps):
     options = run.options | {
         "dataset": f"{home}/my.json", "dataset_path": f"{home}/copy", "template": f"{home}/t.yaml",
         "val_dataset": f"{home}/val.json", "plugin": [f"{home}/p.py"], "output_dir": f"{home}/run",
-        "settings": [["a", f"{home}/x"]], "plugin_errors": [[f"{home}/p.py", "warn"]],
+        "settings": [["a", f"{home}/x"]],
         "push_to": "ada/secret",
     }  # fmt: skip
     data = run.data | {

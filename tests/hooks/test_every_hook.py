@@ -14,8 +14,8 @@ HOOKS = [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)
 SHOWN_BY = {
     "register_templates": "test_plugins.py::test_what_plugins_register_merges",
     "register_datasets": "test_plugins.py::test_two_plugins_that_register_one_name_are_both_named",
-    "register_formats": "test_plugin_errors.py::"
-    "test_the_rows_whose_format_raises_are_counted_when_plugins_may_fail",
+    "register_formats": "test_plugins.py::"
+    "test_a_hook_that_answers_nonsense_is_a_failure_that_names_it",
     "register_callbacks": "test_examples.py::test_a_profile_counts_passes_and_steps",
     "register_exporters": "test_examples.py::"
     "test_an_ollama_folder_has_weights_a_modelfile_and_its_commands",

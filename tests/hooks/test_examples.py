@@ -53,6 +53,7 @@ EXTRA = {
     "--output-dir runs/unheard",
     "words": f"{TRIAL} --preview 1 {flags('dictionary')}",
     "model": "python infer.py Hi --run runs/plain --plugin model.py",
+    "late": "python export.py --run runs/plain --adapter runs/late --plugin late.py",
     "every hook trains": f"{TRIAL} --output-dir runs/every --plugin every.py",
     "every hook asks": "python infer.py --run runs/every --file my.json --plugin every.py",
     "every hook exports": "python export.py --run runs/every --adapter every --plugin every.py",
@@ -125,6 +126,7 @@ def ran(tmp_path_factory, inbox):
     (here / "widths.py").write_text(WIDTHS)
     (here / "model.py").write_text(MODEL)
     (here / "said.py").write_text("def map_reply(reply):\n    return 'The Secret is out.'\n")
+    (here / "late.py").write_text("def after_export():\n    raise OSError('full')\n")
     (here / "every.py").write_text("\n".join(every_hook()))
     calls = {"plain": EXTRA["plain"], **dict(documented()), **EXTRA}
     address = f"http://127.0.0.1:{inbox.server_port}/key"
@@ -163,12 +165,12 @@ def hooks_of(name, *settings):
 
 def after(name, text, *settings):
     """A reply as a plugin leaves it."""
-    return hooks_of(name, *settings).chain("map_reply", "reply", text, messages=[])[0]
+    return hooks_of(name, *settings).chain("map_reply", "reply", text, messages=[], config=None)[0]
 
 
 def kept(hooks, *texts):
     """Those of the answers that map_messages keeps, as it leaves them."""
-    hooks.merge("register_datasets")
+    hooks.merge("register_datasets", config=None)
     rows = [[{"role": "assistant", "content": text}] for text in texts]
     rows = [hooks.chain("map_messages", "messages", row, may_drop=True)[0] for row in rows]
     return [row[0]["content"] for row in rows if row]
@@ -176,7 +178,14 @@ def kept(hooks, *texts):
 
 @pytest.mark.parametrize("name", [*dict(documented()), *EXTRA])
 def test_a_command_works(name, ran):
-    assert ran[1][name]["code"] == 0, ran[1][name]["stderr"]
+    assert ran[1][name]["code"] == (name == "late"), ran[1][name]["stderr"]
+
+
+def test_what_an_after_hook_raises_is_told_when_all_is_saved(ran):
+    here, results = ran
+    *_, last = results["late"]["stderr"].splitlines()
+    assert last == f"Error: Plugin late.py raised in after_export ({here}/late.py:2): OSError: full"
+    assert (here / "runs" / "late" / "adapter_model.safetensors").exists()
 
 
 def test_every_example_names_itself_in_its_command():
@@ -360,7 +369,7 @@ def test_an_answer_with_a_blocked_word_is_withheld(ran):
 
 def test_chrf_is_printed_and_is_that_of_its_paper(ran):
     assert re.search(r"^chrf  [\d.]+$", ran[1]["chrf"]["stderr"], re.MULTILINE)
-    chrf = hooks_of("chrf").merge("register_metrics")["chrf"]
+    chrf = hooks_of("chrf").merge("register_metrics", config=None)["chrf"]
     assert chrf(["same", "文本"], ["same", "文本"]) == pytest.approx(1)
     assert chrf(["ab"], ["cd"]) == chrf([""], [""]) == 0
     # runs of one: 2 of 2, 2 of 3; runs of two: 1 of 1, 1 of 2; so P = 1, R = 7/12

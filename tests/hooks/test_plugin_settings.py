@@ -34,7 +34,7 @@ def test_settings_have_their_defaults_until_they_are_set(here):
     write(here, a=SAYS)
     assert values() == {"word": "x", "limit": 3, "share": 0.5, "loud": False}
     hooks = hooks_of("a.py", settings=(("limit", "7"),))
-    assert "limit=7" in hooks.chain("map_reply", "reply", "", messages=[])[0]
+    assert "limit=7" in hooks.chain("map_reply", "reply", "", messages=[], config=None)[0]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,8 @@ def test_a_setting_has_the_type_that_is_declared(name, text, value, here):
 def test_any_hook_takes_settings_among_its_other_arguments(here):
     write(here, a=SETTINGS + "def map_reply(settings, reply, config):\n"
           "    return f'{settings.word}{reply}{config.lora_r}'\n")  # fmt: skip
-    assert hooks_of("a.py").chain("map_reply", "reply", "-", messages=[])[0] == "x-16"
+    hooks, known = hooks_of("a.py"), {"messages": [], "config": TrainConfig()}
+    assert hooks.chain("map_reply", "reply", "-", **known)[0] == "x-16"
 
 
 def test_two_plugins_with_the_same_setting_are_told_apart_by_their_names(here):
@@ -153,21 +154,17 @@ def test_a_plugin_may_refuse_values_in_its_own_words(here):
 def test_settings_in_yaml_are_a_mapping_that_flags_add_to(text, here):
     from test_options import given
 
-    yaml = f"settings: {text}\nplugin_errors: {{a: warn}}"
+    yaml = f"settings: {text}"
     assert given(yaml=yaml).settings == (("limit", "1"), ("loud", "true"))
-    config = given("--set", "limit=2", "--plugin-errors", "disable", yaml=yaml)
+    config = given("--set", "limit=2", yaml=yaml)
     assert config.settings == (("limit", "1"), ("loud", "true"), ("limit", "2"))
-    assert config.plugin_errors == (("a", "warn"), ("", "disable"))
     write(here, a=SAYS)
     assert values(*config.settings)["limit"] == 2
 
 
-def test_settings_and_policies_of_a_run_json_come_back_as_they_were(here):
+def test_settings_of_a_run_json_come_back_as_they_were(here):
     from test_options import given
 
-    config = TrainConfig(
-        plugin=("a.py",), settings=(("word", "a=b"), ("limit", "2")),
-        plugin_errors=(("", "warn"), ("a", "stop")),
-    )  # fmt: skip
+    config = TrainConfig(plugin=("a.py",), settings=(("word", "a=b"), ("limit", "2")))
     record = {"options": options_of(config), "threetoe": "0.1"}
     assert given(yaml=json.dumps(record, indent=1)) == config

@@ -31,15 +31,19 @@ def test_named_plugins_come_first_then_installed_ones_then_the_builtin(install, 
     install("tail_z", MARK.format("z") + "def load_rows():\n    return [('z:1', {})]\n")
     install("tail_y", MARK.format("y"))
     hooks = hooks_of("b.py", "a.py")
-    assert hooks.chain("map_reply", "reply", "", messages=[]) == ("bayz", None)
+    assert hooks.chain("map_reply", "reply", "", messages=[], config=None) == ("bayz", None)
     assert hooks.first("load_rows", source="x") == [("z:1", {})]
-    assert [call.plugin.name for call, _ in hooks.answers("register_templates")] == [BUILTIN]
+    (answered,) = hooks.answers("register_templates", config=None)
+    assert answered[0].plugin.name == BUILTIN
 
 
 def test_naming_an_installed_plugin_brings_it_forward(install, here):
     write(here, a=MARK.format("a"))
     install("tail_x", MARK.format("x"))
-    assert hooks_of("tail_x", "a.py").chain("map_reply", "reply", "", messages=[])[0] == "xa"
+    assert (
+        hooks_of("tail_x", "a.py").chain("map_reply", "reply", "", messages=[], config=None)[0]
+        == "xa"
+    )
 
 
 def test_plugins_are_listed_in_their_order_with_where_they_are_from(install, here):
@@ -67,14 +71,14 @@ def test_a_plugin_can_be_a_package_s_module(here, monkeypatch):
     (here / "mine_pkg").mkdir()
     (here / "mine_pkg" / "deep.py").write_text(MARK.format("!"))
     hooks = hooks_of("mine_pkg.deep")
-    assert hooks.chain("map_reply", "reply", "a", messages=[]) == ("a!", None)
+    assert hooks.chain("map_reply", "reply", "a", messages=[], config=None) == ("a!", None)
 
 
 def test_nothing_is_discovered_from_the_current_folder(here):
     (here / "plugins").mkdir()
     write(here / "plugins", a=MARK.format("a"))
     write(here, plugin=MARK.format("b"))
-    assert hooks_of().chain("map_reply", "reply", "", messages=[])[0] == ""
+    assert hooks_of().chain("map_reply", "reply", "", messages=[], config=None)[0] == ""
 
 
 def test_loading_a_plugin_leaves_nothing_beside_it(here):
@@ -83,20 +87,28 @@ def test_loading_a_plugin_leaves_nothing_beside_it(here):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kinds"),
-    [("", ""), ("reply", "str"), ("messages", "list"), ("config, messages", "TrainConfig list")],
+    ("arguments", "names"),
+    [
+        ("", []),
+        ("reply", ["reply"]),
+        ("messages", ["messages"]),
+        ("config, messages", ["config", "messages"]),
+        ("*, config", ["config"]),
+        ("reply, config=0", ["reply", "config"]),
+    ],
 )
-def test_a_hook_takes_any_of_its_arguments_in_any_order(arguments, kinds, here):
-    body = f"    return ' '.join(type(value).__name__ for value in [{arguments}])\n"
-    hooks = hooks_of(write(here, a=f"def map_reply({arguments}):\n{body}"))
-    assert hooks.chain("map_reply", "reply", "a", messages=["m"]) == (kinds, None)
+def test_a_hook_takes_any_of_its_arguments_in_any_order(arguments, names, here):
+    hooks = hooks_of(write(here, a=f"def map_reply({arguments}):\n    return str(locals())\n"))
+    known = {"reply": "a", "messages": ["m"], "config": 3}
+    answer, _ = hooks.chain("map_reply", "reply", "a", messages=["m"], config=3)
+    assert answer == str({name: known[name] for name in names})
 
 
 def test_two_plugins_that_register_one_name_are_both_named(here):
     taken = "def register_datasets():\n    return {'mine': 'mine.yaml'}\n"
     write(here, a=taken, b=taken)
     with pytest.raises(UserError) as raised:
-        hooks_of("a.py", "b.py").merge("register_datasets")
+        hooks_of("a.py", "b.py").merge("register_datasets", config=None)
     assert str(raised.value) == (
         f"register_datasets: 'mine' comes from both a.py ({here}/a.py:1) and b.py ({here}/b.py:1); "
         "rename one."
@@ -117,7 +129,7 @@ def test_what_plugins_register_merges(here):
         a="def register_templates():\n    return {'one': '1.yaml'}\n",
         b="def register_templates():\n    return None\n",
     )
-    merged = hooks_of("a.py", "b.py").merge("register_templates")
+    merged = hooks_of("a.py", "b.py").merge("register_templates", config=None)
     assert list(merged)[0] == "one"
     assert "alpaca" in merged
 
@@ -129,7 +141,10 @@ def test_the_first_answer_wins_over_the_builtin(here):
     write(here, a="def load_rows():\n    return None\n", b=rows.format("b"), c=rows.format("c"))
     hooks = hooks_of("a.py", "b.py", "c.py")
     assert hooks.first("load_rows", source="x.csv") == [("x.csv", {"b": 1})]
-    assert hooks.first("load_rows", source="no", split="train", subset=None) is None
+    assert (
+        hooks.first("load_rows", source="no", split="train", subset=None, config=TrainConfig())
+        is None
+    )
 
 
 def test_only_map_messages_may_drop(here):
@@ -137,7 +152,7 @@ def test_only_map_messages_may_drop(here):
     hooks = hooks_of(write(here, a=none))
     assert hooks.chain("map_messages", "messages", [], may_drop=True) == (None, "a.py")
     with pytest.raises(PluginError) as raised:
-        hooks.chain("map_reply", "reply", "text", messages=[])
+        hooks.chain("map_reply", "reply", "text", messages=[], config=None)
     assert str(raised.value) == (
         f"Plugin a.py: map_reply returned NoneType; return the reply, a str. ({here}/a.py:1)"
     )
@@ -145,7 +160,7 @@ def test_only_map_messages_may_drop(here):
 
 def test_an_after_hook_s_answer_is_ignored(here):
     hooks = hooks_of(write(here, a="def after_export(format, folder):\n    return 'nonsense'\n"))
-    assert hooks.tell("after_export", format="adapter", folder=here) is None
+    assert hooks.tell("after_export", format="adapter", folder=here, config=None) is None
 
 
 @pytest.mark.parametrize(
@@ -168,22 +183,16 @@ def test_an_after_hook_s_answer_is_ignored(here):
         ("def map_reply(replies):\n    return replies\n",
          "Plugin bad.py: map_reply has no argument 'replies'. Did you mean 'reply'? "
          "It may take: reply, messages, config. (HERE/bad.py:1)"),
-        ("def map_reply(reply, *, config):\n    return reply\n",
-         "Plugin bad.py: map_reply takes 'config' in one way only; remove the * or / between "
-         "its arguments. (HERE/bad.py:1)"),
         ("def map_reply(**all):\n    return all\n",
          "Plugin bad.py: map_reply has no argument '**all'. It may take: reply, messages, config. "
          "(HERE/bad.py:1)"),
-        ("def map_reply(reply, config=None):\n    return reply\n",
-         "Plugin bad.py: map_reply gives 'config' a default, so it would never be passed; "
-         "remove the default. (HERE/bad.py:1)"),
         ("from os.path import join\ndef helper():\n    pass\n",
          "Plugin bad.py has no hooks of its own (imported ones do not count). "
          f"Known hooks: {', '.join(HOOKS)}."),
     ],
     ids=[
         "missing", "syntax", "raises", "needs-a-package", "exits", "many-lines", "misspelled",
-        "argument", "by-name-only", "stars", "default", "no-hooks",
+        "argument", "stars", "no-hooks",
     ],
 )  # fmt: skip
 def test_a_plugin_that_cannot_be_used_is_named_in_one_line(source, problem, here):
@@ -230,7 +239,7 @@ def test_plugins_that_can_be_used_are_returned_beside_the_problems_of_others(her
     write(here, good=MARK.format("!"))
     checks = Checks()
     hooks = load_plugins(TrainConfig(plugin=("bad.py", "good.py")), checks)
-    assert hooks.chain("map_reply", "reply", "a", messages=[])[0] == "a!"
+    assert hooks.chain("map_reply", "reply", "a", messages=[], config=None)[0] == "a!"
     assert [problem.partition(":")[0] for problem in checks.problems] == ["Plugin bad.py"]
 
 
@@ -240,9 +249,8 @@ def test_plugins_that_can_be_used_are_returned_beside_the_problems_of_others(her
         ("    return messages[7]\n", "IndexError: list index out of range"),
         ("    raise ValueError\n", "ValueError"),
         ("    raise ValueError('one\\ntwo')\n", "ValueError: one"),
-        ("    yield messages[7]\n", "IndexError: list index out of range"),
     ],
-    ids=["indirect", "silent", "many-lines", "generator"],
+    ids=["indirect", "silent", "many-lines"],
 )
 def test_a_hook_that_raises_names_plugin_hook_file_and_line(body, said, here):
     (here / "a.jsonl").write_text('{"prompt": "q", "completion": "a"}\n')

@@ -22,7 +22,8 @@ def evaluate(here, source="", **options):
     plugins = ("m.py",) if source else ()
     config = InferConfig(file="rows.json", plugin=plugins, **options)
     hooks = load_plugins(config)
-    metrics.evaluate(hooks.owned("register_metrics"), PAIRS, hooks, here / "runs" / "one")
+    functions = hooks.owned("register_metrics", config=config)
+    metrics.evaluate(functions, PAIRS, config, here / "runs" / "one")
 
 
 def registering(**functions):
@@ -90,10 +91,11 @@ def test_a_metric_without_a_finite_number_is_named_and_the_others_are_kept(body,
     }
 
 
-def test_a_metric_that_fails_is_passed_over_where_plugins_may(here, capsys):
-    evaluate(here, registering(bad="1 / 0", good="1"), plugin_errors=(("", "warn"),))
-    assert "the metric 'bad'" in (said := capsys.readouterr().err)
-    assert said.endswith("3 of 4 exactly right (75.0 %)\ngood  1\n")
+def test_every_metric_that_fails_is_named(here, capsys):
+    with pytest.raises(PluginError) as raised:
+        evaluate(here, registering(bad="1 / 0", worse="None", good="1"))
+    assert [problem.split("'")[1] for problem in raised.value.problems] == ["bad", "worse"]
+    assert capsys.readouterr().err == "3 of 4 exactly right (75.0 %)\ngood  1\n"
 
 
 def test_a_metric_cannot_change_what_the_next_one_gets(here, capsys):

@@ -31,7 +31,7 @@ def test_what_looks_like_a_file_is_told_how_files_are_named(name):
 def test_a_plugin_cannot_take_the_name_of_a_command(name, tmp_path):
     write(tmp_path, p=f"def register_templates():\n    return {{{name!r}: ''}}\n")
     with pytest.raises(UserError, match=f"'{name}' is no template's name; rename it"):
-        known_templates(hooks_of(str(tmp_path / "p.py")))
+        known_templates(hooks_of(str(tmp_path / "p.py")), None)
 
 
 def test_a_key_that_stands_twice_is_named_with_both_lines(tmp_path):

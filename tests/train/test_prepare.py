@@ -45,7 +45,7 @@ def row_sets(tokenizer, template="chatml", **options):
     config = TrainConfig(**{"data_cache": False, "allow_dropped": 1.0, **options})
     hooks = load_plugins(config)
     job = SimpleNamespace(config=config, sources=train_sources(config, hooks))
-    chosen = find_template(template, known_templates(hooks))
+    chosen = find_template(template, known_templates(hooks, config))
     lengths = config.max_seq_length, config.train_on_inputs
     return encode_sources(job, prepare.Prompting(chosen, marks_of(tokenizer), tokenizer, *lengths))
 
@@ -64,8 +64,8 @@ def balance(account):
 def test_rows_on_disk_are_what_the_template_and_tokenizer_make_of_each(tokenizer, tmp_path):
     rows = [row(n, "yes " * (n % 7)) for n in range(1, 3000) if n % 7]
     sets = row_sets(tokenizer, dataset=written(tmp_path / "a.jsonl", rows))
-    hooks = load_plugins(TrainConfig())
-    template = find_template("chatml", known_templates(hooks))
+    config = TrainConfig()
+    template = find_template("chatml", known_templates(load_plugins(config), config))
     pieces = [template.pieces(c.messages, marks_of(tokenizer)) for c in sets.training.conversations]
     expected = encode(pieces, tokenizer, 2048)
     data = sets.to_train()
@@ -313,7 +313,8 @@ def test_conversations_come_back_as_they_were_written(tmp_path):
 def test_pieces_apart_and_in_one_text_have_the_same_ids(kind):
     tokenizer = with_cuts(KINDS[kind]())
     assert splits_apart(tokenizer)
-    template = find_template("llama3", known_templates(load_plugins(TrainConfig())))
+    config = TrainConfig()
+    template = find_template("llama3", known_templates(load_plugins(config), config))
     turns = [("user", " a "), ("assistant", "b\n\n"), ("user", "\n"), ("assistant", "  <|eot_id|>")]
     messages = [{"role": role, "content": text} for role, text in turns]
     pieces = [template.pieces(messages, marks_of(tokenizer))]

@@ -49,7 +49,8 @@ class Datasets(click.Group):
 def datasets(context):
     """List the named datasets, or show NAME: its source, options, and a row as it is trained."""
     if context.invoked_subcommand is None:
-        known = load_plugins(Common(plugin=context.obj)).merge("register_datasets")
+        config = Common(plugin=context.obj)
+        known = load_plugins(config).merge("register_datasets", config=config)
         checks = Checks()
         recipes = {name: checks(read_recipe, path, (), name) for name, path in known.items()}
         show_list({name: recipe.description for name, recipe in recipes.items() if recipe})
@@ -58,13 +59,16 @@ def datasets(context):
 
 def show_dataset(plugins: tuple, name: str, dataset_option, dataset_path, template: str) -> None:
     """Print what a recipe says, the command that trains on it, and a row; a real one if at hand."""
-    hooks = load_plugins(Common(plugin=plugins))
-    known = hooks.merge("register_datasets")
+    config = Common(plugin=plugins)
+    hooks = load_plugins(config)
+    known = hooks.merge("register_datasets", config=config)
     recipe = find_recipe(name, known, dataset_option)
     if recipe is None:
         raise unknown("dataset", name, known)
-    found = find_template(template, known_templates(hooks))
-    where, messages = shown_row(recipe, dataset_path, hooks)
+    found = find_template(template, known_templates(hooks, config))
+    where, messages = shown_row(
+        recipe, dataset_path, hooks.merge("register_formats", config=config)
+    )
     click.echo("\n".join(lines_of(recipe, name, dataset_option, dataset_path)))
     marks = Marks("<bos>", "<eos>", tuple(filter(None, [found.eos])))
     pieces = found.pieces(messages, marks)
@@ -105,9 +109,9 @@ def option_text(recipe: Recipe, name: str) -> str:
     return recipe.chosen[name] + (f", of {', '.join(choices)}" if choices else "")
 
 
-def shown_row(recipe: Recipe, dataset_path: str | None, hooks) -> tuple[str, list[dict]]:
+def shown_row(recipe: Recipe, dataset_path: str | None, formats: dict) -> tuple[str, list[dict]]:
     """(where, messages) of the first usable row of the files at hand, or of the made-up example."""
-    recogniser = Recogniser(hooks.merge("register_formats"), (), answered=True)
+    recogniser = Recogniser(formats, (), answered=True)
     real = dataset_path or recipe.is_bundled
     if not real and not recipe.example:
         raise UserError(

@@ -141,9 +141,7 @@ def prefix_of(hook: str) -> str:
 
 def names_of(hooks: Hooks, hook: str) -> list[str]:
     """The plugins that have a hook, in the order in which they are called."""
-    given = {p.name: p.given + " (disabled)" * p.disabled for p in hooks.plugins}
-    called = reversed(getattr(hooks.hook, hook).get_hookimpls())
-    return [given[implementation.plugin_name] for implementation in called]
+    return [call.plugin.given for call in hooks.calls_of(hook)]
 
 
 def aligned(rows: list[tuple]) -> list[str]:

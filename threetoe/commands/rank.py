@@ -41,19 +41,19 @@ def rank(config: RankConfig) -> None:
     checks = Checks(config.problems)
     config = replace(config, template=config.template or "alpaca")
     hooks = load_plugins(config, checks)
-    known = known_templates(hooks)
+    known = known_templates(hooks, config)
     if config.template != FROM_TOKENIZER:
         checks(find_template, config.template, known)
     data = checks(read_conversations, config, hooks)
     checks(check_model, config.model)
     checks.done()
     load_unsloth()
-    hooks.config = config = replace(config, model=config.model or backend.choose_model())
+    config = replace(config, model=config.model or backend.choose_model())
     tokenizer = backend.load_tokenizer(config.model)
     templates = all_templates(config, known, tokenizer)
     asked = sample(data[0], config)
     encoded = encoded_under(templates, asked, tokenizer, config)
-    model = hooks.first("load_model", adapter=None)
+    model = hooks.first("load_model", config=config, adapter=None)
     batch = config.per_device_train_batch_size
     scores = [
         score(name, answer_losses(model, tokenizer, rows, batch), config.seed)

@@ -52,11 +52,17 @@ class Templates(click.Group):
 def templates(context):
     """List the prompt templates, show NAME with its learned part marked, or rank them all."""
     if context.invoked_subcommand is None:
-        known = known_templates(load_plugins(Common(plugin=context.obj)))
+        known = templates_of(context.obj)
         described = {name: read_template(path).description for name, path in known.items()}
         show_list({**described, FROM_TOKENIZER: "the chat template of the base itself"})
     elif context.invoked_subcommand == "rank":
         refuse_plugins(context.obj, "rank", "it goes behind: templates rank --plugin mine.py")
+
+
+def templates_of(plugins: tuple) -> dict[str, Path]:
+    """The files of all named templates, those of plugins too."""
+    config = Common(plugin=plugins)
+    return known_templates(load_plugins(config), config)
 
 
 def show_list(rows: dict[str, str]) -> None:
@@ -87,7 +93,7 @@ def show_template(context, name: str, model: str | None, modelfile: bool, jinja:
 
 def named(context, name: str, tokenizer, marks: Marks | None, model: str | None):
     if name != FROM_TOKENIZER:
-        return find_template(name, known_templates(load_plugins(Common(plugin=context.obj))))
+        return find_template(name, templates_of(context.obj))
     if tokenizer is None:
         raise UserError(f"{name} is the chat template of a base; name one: --model MODEL.")
     return from_tokenizer(tokenizer, marks, model)

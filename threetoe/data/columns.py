@@ -7,29 +7,23 @@ from collections.abc import Iterator
 
 from threetoe.data.formats import ABOUT
 from threetoe.errors import UserError, did_you_mean
-from threetoe.hooks.answers import PASSED_OVER
 from threetoe.messages import Format, Unusable, code_of, is_blank, order_problem
 
 SHAPES = 10_000  # sets of columns that are remembered
 NAMED = 8  # columns in a message
 
 
-def guarded_formats(hooks) -> dict[str, Format]:
+def guarded_formats(hooks, config) -> dict[str, Format]:
     """The formats by name; one of a plugin names it when it raises."""
     return {
-        name: form if plugin.is_builtin else guarded_format(name, form, plugin, hooks)
-        for name, (form, plugin) in hooks.owned("register_formats").items()
+        name: form if plugin.is_builtin else guarded_format(name, form, plugin)
+        for name, (form, plugin) in hooks.owned("register_formats", config=config).items()
     }
 
 
-def guarded_format(name: str, form: Format, plugin, hooks) -> Format:
-    what = f"the format '{name}'"
-
+def guarded_format(name: str, form: Format, plugin) -> Format:
     def messages(row):
-        answer = hooks.guarded_call(plugin, what, form.messages, row, lets=(Unusable,))
-        if answer is PASSED_OVER:
-            raise Unusable(f"{what} of plugin {plugin.name} raised")
-        return answer
+        return plugin.call(f"the format '{name}'", form.messages, row, lets=(Unusable,))
 
     return form._replace(messages=messages)
 

@@ -29,13 +29,13 @@ def read_conversations(
     With `limit`, reading ends when so many are kept. UserError when no row at all can be used, or
     more than --allow-dropped of them have faults.
     """
-    known = hooks.merge("register_datasets")
+    known = hooks.merge("register_datasets", config=config)
     recipe = find_recipe(config.dataset, known, config.dataset_option)
     place = place_of(recipe, config)
 
     def fill(folder: Path) -> None:
         with recipe.reading(config.dataset_path) if recipe else nullcontext():
-            found = hooks.first("load_rows", **place)
+            found = hooks.first("load_rows", **place, config=config)
         if found is None:
             raise unknown("dataset", config.dataset, known)
         found = recipe.guarded(found, config.dataset_path) if recipe else found
@@ -88,13 +88,13 @@ def key_of(config, hooks, recipe, place: dict, answered: bool, limit: int) -> st
 def write(found, folder: Path, config, hooks, recipe: Recipe | None, answered: bool, limit: int):
     """Fill a folder with the conversations of a source, its ledger and the log of the ledger."""
     mapped = Mapped(found, config.map)
-    recogniser = Recogniser(guarded_formats(hooks), config.labels, answered)
+    recogniser = Recogniser(guarded_formats(hooks, config), config.labels, answered)
     account, writer = Ledger(name_of(config)), Writer(folder)
     with (folder / LOG).open("w", encoding="utf-8") as log:
         for where, row in recipe.apply(mapped, answered) if recipe else mapped:
             account.read += 1
             try:
-                messages = messages_of(row, recogniser, hooks, answered)
+                messages = messages_of(row, recogniser, hooks, config)
                 writer.add(where, messages)
             except Unusable as error:
                 account.leave_out(where, str(error), log, isinstance(error, Skipped))
@@ -109,17 +109,20 @@ def write(found, folder: Path, config, hooks, recipe: Recipe | None, answered: b
     account.save(folder)
 
 
-def messages_of(row, recogniser: Recogniser, hooks, answered: bool) -> list[dict] | dict:
+def messages_of(row, recogniser: Recogniser, hooks, config) -> list[dict] | dict:
     """What a row becomes; Unusable says why nothing, Skipped that this was meant."""
     if isinstance(row, Unusable):
         raise row
+    answered = recogniser.answered
     if is_ready(row):
         if not answered:
             raise Unusable("input_ids ask nothing")
         return ready_row(row)
     messages = recogniser.messages_of(row)
     if answered and hooks.has("map_messages"):
-        messages, dropped_by = hooks.chain("map_messages", "messages", messages, may_drop=True)
+        messages, dropped_by = hooks.chain(
+            "map_messages", "messages", messages, may_drop=True, config=config
+        )
         if dropped_by:
             raise Skipped(f"dropped by plugin {dropped_by}")
         problem = order_problem(messages, answered)

@@ -1,7 +1,6 @@
 """The export flow: check everything, write each format beside its place, prove it, put it there,
 push."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +32,6 @@ from threetoe.export.folder import (
 from threetoe.export.gguf.gguf import check_gguf
 from threetoe.export.preflight import preflight
 from threetoe.export.verify import verify
-from threetoe.hooks.answers import PASSED_OVER
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.load import load_plugins
 from threetoe.machine.files import write_json
@@ -77,7 +75,7 @@ def plan(config: ExportConfig) -> Plan:
         checks(check_target, name, path)
     if not outputs and not config.push:
         checks(nothing_asked)
-    checks(check_formats, outputs, hooks)
+    checks(check_formats, outputs, hooks, config)
     if config.push and not found:
         checks(check_push, config.push, config.create_pr, config.revision)
     if found:
@@ -114,7 +112,7 @@ def export(config: ExportConfig) -> None:
     job = plan(config)
     with TemporaryDirectory() as scratch:
         write_all(settled(job, Path(scratch)))
-    job.hooks.say_seconds()
+    job.hooks.end()
 
 
 def settled(job: Plan, scratch: Path) -> Plan:
@@ -147,8 +145,7 @@ def write(job: Plan, name: str, path: Path) -> None:
     """Fill a folder beside `path`, prove it, then rename it.
 
     A failure leaves nothing that looks whole: of a merge the shards that are, for the next try;
-    what the proof finds wrong as `path`.failed, with a Failure. Nothing is written where a
-    plugin's exporter raised and --plugin-errors says to go on.
+    what the proof finds wrong as `path`.failed, with a Failure.
     """
     partial = beside(path, PARTIAL)
     with taken(partial, f"{flag_of(name)} {path}"):
@@ -158,22 +155,18 @@ def write(job: Plan, name: str, path: Path) -> None:
             clear_line()
             leave(partial, keep=name in RESUMED)
             raise
-        if found is PASSED_OVER:
-            return shutil.rmtree(partial)
         if found.get("passed") is False and not job.config.force:
             fail(partial, beside(path, FAILED), name, found)
         put(partial, path)
     click.echo(f"{name} written to {path}{verify.said(found)}", err=True)
-    job.hooks.tell("after_export", format=name, folder=path)
+    job.hooks.tell("after_export", format=name, folder=path, config=job.config)
 
 
-def fill(job: Plan, name: str, partial: Path):
-    """What the proof found in a folder that the exporter and a card have filled; PASSED_OVER."""
-    exporter, plugin = job.hooks.owned("register_exporters")[name]
+def fill(job: Plan, name: str, partial: Path) -> dict:
+    """What the proof found in a folder that the exporter and a card have filled."""
+    exporter, plugin = job.hooks.owned("register_exporters", config=job.config)[name]
     given = job.run, partial, replace(job.config, run=job.folder)
-    done = job.hooks.guarded_call(plugin, f"the exporter '{name}'", exporter, *given)
-    if done is PASSED_OVER:
-        return PASSED_OVER
+    plugin.call(f"the exporter '{name}'", exporter, *given)
     found = {}
     if name in verify.KINDS:
         checked = job.config.verify
@@ -198,5 +191,6 @@ def write_card(job: Plan, name: str, folder: Path) -> None:
         facts = facts_of(job.run, job.config.run or job.folder, folder, ask_hub=bool(repo_id))
         path.write_text(card(facts, name, repo_id), encoding="utf-8")
     if path.exists():
-        text, _ = job.hooks.chain("map_card", "card", path.read_text("utf-8"), folder=folder)
+        text = path.read_text("utf-8")
+        text, _ = job.hooks.chain("map_card", "card", text, folder=folder, config=job.config)
         path.write_text(text, encoding="utf-8")

@@ -94,8 +94,8 @@ def check_options(config: ExportConfig) -> None:
         raise UserError(*problems)
 
 
-def check_formats(outputs: dict, hooks: Hooks) -> None:
-    known = hooks.merge("register_exporters")
+def check_formats(outputs: dict, hooks: Hooks, config) -> None:
+    known = hooks.merge("register_exporters", config=config)
     for name in outputs:
         if name not in known:
             raise unknown("export format", name, known)

@@ -1,20 +1,16 @@
 """Calls the hooks of plugins by the rules of specs.py; names the plugin that raised."""
 
+import inspect
 from contextlib import contextmanager
-from functools import wraps
-from time import perf_counter
-from types import GeneratorType
 from typing import Any, NamedTuple
 
 import click
 import pluggy
 
 from threetoe.errors import Failure, PluginError, UserError
-from threetoe.hooks import answers as plugin_rows
 from threetoe.hooks import specs
-from threetoe.hooks.answers import PASSED_OVER, problem_of
-from threetoe.hooks.plugin import HOOKS, Plugin, culprit, is_hook, place_of, raised
-from threetoe.machine.terminal import clear_line
+from threetoe.hooks.answers import find_fault, follow
+from threetoe.hooks.plugin import HOOKS, PASSED, Plugin, find_culprit, is_hook, place_of
 
 
 class Call(NamedTuple):
@@ -23,6 +19,18 @@ class Call(NamedTuple):
     plugin: Plugin
     function: Any
     names: tuple[str, ...]  # of the arguments that it takes
+
+    def ask(self, hook: str, known: dict):
+        """What the function returns; it is given those of the `known` arguments that it takes."""
+        known["settings"] = self.plugin.settings
+        given = {name: known[name] for name in self.names}
+        return self.plugin.call(hook, self.function, **given)
+
+    def check(self, hook: str, answer, value=None) -> None:
+        """PluginError when an answer is not of the kind that the hook asks for."""
+        fault = None if self.plugin.is_builtin else find_fault(hook, answer, value)
+        if fault:
+            raise self.plugin.refuse(hook, fault, self.function)
 
 
 class Owned(NamedTuple):
@@ -33,25 +41,23 @@ class Owned(NamedTuple):
 
 
 class Hooks(pluggy.PluginManager):
-    """The hooks of one call of a script: `merge`, `first`, `chain` and `tell` follow the rules."""
+    """The hooks of one call of a script: `merge`, `first`, `chain` and `tell` follow the rules.
 
-    def __init__(self, config):
+    Each takes the hook's arguments by name, `config` among them.
+    """
+
+    def __init__(self, plugins: list[Plugin], notes: list[str]):
         super().__init__("threetoe")
-        self.config = config
-        self.plugins: list[Plugin] = []  # in the order in which they are called
-        self.notes: list[str] = []  # on the run's plugins
+        self.plugins = plugins  # in the order in which they are called
+        self.notes = notes  # on the run's plugins
+        self.late: list[str] = []  # what after_ hooks raised
         self.resolved: dict[str, list[Call]] = {}
         self.add_hookspecs(specs)
         for hook in HOOKS:  # any hook may take its plugin's settings
             getattr(self.hook, hook).spec.argnames += ("settings",)
-
-    def add(self, plugins: list[Plugin]) -> None:
-        """Take these plugins, whose hooks are then called in this order."""
-        self.plugins = plugins
         stems = [plugin.stem for plugin in plugins]
-        for plugin in plugins:
-            plugin.label = plugin.stem if stems.count(plugin.stem) == 1 else plugin.given
         for plugin in reversed(plugins):  # pluggy calls first what came last
+            plugin.label = plugin.stem if stems.count(plugin.stem) == 1 else plugin.given
             self.register(plugin.module, plugin.name)
 
     def parse_hookimpl_opts(self, plugin, name):
@@ -63,8 +69,10 @@ class Hooks(pluggy.PluginManager):
         if hook not in self.resolved:
             plugins = {plugin.name: plugin for plugin in self.plugins}
             found = reversed(getattr(self.hook, hook).get_hookimpls())
-            calls = [as_call(plugins[impl.plugin_name], impl) for impl in found]
-            self.resolved[hook] = [call for call in calls if not call.plugin.disabled]
+            self.resolved[hook] = [
+                Call(plugins[impl.plugin_name], impl.function, names_of(impl.function))
+                for impl in found
+            ]
         return self.resolved[hook]
 
     def has(self, hook: str) -> bool:
@@ -75,36 +83,20 @@ class Hooks(pluggy.PluginManager):
         """Whether anyone but the built-in has this hook."""
         return any(not call.plugin.is_builtin for call in self.calls_of(hook))
 
-    def answers(self, hook: str, **arguments):
-        """(call, its answer) for each plugin with this hook, in order, one by one; answers that
-        are None or wrong are left out."""
-        known = {**arguments, "config": self.config}
+    def answers(self, hook: str, **known):
+        """(call, its answer) for each plugin with this hook, in order, one by one; those that are
+        None are left out."""
         for call in self.calls_of(hook):
-            given = [known[name] for name in call.names]
-            streams = hook == "load_rows"
-            answer = self.guarded_call(call.plugin, hook, call.function, *given, streams=streams)
-            if answer is PASSED_OVER or answer is None:
-                continue
-            if not self.is_right(call, hook, answer):
-                continue
-            if hook == "load_rows" and not (call.plugin.is_builtin or isinstance(answer, list)):
-                answer = plugin_rows.opened(self, call, answer)
+            answer = call.ask(hook, known)
             if answer is not None:
+                call.check(hook, answer)
                 yield call, answer
 
-    def is_right(self, call: Call, hook: str, answer, value=None) -> bool:
-        """Whether an answer is of the kind that the hook asks for; a wrong one is reported."""
-        problem = None if call.plugin.is_builtin else problem_of(hook, answer, value)
-        if problem:
-            place = place_of(call.function)
-            self.report(call.plugin, hook, f"{call.plugin}: {hook} {problem}. ({place})")
-        return problem is None
-
-    def owned(self, hook: str) -> dict[str, Owned]:
+    def owned(self, hook: str, **known) -> dict[str, Owned]:
         """register_: the answers of all plugins in one dict, each with the plugin it is of."""
         found: dict[str, Owned] = {}
         where = {}
-        for call, answer in self.answers(hook):
+        for call, answer in self.answers(hook, **known):
             plugin = call.plugin
             place = "" if plugin.is_builtin else f" ({place_of(call.function)})"
             for name, value in answer.items():
@@ -116,102 +108,61 @@ class Hooks(pluggy.PluginManager):
                 found[name], where[name] = Owned(value, plugin), f"{plugin.name}{place}"
         return found
 
-    def merge(self, hook: str) -> dict:
+    def merge(self, hook: str, **known) -> dict:
         """register_: the answers of all plugins in one dict."""
-        return {name: owned.value for name, owned in self.owned(hook).items()}
+        return {name: owned.value for name, owned in self.owned(hook, **known).items()}
 
-    def first(self, hook: str, **arguments):
+    def first(self, hook: str, **known):
         """load_, build_: the first answer that is not None."""
-        return next((answer for _, answer in self.answers(hook, **arguments)), None)
+        for call, answer in self.answers(hook, **known):
+            whole = hook != "load_rows" or call.plugin.is_builtin or isinstance(answer, list)
+            return answer if whole else follow(call, answer)
+        return None
 
-    def chain(self, hook: str, name: str, value, may_drop: bool = False, **arguments):
+    def chain(self, hook: str, name: str, value, may_drop: bool = False, **known):
         """map_: the value after each plugin in turn, and who dropped it (None if nobody did)."""
-        calls = self.calls_of(hook)
-        known = {**arguments, "config": self.config} if calls else {}
-        began = perf_counter()
-        for call in calls:  # as guarded_call does, spelt out: rows are many
+        for call in self.calls_of(hook):
             known[name] = value
-            try:
-                answer = call.function(*[known[name] for name in call.names])
-                answer = list(answer) if type(answer) is GeneratorType else answer
-            except (Exception, SystemExit) as error:
-                answer = self.passed_over(call.plugin, hook, call.function, error)
-            ended = perf_counter()
-            call.plugin.seconds += ended - began
-            call.plugin.calls += 1
-            began = ended
+            answer = call.ask(hook, known)
             if may_drop and answer is None:
                 return None, call.plugin.name
-            if answer is PASSED_OVER or (may_drop and answer is value):
-                continue  # what is unchanged was checked
-            if self.is_right(call, hook, answer, value):
-                value = answer
+            if answer is not value or not may_drop:  # of many rows, what is unchanged was checked
+                call.check(hook, answer, value)
+            value = answer
         return value, None
 
-    def tell(self, hook: str, **arguments) -> None:
-        """after_: everyone is told; the answers are ignored."""
-        for _ in self.answers(hook, **arguments):
-            pass
-
-    def guarded_call(
-        self, plugin: Plugin, what: str, function, /, *args, at="", lets=(), streams=False, **named
-    ):
-        """What a plugin's function returns, its time counted; a generator's values as a list,
-        unless it streams.
-
-        An exception becomes a PluginError that names the plugin, `what` with `at` behind it, and
-        the file and line; where --plugin-errors says to go on, it is told and PASSED_OVER comes
-        back. UserError, Failure and what `lets` names pass as they are, as all of the built-in's.
-        """
-        if plugin.disabled:
-            return PASSED_OVER
-        began = perf_counter()
-        try:
+    def tell(self, hook: str, **known) -> None:
+        """after_: everyone is told; answers are ignored, and what is raised is kept for `end`."""
+        for call in self.calls_of(hook):
             try:
-                answer = function(*args, **named)
-                whole = type(answer) is GeneratorType and not streams
-                return list(answer) if whole else answer
-            finally:
-                plugin.seconds += perf_counter() - began
-                plugin.calls += 1
-        except lets:
-            raise
-        except (Exception, SystemExit) as error:
-            return self.passed_over(plugin, what, function, error, at)
+                call.ask(hook, known)
+            except (UserError, Failure) as error:
+                self.late += error.problems
 
-    def passed_over(self, plugin: Plugin, what: str, function, error, at: str = ""):
-        """PASSED_OVER for a call that raised, once it is reported; what is not the plugin's
-        failure, or is not to be gone over, is raised."""
-        if plugin.is_builtin or isinstance(error, (UserError, Failure)):
-            raise error
-        self.report(plugin, what, raised(plugin, what + at, function, error), error)
-        return PASSED_OVER
-
-    def report(self, plugin: Plugin, what: str, said: str, cause=None) -> None:
-        """PluginError with what is `said`; or print it once and count it, by --plugin-errors."""
-        if plugin.on_error == "stop":
-            raise PluginError(said) from cause
-        then = "its answer is left out; more of these are counted"
-        if plugin.on_error == "disable":
-            plugin.disabled, then = True, "it is not called any more"
-            self.resolved.clear()
-        if not plugin.failed[what]:
-            clear_line()
-            click.echo(f"{said} (--plugin-errors {plugin.on_error}: {then})", err=True)
-        plugin.failed[what] += 1
+    def end(self) -> None:
+        """The last word of a script: the time that was spent in each plugin, on standard error;
+        PluginError when an after_ hook raised."""
+        parts = [
+            f"{p.label} {p.seconds:.2f} s in {p.calls} call{'s' * (p.calls != 1)}"
+            for p in self.theirs()
+        ]
+        if parts:
+            click.echo(f"plugins: {', '.join(parts)}", err=True)
+        if self.late:
+            raise PluginError(*self.late)
 
     @contextmanager
-    def named_failures(self, what: str):
+    def name_culprit(self, what: str):
         """An exception that came through a plugin's file becomes a PluginError that names it."""
         try:
             yield
-        except (UserError, Failure):
+        except PASSED:
             raise
-        except Exception as error:
-            plugin = culprit(self.plugins, error)
+        except BaseException as error:
+            plugin = find_culprit(self.plugins, error)
             if plugin is None:
                 raise
-            raise PluginError(raised(plugin, what, None, error)) from error
+            raise plugin.blame(what, None, error) from error
 
     def say_notes(self) -> None:
         """Print why plugins of the run are not used, a line each."""
@@ -225,29 +176,6 @@ class Hooks(pluggy.PluginManager):
     def theirs(self) -> list[Plugin]:
         return [plugin for plugin in self.plugins if not plugin.is_builtin]
 
-    def say_seconds(self) -> None:
-        """One line on standard error: the time spent in each plugin; none without plugins."""
-        parts = []
-        for plugin in self.theirs():
-            calls = f"{plugin.calls}{'' if parts else ' call' if plugin.calls == 1 else ' calls'}"
-            bad = sum(plugin.failed.values())
-            parts.append(
-                f"{plugin.label} {plugin.seconds:.2f} s in {calls}{f' ({bad} failed)' * bool(bad)}"
-            )
-        if parts:
-            click.echo(f"plugins: {', '.join(parts)}", err=True)
 
-
-def as_call(plugin: Plugin, impl) -> Call:
-    """A plugin's implementation of a hook; one that takes its settings is given them here."""
-    names, function = list(impl.argnames), impl.function
-    if "settings" in names:
-        place = names.index("settings")
-        names.remove("settings")
-
-        @wraps(function)
-        def with_settings(*given):
-            return impl.function(*given[:place], plugin.settings, *given[place:])
-
-        function = with_settings
-    return Call(plugin, function, tuple(names))
+def names_of(function) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)

@@ -12,10 +12,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from threetoe.errors import Checks, UserError, unknown
-from threetoe.hooks import of_run as run_plugins
-from threetoe.hooks import settings
+from threetoe.hooks import of_run, settings
 from threetoe.hooks.calls import Hooks
-from threetoe.hooks.module import checked, import_plugin, load_point
+from threetoe.hooks.module import import_plugin, import_point, load_checked
 from threetoe.hooks.of_run import Recorded
 from threetoe.hooks.plugin import BUILTIN, Plugin
 
@@ -25,18 +24,17 @@ def load_plugins(config, checks: Checks | None = None, run: Recorded | None = No
 
     With `checks`, what is wrong with a plugin goes there, and the hooks of the others come back.
     """
-    gathered, hooks = checks or Checks(), Hooks(config)
+    gathered, notes = checks or Checks(), []
     plugins = [gathered(load, *each) for each in named(config.plugin, gathered)]
-    of_run = run_plugins.to_load(run, present(plugins), hooks.notes) if run else ()
-    plugins += [gathered(load, *each) for each in of_run]
+    again = of_run.to_load(run, present(plugins), notes) if run else ()
+    plugins += [gathered(load, *each) for each in again]
     taken = {*config.plugin, *(plugin.given for plugin in present(plugins))}
     plugins += [gathered(load, *each) for each in gathered(installed, taken) or ()]
     if run:
-        run_plugins.take_up(run, present(plugins), hooks.notes)
-    hooks.add([*present(plugins), builtin()])
+        of_run.take_up(run, present(plugins), notes)
+    hooks = Hooks([*present(plugins), builtin()], notes)
     if all(plugins):  # else what is asked of the missing ones would be reported, too
         settings.settle(hooks.plugins, config.settings, gathered)
-        gathered(settle_policies, hooks.theirs(), config.plugin_errors)
     if checks is None:
         gathered.done()
     return hooks
@@ -49,7 +47,7 @@ def present(plugins: list) -> list[Plugin]:
 def load(name: str, get_module, origin: str, given: str, distribution=None) -> Plugin:
     """A plugin whose module has been imported and checked; else a UserError that names it."""
     try:
-        return Plugin(name, checked(name, get_module), origin, given, distribution)
+        return Plugin(name, load_checked(name, get_module), origin, given, distribution)
     except UserError as error:
         if origin != "run":
             raise
@@ -59,18 +57,6 @@ def load(name: str, get_module, origin: str, given: str, distribution=None) -> P
 
 def builtin() -> Plugin:
     return Plugin(BUILTIN, importlib.import_module(BUILTIN), "built-in", BUILTIN)
-
-
-def settle_policies(plugins: list[Plugin], policies: tuple) -> None:
-    """Give every plugin what --plugin-errors says of it, or else of all."""
-    known = {name for plugin in plugins for name in (plugin.stem, plugin.given)}
-    for name, policy in sorted(policies, key=lambda pair: pair[0] != ""):  # those for all first
-        if name and name not in known:
-            labels = [plugin.label for plugin in plugins]
-            raise UserError(f"--plugin-errors {name}={policy}: {unknown('plugin', name, labels)}")
-        for plugin in plugins:
-            if name in ("", plugin.stem, plugin.given):
-                plugin.on_error = policy
 
 
 def named(plugins: tuple, checks: Checks):
@@ -104,7 +90,7 @@ def installed(taken: set[str]) -> list[tuple]:
     return [
         (
             f"{value} (of {p.dist.name} {p.dist.version})",
-            partial(load_point, p),
+            partial(import_point, p),
             "installed",
             value,
             p.dist,

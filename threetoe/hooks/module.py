@@ -4,33 +4,36 @@ import ast
 import importlib.util
 import inspect
 import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
 
 from threetoe.errors import UserError, did_you_mean, no_such_file
 from threetoe.hooks import specs
 from threetoe.hooks.answers import kind
-from threetoe.hooks.plugin import HOOKS, OURS, described, is_hook, own_settings, place_of
+from threetoe.hooks.plugin import (
+    HOOKS,
+    PASSED,
+    describe,
+    is_hook,
+    own_settings,
+    place_in,
+    place_of,
+)
 
 AFTER_UNSLOTH = ("unsloth", "transformers", "trl", "peft", "accelerate", "bitsandbytes")
 
 
-def checked(name: str, load) -> ModuleType:
+def load_checked(name: str, load) -> ModuleType:
     """A plugin's module, or a UserError that says in one line why it cannot be used."""
     module = load_or_explain(name, load)
     if not isinstance(module, ModuleType):
         raise UserError(f"Plugin {name} is {kind(module)}, not a module with hooks.")
     found = [n for n in vars(module) if is_hook(module, n)]
-    has_settings = own_settings(module) is not None
     for hook in found:
-        where = place_of(getattr(module, hook))
-        if hook not in HOOKS:
-            raise UserError(
-                f"Plugin {name}: there is no hook '{hook}'.{did_you_mean(hook, HOOKS)} "
-                f"A helper's name may start with an underscore. ({where})"
-            )
-        check_arguments(name, hook, getattr(module, hook), where, has_settings)
+        function = vars(module)[hook]
+        fault = find_fault(hook, function, own_settings(module) is not None)
+        if fault:
+            raise UserError(f"Plugin {name}: {fault} ({place_of(function)})")
     if not found:
         raise UserError(
             f"Plugin {name} has no hooks of its own (imported ones do not count). "
@@ -39,33 +42,26 @@ def checked(name: str, load) -> ModuleType:
     return module
 
 
-def check_arguments(name: str, hook: str, function, where: str, has_settings: bool) -> None:
-    """A hook declares only arguments that its specification has, and no defaults."""
-    allowed = list(inspect.signature(getattr(specs, hook)).parameters)
-    if has_settings:
-        allowed.append("settings")
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.name == "settings" and not has_settings:
-            raise UserError(
-                f"Plugin {name}: {hook} takes 'settings', but the plugin declares none: write a "
-                f"frozen dataclass Settings. ({where})"
+def find_fault(hook: str, function, has_settings: bool) -> str | None:
+    """What is wrong with a hook's name or arguments, which are those of its specification; None
+    when nothing is. pluggy sees it too, and does not say what was meant."""
+    if hook not in HOOKS:
+        hint = did_you_mean(hook, HOOKS)
+        return f"there is no hook '{hook}'.{hint} A helper's name may start with an underscore."
+    allowed = [*inspect.signature(getattr(specs, hook)).parameters]
+    allowed += ["settings"] * has_settings
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name == "settings" and not has_settings:
+            return (
+                f"{hook} takes 'settings', but the plugin declares none: write a frozen dataclass "
+                "Settings."
             )
-        if parameter.name not in allowed:
-            raise UserError(
-                f"Plugin {name}: {hook} has no argument '{parameter}'."
-                f"{did_you_mean(parameter.name, allowed)} It may take: {', '.join(allowed)}. "
-                f"({where})"
+        if str(parameter).startswith("*") or name not in allowed:
+            return (
+                f"{hook} has no argument '{parameter}'.{did_you_mean(name, allowed)} It may take: "
+                f"{', '.join(allowed)}."
             )
-        if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
-            raise UserError(
-                f"Plugin {name}: {hook} takes '{parameter.name}' in one way only; "
-                f"remove the * or / between its arguments. ({where})"
-            )
-        if parameter.default is not parameter.empty:
-            raise UserError(
-                f"Plugin {name}: {hook} gives '{parameter.name}' a default, so it would never be "
-                f"passed; remove the default. ({where})"
-            )
+    return None
 
 
 def import_plugin(name: str) -> ModuleType:
@@ -73,7 +69,7 @@ def import_plugin(name: str) -> ModuleType:
     if not name.endswith(".py"):
         if name.startswith(".") or not name:
             raise no_module(name)
-        unsloth_first(importlib.util.find_spec(name))
+        import_unsloth_before(importlib.util.find_spec(name))
         return importlib.import_module(name)
     path = Path(name).expanduser()
     if not path.is_file():
@@ -85,7 +81,7 @@ def import_file(path: Path) -> ModuleType:
     """The module of a file, which is run, after unsloth where it needs to be."""
     path = path.resolve()
     spec = importlib.util.spec_from_file_location(f"threetoe_plugin_{path.stem}", path)
-    unsloth_first(spec)
+    import_unsloth_before(spec)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     code = spec.loader.source_to_code(path.read_bytes(), str(path))
@@ -93,13 +89,13 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
-def load_point(point):
+def import_point(point):
     """What an installed package's entry point names."""
-    unsloth_first(importlib.util.find_spec(point.module))
+    import_unsloth_before(importlib.util.find_spec(point.module))
     return point.load()
 
 
-def unsloth_first(spec) -> None:
+def import_unsloth_before(spec) -> None:
     """Import unsloth before a plugin whose own imports would come before it: of these libraries
     unsloth changes parts when it is imported. It takes seconds, so for such plugins alone."""
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
@@ -114,19 +110,21 @@ def unsloth_first(spec) -> None:
 
 
 def load_or_explain(name: str, load, what: str = "Plugin") -> ModuleType:
+    """The module that `load()` returns; UserError says in one line why there is none."""
     try:
         return load()
-    except UserError:
+    except PASSED:
         raise
     except SyntaxError as error:
         place = f"{error.filename}:{error.lineno}" if error.lineno else name
         raise UserError(f"{what} {name} is not Python: {error.msg} ({place}).") from error
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != name.partition(".")[0]:
-            raise UserError(explained(f"{what} {name}", error)) from error
-        raise no_module(name) from error
-    except (Exception, SystemExit) as error:  # an import runs anything, so anything can come out
-        raise UserError(explained(f"{what} {name}", error)) from error
+    except BaseException as error:  # an import runs anything, so anything can come out
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and missing.partition(".")[0] == name.partition(".")[0]:
+            raise no_module(name) from error
+        place = place_in(None, None, error)
+        said = f"{what} {name} cannot be loaded: {describe(error)}"
+        raise UserError(said + f" ({place})" * bool(place)) from error
 
 
 def no_module(name: str) -> UserError:
@@ -134,13 +132,3 @@ def no_module(name: str) -> UserError:
     return UserError(
         f"Plugin {name}: no module of that name is installed; a file's name ends in .py.{hint}"
     )
-
-
-def explained(what: str, error: BaseException) -> str:
-    """What an import raised, and the plugin's line it came from."""
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if OURS not in Path(f.filename).parents
-    ]
-    frames = [f for f in frames if "importlib" not in f.filename]
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{what} cannot be loaded: {described(error)}{place}"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import click
 
 from threetoe.hooks.module import import_plugin
-from threetoe.hooks.plugin import Plugin, hash_of
+from threetoe.hooks.plugin import Plugin, hash_file
 from threetoe.machine.libraries import CACHE
 
 AS_IT_IS = "name it with --plugin to use it as it is"
@@ -127,7 +127,7 @@ def found(entry: dict, folder: Path) -> tuple[str, str]:
     if any(is_within(path, folder) for path in files):
         place = "lies in the run's folder, from which no code is taken"
         return "", f"{files[-1]} {place}; {AS_IT_IS}"
-    if hash_of(files[-1]) != entry.get("sha256"):
+    if hash_file(files[-1]) != entry.get("sha256"):
         return "", f"{files[-1]} has changed since; {AS_IT_IS}"
     if f"{entry['sha256']} {files[-1].resolve()}\n" not in used():
         return "", f"no training on this machine has used {files[-1]}; {AS_IT_IS}"

@@ -1,21 +1,22 @@
-"""One plugin: what it is, where it is from, what calling it has cost."""
+"""One plugin: what it is, where it is from, what calling it has cost, and who failed."""
 
 import hashlib
 import inspect
 import traceback
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
+from time import perf_counter
 from types import ModuleType
 
-from threetoe.errors import first_line
-from threetoe.hooks import specs as hookspecs
+from threetoe.errors import Failure, PluginError, UserError, first_line
+from threetoe.hooks import specs
 
 BUILTIN = "threetoe.builtin"
-HOOKS = tuple(name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES))
+HOOKS = tuple(name for name in vars(specs) if name.startswith(specs.PREFIXES))
 OURS = Path(__file__).parents[1]  # the whole package
+PASSED = (UserError, Failure, KeyboardInterrupt)  # have their words already
 
 
 @dataclass(eq=False)
@@ -29,16 +30,13 @@ class Plugin:
     installed: metadata.Distribution | None = None  # whose entry point it is
     settings: object = None  # an instance of the module's Settings
     of_run: dict = field(default_factory=dict)  # the settings that the asked run had for it
-    on_error: str = "stop"  # or warn, or disable
-    disabled: bool = False
     seconds: float = 0.0  # spent in its hooks and in what it registered
     calls: int = 0
-    failed: Counter = field(default_factory=Counter)  # what raised -> how often
     sha256: str | None = None  # of the module's file as it was loaded
     label: str = ""  # in reports: the stem, or `given` where two plugins have the same stem
 
     def __post_init__(self):
-        self.sha256 = hash_of(self.file) if self.file else None
+        self.sha256 = hash_file(self.file) if self.file else None
 
     def __str__(self):
         return f"Plugin {self.name}"
@@ -53,7 +51,7 @@ class Plugin:
         is_file = self.given.endswith(".py")
         return Path(self.given).stem if is_file else self.module.__name__.rpartition(".")[2]
 
-    @property
+    @cached_property
     def hooks(self) -> tuple[str, ...]:
         """The names of its hooks, in the order of specs.py."""
         return tuple(name for name in HOOKS if is_hook(self.module, name))
@@ -61,7 +59,7 @@ class Plugin:
     @property
     def file(self) -> Path | None:
         """The module's source file, absolute; None for a module that has none."""
-        path = getattr(self.module, "__file__", None)
+        path = vars(self.module).get("__file__")
         return Path(path).resolve() if path and Path(path).is_file() else None
 
     @cached_property
@@ -75,21 +73,49 @@ class Plugin:
         found = metadata.packages_distributions().get(top)
         return (found[0], metadata.version(found[0])) if found else None
 
+    def call(self, what: str, function, /, *args, lets: tuple = (), **named):
+        """What a function of the plugin returns; the time is counted.
 
-def hash_of(path: Path) -> str:
+        An exception becomes a PluginError that names the plugin, `what`, the file and line.
+        UserError, Failure and what `lets` names pass as they are, as all of the built-in's.
+        """
+        began = perf_counter()
+        try:
+            return function(*args, **named)
+        except (*PASSED, *lets):
+            raise
+        except BaseException as error:  # strangers' code: sys.exit, and classes of their own
+            if self.is_builtin:
+                raise
+            raise self.blame(what, function, error) from error
+        finally:
+            self.seconds += perf_counter() - began
+            self.calls += 1
+
+    def blame(self, what: str, function, error: BaseException) -> PluginError:
+        """'Plugin a.py raised in map_reply (/home/me/a.py:3): KeyError: 'x''."""
+        place = place_in(self.file, function, error)
+        return PluginError(f"{self} raised in {what} ({place}): {describe(error)}")
+
+    def refuse(self, what: str, fault: str, function) -> PluginError:
+        """'Plugin a.py: map_reply returned int; return the reply, a str. (/home/me/a.py:3)'."""
+        return PluginError(f"{self}: {what} {fault}. ({place_of(function)})")
+
+
+def hash_file(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def is_hook(module: ModuleType, name: str) -> bool:
     """Whether the module itself defines a function of this name, which has a hook's prefix."""
-    function = getattr(module, name, None)
+    function = vars(module).get(name)  # not getattr: a module may have a __getattr__ of its own
     own = inspect.isfunction(function) and function.__module__ == module.__name__
-    return own and name.startswith(hookspecs.PREFIXES)
+    return own and name.startswith(specs.PREFIXES)
 
 
 def own_settings(module: ModuleType):
     """The Settings that a module itself defines; None without."""
-    found = getattr(module, "Settings", None)
+    found = vars(module).get("Settings")
     return found if getattr(found, "__module__", None) == module.__name__ else None
 
 
@@ -100,41 +126,28 @@ def place_of(function) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
 
 
-def raised(plugin: Plugin, what: str, function, error: BaseException) -> str:
-    """'Plugin a.py raised in map_reply (/home/me/a.py:3): KeyError: 'x''."""
-    return f"Plugin {plugin.name} raised in {what} ({line_of(plugin, function, error)}): " + (
-        described(error)
-    )
-
-
-def line_of(plugin: Plugin, function, error: BaseException) -> str:
-    return line_in(plugin.file, function, error)
-
-
-def line_in(file: Path | None, function, error: BaseException) -> str:
+def place_in(file: Path | None, function, error: BaseException) -> str:
     """The last line of a plugin's own file that an exception came through; where there is none,
-    of any file that is not ours, and else the place of the function."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if file and Path(frame.filename).resolve() == file.resolve()]
+    of any file that is not ours, and else the place of the function, if there is one."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    own = [frame for frame in frames if file and Path(frame.filename).resolve() == file]
     others = [frame for frame in frames if OURS not in Path(frame.filename).parents]
     last = (own or others)[-1:]
-    return f"{last[0].filename}:{last[0].lineno}" if last else place_of(function)
+    if last:
+        return f"{last[0].filename}:{last[0].lineno}"
+    return place_of(function) if function else ""
 
 
-def is_of(plugin: Plugin, filename: str) -> bool:
-    return plugin.file is not None and Path(filename).resolve() == plugin.file
-
-
-def culprit(plugins: list[Plugin], error: BaseException) -> Plugin | None:
+def find_culprit(plugins: list[Plugin], error: BaseException) -> Plugin | None:
     """The plugin through whose file an exception came last, the built-in apart."""
+    files = {plugin.file: plugin for plugin in plugins if plugin.file and not plugin.is_builtin}
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        for plugin in plugins:
-            if not plugin.is_builtin and is_of(plugin, frame.filename):
-                return plugin
+        if plugin := files.get(Path(frame.filename).resolve()):
+            return plugin
     return None
 
 
-def described(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An exception in one line: its type, and what it says."""
     said = first_line(error)
     return said if said == type(error).__name__ else f"{type(error).__name__}: {said}"

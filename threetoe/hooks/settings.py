@@ -14,7 +14,7 @@ import click
 
 from threetoe.errors import Checks, UserError, did_you_mean
 from threetoe.hooks.answers import kind
-from threetoe.hooks.plugin import Plugin, described, own_settings
+from threetoe.hooks.plugin import PASSED, Plugin, describe, own_settings
 from threetoe.options.types import FiniteRange
 
 TYPES = {"str": click.STRING, "int": click.INT, "float": FiniteRange(), "bool": click.BOOL}
@@ -50,7 +50,7 @@ def declared(plugin: Plugin) -> list[Setting]:
     problems, found = [], []
     for f in fields(settings):
         name = f.type if isinstance(f.type, str) else getattr(f.type, "__name__", str(f.type))
-        fault = problem_of(f, name)
+        fault = find_fault(f, name)
         if fault:
             problems.append(f"{plugin}: Settings.{f.name} {fault}. ({line_of(plugin, f.name)})")
         found.append(Setting(plugin, f.name, name, f.default))
@@ -59,7 +59,7 @@ def declared(plugin: Plugin) -> list[Setting]:
     return found
 
 
-def problem_of(f, type_name: str) -> str | None:
+def find_fault(f, type_name: str) -> str | None:
     """What is wrong with a field; None when it is a text, a number or a truth value with a default
     of its type."""
     if type_name not in TYPES:
@@ -89,9 +89,9 @@ def settle(plugins: list[Plugin], pairs, checks: Checks) -> None:
     for name, text in pairs:
         setting = checks(find, name, text, known, plugins)
         if setting:
-            values[setting.plugin][setting.name] = checks(converted, setting, name, text)
+            values[setting.plugin][setting.name] = checks(convert, setting, name, text)
     for plugin, given in values.items():
-        plugin.settings = checks(made, plugin, given)
+        plugin.settings = checks(make, plugin, given)
 
 
 def find(name: str, text: str, known: list[Setting], plugins: list[Plugin]) -> Setting:
@@ -118,7 +118,7 @@ def find(name: str, text: str, known: list[Setting], plugins: list[Plugin]) -> S
     )
 
 
-def converted(setting: Setting, name: str, text: str):
+def convert(setting: Setting, name: str, text: str):
     """A setting's text as its type, as click reads it."""
     try:
         if setting.type == "bool" and text.strip().lower() not in (*YES, *NO):
@@ -128,14 +128,14 @@ def converted(setting: Setting, name: str, text: str):
         raise UserError(f"--set {name}={text}: {setting}: {error.message}") from None
 
 
-def made(plugin: Plugin, values: dict):
+def make(plugin: Plugin, values: dict):
     """An instance of a plugin's Settings, whose own __post_init__ may refuse the values."""
     try:
         return plugin.module.Settings(**values)
-    except UserError:
+    except PASSED:
         raise
-    except Exception as error:
+    except BaseException as error:
         raise UserError(
-            f"{plugin}: its Settings refuse {values or 'their defaults'}: {described(error)} "
+            f"{plugin}: its Settings refuse {values or 'their defaults'}: {describe(error)} "
             f"({line_of(plugin, None)})"
         ) from error

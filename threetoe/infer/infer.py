@@ -48,7 +48,7 @@ def plan_inference(config: InferConfig) -> InferPlan:
     found = checks(contract.find_run, config, template, config.model, "--model")
     questions = checks(read_questions, config, hooks)
     expects = any(question.expected is not None for question in questions or ())
-    functions = checks(hooks.owned, "register_metrics") if expects else {}
+    functions = checks(hooks.owned, "register_metrics", config=config) if expects else {}
     checks(check_output, config, expects)
     if found:
         checks(check_adapter, *found, config)
@@ -90,8 +90,8 @@ def infer(config: InferConfig) -> None:
         return show(job, model, tokenizer, prompts)
     answers = write(answer(job, model, tokenizer, prompts), job)
     if answers:
-        metrics.evaluate(job.metrics, answers, job.hooks, job.folder)
-    job.hooks.say_seconds()
+        metrics.evaluate(job.metrics, answers, config, job.folder)
+    job.hooks.end()
 
 
 def load_tokenizer(job: InferPlan) -> tuple:
@@ -107,11 +107,10 @@ def load_model(job: InferPlan, longest: int):
     GPU."""
     trained = job.run.the_config(plugin=job.config.plugin)
     length = max(job.run.options.get("max_seq_length", 0), longest)
-    job.hooks.config = replace(trained, max_seq_length=length)
-    model = job.hooks.first("load_model", adapter=job.folder)
+    trained = replace(trained, max_seq_length=length)
+    model = job.hooks.first("load_model", config=trained, adapter=job.folder)
     if rows_of_adapter(job.folder):
         token_rows.put_in_place(model, trained=job.config.adapter)
-    job.hooks.config = job.config
     return model
 
 
@@ -120,7 +119,9 @@ def encode_questions(job: InferPlan, tokenizer) -> tuple[InferPlan, list[list[in
     template, marks = job.run.the_template(), job.run.the_marks()
     asked = []
     for question in job.questions:
-        messages, _ = job.hooks.chain("map_request", "messages", question.messages)
+        messages, _ = job.hooks.chain(
+            "map_request", "messages", question.messages, config=job.config
+        )
         asked.append(question._replace(messages=messages))
     prompts = [prompt_ids(template.prompt(q.messages, marks), tokenizer) for q in asked]
     return job._replace(questions=asked), prompts
@@ -133,11 +134,9 @@ def answer(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None
     frame = Frame(tuple(job.run.stop_ids), strings, template.lead, template.trail)
     replies = [Reply(tokenizer, frame, show) for _ in prompts]
     for index in generate(model, tokenizer, prompts, replies, job.config):
-        messages, reply = job.questions[index].messages, replies[index].text
-        yield (
-            job.questions[index],
-            job.hooks.chain("map_reply", "reply", reply, messages=messages)[0],
-        )
+        question, reply = job.questions[index], replies[index].text
+        asked = {"messages": question.messages, "config": job.config}
+        yield question, job.hooks.chain("map_reply", "reply", reply, **asked)[0]
 
 
 def show(job: InferPlan, model, tokenizer, prompts: list[list[int]]) -> None:

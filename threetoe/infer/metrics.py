@@ -9,9 +9,8 @@ from pathlib import Path
 import click
 
 from threetoe.errors import PluginError
-from threetoe.hooks.answers import PASSED_OVER, kind
-from threetoe.hooks.calls import Hooks, Owned
-from threetoe.hooks.plugin import place_of
+from threetoe.hooks.answers import kind
+from threetoe.hooks.calls import Owned
 from threetoe.machine.files import write_json
 from threetoe.run.record import EVALUATIONS, METRICS
 
@@ -23,18 +22,16 @@ def exact(answers: list[str], expected: list[str]) -> float:
     return sum(a == e for a, e in zip(answers, expected, strict=True)) / len(answers)
 
 
-def evaluate(functions: dict[str, Owned], pairs: list, hooks: Hooks, run: Path) -> None:
+def evaluate(functions: dict[str, Owned], pairs: list, config, run: Path) -> None:
     """Say the figures of (answer, expected) pairs, and keep them beside --output. The answers are
-    written by now, and so are the good figures when the first metric that failed is raised."""
-    config, figures, errors = hooks.config, {}, []
+    written by now, and so are the good figures when PluginError names the metrics that failed."""
+    figures, problems = {}, []
     answers, expected = map(list, zip(*pairs, strict=True))
     for name, metric in sorted(functions.items(), key=lambda item: item[0] != EXACT):
         try:
-            value = figure(name, metric, answers, expected, hooks)
+            figures[name] = figure(name, metric, answers, expected)
         except PluginError as error:
-            errors.append(error)
-        else:
-            figures |= {} if value is None else {name: value}
+            problems += error.problems
     show(figures, len(answers))
     about = {"run": str(run), "adapter": config.adapter, "file": config.file}
     if not Path(config.file).is_file():
@@ -42,23 +39,19 @@ def evaluate(functions: dict[str, Owned], pairs: list, hooks: Hooks, run: Path) 
     note(run, {**about, "answers": len(answers), "metrics": figures})
     if config.output:
         keep(place_beside(config.output), {**about, "answers": len(answers), "metrics": figures})
-    if errors:
-        raise errors[0]
+    if problems:
+        raise PluginError(*problems)
 
 
-def figure(name: str, metric: Owned, answers: list, expected: list, hooks: Hooks) -> float | None:
-    """What a metric returns; PluginError unless that is a number, or None where --plugin-errors
-    says to go on."""
+def figure(name: str, metric: Owned, answers: list, expected: list) -> float:
+    """What a metric returns; PluginError unless that is a finite number."""
     function, plugin = metric
     what = f"the metric '{name}'"
-    value = hooks.guarded_call(plugin, what, function, list(answers), list(expected))
-    if value is PASSED_OVER:
-        return None
+    value = plugin.call(what, function, list(answers), list(expected))
     if isinstance(value, Real) and math.isfinite(value):
         return int(value) if isinstance(value, Integral) else float(value)
     given = value if isinstance(value, float) else kind(value)
-    said = f"{plugin}: {what} returned {given}, not a finite number. ({place_of(function)})"
-    return hooks.report(plugin, what, said)
+    raise plugin.refuse(what, f"returned {given}, not a finite number", function)
 
 
 def show(figures: dict[str, float], answers: int) -> None:

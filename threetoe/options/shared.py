@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import click
 
-from threetoe.options.types import FiniteRange, Labels, Pair, Policy, Setting, option
+from threetoe.options.types import FiniteRange, Labels, Pair, Setting, option
 
 
 def template_option(group):
@@ -39,12 +39,6 @@ class Common:
         (), "A setting that a plugin declares, PLUGIN.NAME=VALUE where two have it; may be "
         "repeated.",
         Setting(), "Plugins", multiple=True, flag="--set", adds=True,
-    )  # fmt: skip
-    plugin_errors: tuple = option(
-        (), "When a plugin raises: stop, warn and go on without its answer, or disable it; for all "
-        "plugins or for one, as in scrub_emails=warn; may be repeated.",
-        Policy(), "Plugins", multiple=True, show_default="stop",
-        adds=True, metavar="[PLUGIN=]stop|warn|disable",
     )  # fmt: skip
     problems: tuple = ()  # what the command line got wrong; reported with all other problems
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import click
 
-from threetoe.errors import did_you_mean
-
 
 def option(default, help, type=click.STRING, group="Options", **extra):
     """A dataclass field that becomes a flag; `extra` goes to click.Option as it is."""
@@ -54,23 +52,6 @@ class Setting(Pair):
     """NAME=VALUE, where the value may be empty."""
 
     may_be_empty = True
-
-
-class Policy(Pair):
-    """What to do when a plugin fails, for all or as PLUGIN=POLICY; a pair, ('', 'warn') for all."""
-
-    name = "policy"
-    policies = ("stop", "warn", "disable")
-
-    def convert(self, value, param, ctx):
-        if isinstance(value, str):
-            plugin, _, policy = value.rpartition("=")
-            value = (plugin, policy)
-        plugin, policy = map(str, value)
-        if policy not in self.policies:
-            near = did_you_mean(policy, self.policies)
-            self.fail(f"'{policy}' is not one of {', '.join(self.policies)}.{near}", param, ctx)
-        return plugin, policy
 
 
 class FiniteRange(click.FloatRange):

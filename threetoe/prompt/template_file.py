@@ -23,9 +23,9 @@ OPENS = re.compile(r"<s>|<bos>|<\|(?:begin|start)_?of_?text\|>")
 CLOSES = re.compile(r"</s>|<eos>|<\|end_?of_?text\|>")
 
 
-def known_templates(hooks) -> dict[str, Path]:
+def known_templates(hooks, config) -> dict[str, Path]:
     """The files of all named templates; UserError when a plugin takes a name that is a command."""
-    known = hooks.merge("register_templates")
+    known = hooks.merge("register_templates", config=config)
     if taken := known.keys() & {FROM_TOKENIZER, "rank"}:
         raise UserError(f"register_templates: '{min(taken)}' is no template's name; rename it.")
     return known

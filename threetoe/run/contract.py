@@ -40,7 +40,7 @@ SHOWN = 6  # tokens of each side where prompts differ
 def asked_template(config, hooks: Hooks) -> Template | None:
     """The template of --template; None when the folder's own, or its tokenizer's, is meant."""
     if config.template and config.template != FROM_TOKENIZER:
-        return find_template(config.template, known_templates(hooks))
+        return find_template(config.template, known_templates(hooks, config))
     if config.force_template and not config.template:
         raise UserError("--force-template goes with --template NAME, which is not given.")
     return None

@@ -142,8 +142,6 @@ def without_paths(run: Run) -> dict:
     options = {**run.options, **named, "output_dir": None, "push_to": None}
     options["plugin"] = [Path(plugin).name for plugin in options["plugin"]]
     options["settings"] = []  # may be places, or nobody's business
-    policies = options.get("plugin_errors", ())
-    options["plugin_errors"] = [(Path(plugin).name, policy) for plugin, policy in policies]
     plugins = [
         {k: v for k, v in plugin.items() if k not in PRIVATE} | {"name": Path(plugin["name"]).name}
         for plugin in run.plugins

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from transformers import TrainerCallback, TrainerControl
 
-from threetoe.hooks.answers import PASSED_OVER, kind
+from threetoe.hooks.answers import kind
 from threetoe.hooks.calls import Hooks
-from threetoe.hooks.plugin import place_of
 from threetoe.machine.terminal import clear_line, say
 from threetoe.run.record import METRICS
 
@@ -22,17 +21,17 @@ WITHIN_STEP = [  # the trainer counts a step when it is done
 WITHOUT_STEP = ["on_init_end", "on_train_begin", "on_train_end"]
 
 
-def guarded_callbacks(hooks: Hooks) -> dict[str, TrainerCallback]:
+def guarded_callbacks(hooks: Hooks, config) -> dict[str, TrainerCallback]:
     """The callbacks by name; an exception in a plugin's names plugin, callback, event and line."""
-    owned = hooks.owned("register_callbacks")
+    owned = hooks.owned("register_callbacks", config=config)
     for name, (callback, plugin) in owned.items():
         if not plugin.is_builtin:
             for event in EVENTS:
-                guard(callback, event, name, plugin, hooks)
+                guard(callback, event, name, plugin)
     return {name: callback for name, (callback, _) in owned.items()}
 
 
-def guard(callback, event: str, name: str, plugin, hooks: Hooks) -> None:
+def guard(callback, event: str, name: str, plugin) -> None:
     """Put a guard before one event of a callback; what it does not handle stays as it is."""
     function, what = getattr(callback, event), f"the callback '{name}', {event}"
     if getattr(function, "__func__", None) is getattr(TrainerCallback, event):
@@ -43,13 +42,11 @@ def guard(callback, event: str, name: str, plugin, hooks: Hooks) -> None:
         step = state.global_step + (event in WITHIN_STEP)
         at = f" at step {step}" if step and event not in WITHOUT_STEP else ""
         with heard(terminal):
-            answer = hooks.guarded_call(plugin, what, function, args, state, control, at=at, **more)
+            answer = plugin.call(what + at, function, args, state, control, **more)
         if answer is None or isinstance(answer, TrainerControl):
             return answer
-        if answer is not PASSED_OVER:
-            said = f"{plugin}: {what}{at} returned {kind(answer)}; return the control, or nothing"
-            hooks.report(plugin, what, f"{said}. ({place_of(function)})")
-        return None
+        fault = f"returned {kind(answer)}; return the control, or nothing"
+        raise plugin.refuse(what + at, fault, function)
 
     setattr(callback, event, guarded)  # and no object around it: trainers ask for its class
 

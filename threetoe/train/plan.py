@@ -31,7 +31,7 @@ def plan_training(config: TrainConfig) -> TrainPlan:
     """Check all that can be checked without torch; one UserError with all problems."""
     checks = Checks(config.problems)
     hooks = load_plugins(config, checks)
-    known = known_templates(hooks)
+    known = known_templates(hooks, config)
     if config.template and config.template != FROM_TOKENIZER:
         checks(find_template, config.template, known)
     checks(check_one_length, config)

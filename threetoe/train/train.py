@@ -56,7 +56,7 @@ def train(config: TrainConfig) -> None:
     if looking:
         if config.preview:
             click.echo(preview.show_first(rows, prompting, config.preview))
-        return job.hooks.say_seconds()
+        return job.hooks.end()
     fit(job, prompting, rows)
 
 
@@ -102,26 +102,25 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
 
     config, hooks, folder = job.config, job.hooks, job.folder
     tokenizer = prompting.tokenizer
-    hooks.config = config
     training, validation = rows.to_train(), rows.to_validate()
     if config.model != TINY and not Path(config.model).expanduser().is_dir():
         say(f"loading {config.model}; the first time it is downloaded")
-    model = hooks.first("load_model", adapter=None)
+    model = hooks.first("load_model", config=config, adapter=None)
     if config.token_rows:
         token_rows.check_trained(model)
-    model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer)
+    model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer, config=config)
     arguments = choose_training_arguments(config, folder)
-    arguments, _ = hooks.chain("map_training_args", "arguments", arguments)
+    arguments, _ = hooks.chain("map_training_args", "arguments", arguments, config=config)
     held = record.start(folder, options_of(config))
     save_account(rows, folder)
-    callbacks = guarded_callbacks(hooks)
+    callbacks = guarded_callbacks(hooks, config)
     trainer = hooks.first(
         "build_trainer", model=model, tokenizer=tokenizer, rows=training,
-        arguments=arguments, callbacks=callbacks, validation=validation,
+        arguments=arguments, callbacks=callbacks, validation=validation, config=config,
     )  # fmt: skip
     began = time.monotonic()
     try:
-        with chatter_hidden(), hooks.named_failures("training"):
+        with chatter_hidden(), hooks.name_culprit("training"):
             result = trainer.train()
     finally:
         clear_line()  # Ctrl-C leaves the progress where it was
@@ -129,10 +128,10 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     save(job, model, prompting, metrics, rows)
     say_result(metrics, rows, folder)
     held.close()
-    hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder)
-    hooks.say_seconds()
+    hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder, config=config)
     if config.push_to:
         say(f"push it: python export.py --run {folder} --push {config.push_to}")
+    hooks.end()
 
 
 def say_result(metrics: dict, rows: RowSets, folder: Path) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
-from threetoe.errors import Failure, PluginError, UserError, did_you_mean, no_such_file
+from threetoe.errors import PluginError, UserError, did_you_mean, no_such_file
 from threetoe.hooks.answers import kind
 from threetoe.hooks.module import import_file, load_or_explain
-from threetoe.hooks.plugin import described, line_in, place_of
+from threetoe.hooks.plugin import PASSED, describe, place_in, place_of
 from threetoe.messages import Unusable
 
 DEFAULT = "get_custom_dataset"
@@ -97,11 +97,11 @@ def guarded(call: Callable, function: Callable, source: str):
     """What a call of the user's code returns; PluginError with file and line when it raises."""
     try:
         return call()
-    except (UserError, Failure):
+    except PASSED:
         raise
-    except (Exception, SystemExit) as error:
-        place = line_in(Path(source.rpartition(":")[0]), function, error)
-        raise PluginError(f"{source} raised ({place}): {described(error)}") from error
+    except BaseException as error:
+        place = place_in(Path(source.rpartition(":")[0]).resolve(), function, error)
+        raise PluginError(f"{source} raised ({place}): {describe(error)}") from error
 
 
 def iterated(answer, function: Callable, source: str) -> Iterator:
