@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from threetoe import builtin  # noqa: E402
 from threetoe.backend import model as backend  # noqa: E402
 from threetoe.data import read as data  # noqa: E402
-from threetoe.data.columns import Mapped, Recogniser  # noqa: E402
+from threetoe.data.columns import ColumnNames, Recogniser  # noqa: E402
 from threetoe.data.conversations import Conversations, Writer  # noqa: E402
 from threetoe.data.ledger import Ledger  # noqa: E402
 from threetoe.hooks.load import load_plugins  # noqa: E402
@@ -60,9 +60,9 @@ def read_without_layer(config):
     folder = Path(scratch.name)
     found = builtin.load_rows(config.dataset, config.dataset_split, None, config)
     recogniser = Recogniser(builtin.register_formats(config), config.labels, answered=True)
-    mapped, account, writer = Mapped(found, config.map), Ledger(config.dataset), Writer(folder)
+    names, account, writer = ColumnNames(config.map), Ledger(config.dataset), Writer(folder)
     with (folder / data.LOG).open("w", encoding="utf-8") as log:
-        for where, row in mapped:
+        for where, row in names.applied(found):
             account.read += 1
             try:
                 if isinstance(row, Unusable):
@@ -72,11 +72,11 @@ def read_without_layer(config):
             except Unusable as error:
                 account.leave_out(where, str(error), log)
                 continue
-            data.count(account, messages)
+            account.keep(messages)
     writer.close()
     account.kept, account.fingerprint = writer.count, writer.fingerprint()
     account.duplicates = writer.duplicates()
-    data.check(account, mapped, recogniser, config)
+    data.check_account(account, names, recogniser, config)
     account.save(folder)
     return Conversations(folder, writer.count, scratch), account
 

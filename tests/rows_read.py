@@ -2,7 +2,8 @@
 
 import pytest
 
-from threetoe.data.sources.source import read_source
+from threetoe.backend import model as backend
+from threetoe.data.sources.source import Source, read_source
 from threetoe.errors import UserError
 from threetoe.messages import Unusable
 from threetoe.options.train import TrainConfig
@@ -10,7 +11,8 @@ from threetoe.options.train import TrainConfig
 
 def read(source, split="train", subset=None, **options):
     """All rows of a source; a fault as its text."""
-    rows = read_source(str(source), split, subset, TrainConfig(**options))
+    given = {"config": TrainConfig, "tokenizer": lambda: backend.load_tokenizer("tiny")}
+    rows = read_source(Source(str(source), split, subset, **options), given)
     return rows and [(at, str(row) if isinstance(row, Unusable) else row) for at, row in rows]
 
 

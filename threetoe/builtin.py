@@ -2,7 +2,7 @@
 
 from threetoe.backend import model as backend
 from threetoe.data.formats import FORMATS
-from threetoe.data.sources import source as rows
+from threetoe.data.sources.source import Source, read_source
 from threetoe.infer import metrics
 from threetoe.machine import files as catalog
 from threetoe.train import trainer
@@ -21,7 +21,9 @@ def register_formats(config):
 
 
 def load_rows(source, split, subset, config):
-    return rows.read_source(source, split, subset, config, tokenizer_of(config))
+    asked = Source(source, split, subset, config.encoding, config.field, config.streaming)
+    given = {"config": lambda: config, "tokenizer": tokenizer_of(config)}
+    return read_source(asked, given)
 
 
 def register_callbacks(config):

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+IGNORED = -100  # a label that is not learned, as torch's cross entropy has it
+
 
 class Unusable(Exception):
     """Why one row cannot be learned from or asked; it goes into the ledger."""

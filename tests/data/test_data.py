@@ -80,11 +80,20 @@ def problem_of(folder, *rows, **options):
          [{"role": "system", "content": "s"}, user("q"), assistant("a")]),
         ({"text": "t", "id": 3}, [{"role": "text", "content": "t"}]),
         ({"Instruction ": "Say a.", "OUTPUT": "a"}, [user("Say a."), assistant("a")]),
+        (GOOD | {"history": [["q", "b"]]},
+         [user("q"), assistant("b"), user("Say a."), assistant("a")]),
+        ({"messages": [user([{"type": "text", "text": "q"}]), assistant("a")]},
+         [user("q"), assistant("a")]),
+        ({"prompt": [user("q")], "completion": [assistant("a")]}, [user("q"), assistant("a")]),
+        ({"prompt": [user("q")], "completion": "a"}, [user("q"), assistant("a")]),
+        ({"messages": [user("q"), assistant("b") | {"weight": 0}, user("q"), assistant("a")]},
+         [user("q"), assistant("b") | {"weight": 0}, user("q"), assistant("a")]),
     ],
     ids=[
         "alpaca", "input", "empty-input", "blank-input", "null-input", "nan-input", "more-columns",
         "system", "number", "zero", "false", "prompt", "messages", "turns", "no-system",
         "messages-first", "question", "sharegpt", "sharegpt-roles", "text", "other-case",
+        "history", "parts", "trl", "trl-text", "weight",
     ],
 )  # fmt: skip
 def test_a_row_becomes_messages(row, messages, here):
@@ -112,12 +121,22 @@ def test_a_row_becomes_messages(row, messages, here):
         ({"messages": [user("q"), {"role": "system", "content": "s"}, assistant("a")]},
          "a system message stands behind others"),
         ({"messages": [{"role": "tool", "content": "x"}]},
-         "role 'tool' is not system, user or assistant"),
+         "messages has calls of tools, which are not trained"),
+        ({"messages": [user("q"), assistant(None) | {"tool_calls": [{"id": 1}]}]},
+         "messages has calls of tools, which are not trained"),
+        ({"messages": [user("q"), assistant("a") | {"weight": 0}]},
+         "weight is 0 in all answers, so nothing is learned"),
+        ({"messages": [user("q"), assistant("a") | {"weight": 0.5}]},
+         "weight is 0.5, not 0 or 1"),
+        (GOOD | {"history": ["q"]}, "history is not a list of [question, answer]"),
+        ({"messages": [user([{"type": "image_url"}])]},
+         "content has a part of type 'image_url', not text alone"),
         ({"messages": [{"content": "x"}]}, "role None is not system, user or assistant"),
         ({"messages": [{"role": "x" * 99}]},
          "role 'xxxxxxxxxxxx...xxxxxxxxxxxxx' is not system, user or assistant"),
         ({"messages": [user(None)]}, "content is empty"),
-        ({"messages": [user([{"type": "text"}])]}, "content is list, not text"),
+        ({"messages": [user([{"type": "text"}])]},
+         "content has a part of type 'text', not text alone"),
     ],
     ids=lambda case: case if isinstance(case, str) else "",
 )  # fmt: skip
@@ -140,7 +159,7 @@ def test_the_account_of_rows_adds_up_and_is_short(here):
     assert lines[0] == "18 rows read from rows.jsonl, 2 to train on"
     assert lines[2] == "4 dropped: output is list, not text (first: rows.jsonl:2)"
     assert lines[-2] == "6 left out for 6 other reasons"
-    assert lines[-1] == "1 stands in it more than once"
+    assert lines[-1] == "1 repeats an earlier row"
     assert len(lines) == 9
 
 
@@ -236,7 +255,8 @@ def test_missing_columns_are_named_with_the_flag_that_mends_it(here):
     assert problem_of(here, {"query": "q", "reply": "a"}) == (
         "rows.jsonl has the columns query, reply; expected messages or conversations or "
         "instruction + output or prompt + completion or question + answer or text. Name yours with "
-        "--map instruction=COLUMN --map output=COLUMN."
+        "--map instruction=COLUMN --map output=COLUMN; where no column has a task, "
+        "--map input=COLUMN and --instruction TEXT."
     )
     assert "has the columns text, label;" in problem_of(here, {"text": "t", "label": 1})
     assert problem_of(here, {"prompt": "q", "reply": "a"}).endswith(
@@ -280,6 +300,72 @@ def test_a_mapped_column_that_is_not_there_is_suggested(here):
         "--map input=contxt: rows.jsonl has no column 'contxt'. Did you mean 'context'? "
         "Its columns: instruction, output, context."
     )
+
+
+def test_every_wrong_map_is_told_and_case_is_no_fault(here):
+    row = {"Guest asked": "q", "Reply": "a"}
+    problem = problem_of(here, row, map=(("instruction", "guest"), ("output", "repl")))
+    assert problem.splitlines() == [
+        "--map instruction=guest: rows.jsonl has no column 'guest'. Its columns: Guest asked, "
+        "Reply.",
+        "--map output=repl: rows.jsonl has no column 'repl'. Did you mean 'Reply'? Its columns: "
+        "Guest asked, Reply.",
+    ]
+    pairs = (("instruction", "guest asked"), ("output", "REPLY"))
+    assert messages_of(here, row, map=pairs) == [[user("q"), assistant("a")]]
+
+
+def test_an_instruction_is_that_of_all_rows(here):
+    pairs = (("input", "text"), ("output", "label"))
+    options = {"instruction": "Classify the review.", "map": pairs}
+    rows = [{"text": "t", "label": 1}, {"text": "u", "label": 0}]
+    asked = [user("Classify the review.") | {"input": row["text"]} for row in rows]
+    assert messages_of(here, *rows, **options) == [
+        [asked[0], assistant("1")], [asked[1], assistant("0")]
+    ]  # fmt: skip
+    problem = problem_of(here, *rows, instruction="x", map=(("instruction", "text"), *pairs))
+    assert problem == (
+        "--map instruction=text and --instruction: one column can have the name instruction."
+    )
+
+
+def test_what_is_not_used_of_rows_is_said(here):
+    thought = assistant("a") | {"reasoning_content": "Hm.", "weight": 1, "name": None}
+    _, ledger = read(here, [{"messages": [user("q"), thought], "tools": [], "id": 7}])
+    assert ledger.lines()[-1] == "not used: tools, messages.reasoning_content"
+
+
+def test_pairs_of_a_better_and_a_worse_answer_are_named(here):
+    row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    assert "pairs of a better and a worse answer, which are not trained" in problem_of(here, row)
+    assert messages_of(here, row, map=(("completion", "chosen"),)) == [[user("q"), assistant("a")]]
+
+
+def test_several_datasets_are_mixed_and_each_is_accounted_for(here):
+    (here / "a:0.5").mkdir()
+    for name, count in (("a.jsonl", 20), ("b.jsonl", 400), ("a:0.5/c.jsonl", 3)):
+        rows = [GOOD | {"output": f"{name} {n}"} for n in range(count)] + [GOOD | {"output": ""}]
+        (here / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def mixed(*datasets, **options):
+        config = TrainConfig(dataset=datasets, allow_dropped=1.0, data_cache=False, **options)
+        conversations, ledger = read_conversations(config, load_plugins(config))
+        return [c.where for c in conversations], ledger
+
+    asked = ("a.jsonl", "b.jsonl:0.3", "a:0.5")
+    places, ledger = mixed(*asked)
+    drawn = [place for place in places if place.startswith("b.jsonl:")]
+    assert 90 < len(drawn) < 150
+    assert len(places) == ledger.kept == 23 + len(drawn)
+    assert ledger.read == ledger.kept + ledger.faults + sum(ledger.skipped.values()) == 426
+    assert ledger.lines()[1] == (
+        f"a.jsonl: 20 of 21 rows; b.jsonl: {len(drawn)} of 401 rows; a:0.5: 3 of 4 rows"
+    )
+    assert mixed(*asked)[0] == places
+    assert mixed(*asked, seed=1)[0] != places
+    assert len(mixed(*asked, max_samples=5)[0]) == 13
+    with pytest.raises(UserError, match="--dataset-path: goes with one --dataset, not with 3; "):
+        mixed(*asked, dataset_path="b.jsonl")
 
 
 def test_a_question_needs_no_answer_and_keeps_one_that_is_there(here):

@@ -114,22 +114,21 @@ def test_ready_ids_that_cannot_be_learned_are_faults_of_their_rows(row, reason, 
     [
         ("config, tokenizer, split", "config, tokenizer, split"),
         ("dataset_config, tokenizer, split", "dataset_config, tokenizer, split"),
-        ("cfg, tok, partition", "cfg, tok, partition"),
         ("split, config, tokenizer", "config, tokenizer, split"),
         ("tokenizer, split, config, *, size=3", "config, tokenizer, split"),
     ],
 )
-def test_three_parameters_are_known_by_their_names_or_by_their_places(parameters, seen, tmp_path):
+def test_arguments_are_known_by_their_names(parameters, seen, tmp_path):
     kinds = f"[type(value).__name__ for value in ({seen})]"
     (row,) = rows_of(tmp_path, f"def get_custom_dataset({parameters}):\n"
                      f"    return [{{'kinds': {kinds}}}]\n")  # fmt: skip
-    assert row["kinds"][::2] == ["FunctionConfig", "str"]
+    assert row["kinds"][::2] == ["TrainConfig", "str"]
     assert "Tokenizer" in row["kinds"][1]
 
 
 @pytest.mark.parametrize(
     ("parameters", "seen"),
-    [("", "1"), ("split", "split"), ("size=7", "size"), ("config", "config.split"),
+    [("", "1"), ("split", "split"), ("size=7", "size"), ("config", "config.encoding"),
      ("dataset_config, *args, **named", "dataset_config.encoding"), ("*, split", "split")],
 )  # fmt: skip
 def test_a_function_that_takes_no_tokenizer_loads_none(parameters, seen, tmp_path, monkeypatch):
@@ -171,7 +170,7 @@ def test_the_example_gives_rows(function, split, rows, columns):
         ("x = 1", "", "mine.py has no function 'get_custom_dataset'. It has none."),
         ("def get_custom_dataset(rows): ...", "",
          "mine.py:get_custom_dataset takes 'rows'; a function of rows takes config, tokenizer, "
-         "split, or any of them by these names. (mine.py:1)"),
+         "split, or any of them, by these names. (mine.py:1)"),
         ("def f(:\n", "", "The dataset's file mine.py is not Python: invalid syntax (mine.py:1)."),
         ("\nimport nowhere\n", "", "The dataset's file mine.py cannot be loaded: "
          "ModuleNotFoundError: No module named 'nowhere' (mine.py:2)"),

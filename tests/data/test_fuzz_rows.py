@@ -14,7 +14,7 @@ from threetoe.data.columns import Recogniser
 from threetoe.data.formats import FORMATS
 from threetoe.data.ledger import Ledger
 from threetoe.data.read import read_conversations
-from threetoe.data.sources.source import read_source
+from threetoe.data.sources.source import Source, read_source
 from threetoe.errors import UserError
 from threetoe.hooks.load import load_plugins
 from threetoe.messages import Unusable
@@ -37,7 +37,7 @@ def outcomes(tmp_path_factory):
 def outcome_of(path):
     found, recogniser = [], Recogniser(FORMATS, (), answered=True)
     try:
-        for where, row in read_source(str(path), "train", None, TrainConfig()):
+        for where, row in read_source(Source(str(path)), {}):
             try:
                 if isinstance(row, Unusable):
                     raise row

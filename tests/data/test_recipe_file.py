@@ -4,9 +4,8 @@ import pytest
 
 from threetoe.data.recipes.recipe import find_recipe, read_recipe
 from threetoe.data.sources.files import read_file
-from threetoe.data.sources.source import as_file
+from threetoe.data.sources.source import Source
 from threetoe.errors import UserError
-from threetoe.options.shared import DataConfig
 
 ROW = "\nrow: {instruction: '{q}', output: '{a}'}"
 LANG = "\noptions: {lang: {default: en, choices: [en, zh]}}"
@@ -35,7 +34,7 @@ def test_the_short_form_names_a_file_beside_it_for_each_split(tmp_path):
         source, its = recipe.location(split)
         assert its == split
         assert [
-            found for _, found in recipe.apply(read_file(as_file(tmp_path / source, DataConfig())))
+            found for _, found in recipe.apply(read_file(Source(source).file(tmp_path / source)))
         ] == [row]
     with pytest.raises(UserError, match="No split of mine named 'tset'. Did you mean 'test'"):
         recipe.location("tset")

@@ -16,18 +16,17 @@ from threetoe.data.formats import FORMATS
 from threetoe.data.recipes.recipe import find_recipe, read_recipe
 from threetoe.data.sources.files import read_file
 from threetoe.data.sources.hub_rows import read_hub
-from threetoe.data.sources.source import as_file
+from threetoe.data.sources.source import Source
 from threetoe.errors import UserError
 from threetoe.machine.files import named_files
 from threetoe.messages import Unusable
-from threetoe.options.shared import DataConfig
 
 KNOWN = named_files("datasets")
 hf.disable_progress_bars()
 
 
 def rows_in(path):
-    return read_file(as_file(path, DataConfig()))
+    return read_file(Source(str(path)).file(path))
 
 
 def conversations(recipe, rows):
@@ -235,7 +234,7 @@ def test_offline_the_recipe_the_id_and_the_flag_are_named(offline):
     recipe = read_recipe(KNOWN["xnli"])
     source, split = recipe.location("train")
     with pytest.raises(UserError) as raised, recipe.reading():
-        list(recipe.apply(read_hub(source, split, None, DataConfig())))
+        list(recipe.apply(read_hub(Source(source, split))))
     (said,) = raised.value.problems
     assert said.startswith("The dataset 'xnli' (facebook/xnli on the Hub) cannot be read: ")
     assert said.endswith("; give a local copy: --dataset-path FOLDER_OR_FILE.")
@@ -266,7 +265,7 @@ def test_a_source_that_fails_while_it_is_read_is_named_too(offline):
 
     def late():
         yield "row 1", {"sentence": "good", "label": 1}
-        yield from read_hub("stanfordnlp/sst2", "train", None, DataConfig())
+        yield from read_hub(Source("stanfordnlp/sst2"))
 
     rows = recipe.apply(recipe.guarded(late()))
     assert next(rows)[1]["output"] == "Positive"

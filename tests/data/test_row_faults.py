@@ -122,7 +122,7 @@ def test_the_list_of_a_field_is_read_wherever_it_stands(text, field, wheres, tmp
         ('{"data": {"b": 1}}', "data.b", "a.json:1: --field data.b: 'b' holds no list of rows."),
         ("[]", "data", "a.json:1: --field data: there is no field 'data'."),
         ('{"data": [{"q": 1}]', "data", "a.json:1: broken JSON: expected ',' or '}' in an object."),
-        ('{"m": [{}]}\n{"m": [{}]}', "m", "a.json:2: --field m: more follows the object with it;"),
+        ('{"m": [{}]}\n{"m": [{}]}', "m", "a.json:2: broken JSON: more text behind its end."),
     ],
 )
 def test_a_field_that_is_not_there_is_refused(text, field, problem, tmp_path):
@@ -152,13 +152,3 @@ def test_rows_longer_than_what_is_read_at_once_are_whole(tmp_path):
         lines = [json.dumps(row) for row in rows]
         text = f"[{', '.join(lines)}]" if name == "a.json" else "\n".join(lines)
         assert [row for _, row in rows_of(tmp_path / name, text)] == rows
-
-
-def test_json_cut_anywhere_by_the_blocks_is_the_same(tmp_path, monkeypatch):
-    rows = [{"q": "\U0001f600\\é", "n": [-1.5e-10, True, None], "o": {}}, {"q": "x" * 40}] * 4
-    (tmp_path / "a.json").write_text(json.dumps(rows, indent=1))
-    whole = read(tmp_path / "a.json")
-    for size in range(1, 40):
-        monkeypatch.setattr("threetoe.data.sources.json_stream.BLOCK", size)
-        assert read(tmp_path / "a.json") == whole
-    assert [row for _, row in whole] == rows

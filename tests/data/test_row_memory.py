@@ -1,15 +1,17 @@
-"""Rows stream by: however many there are, few are held at a time."""
+"""Rows stream by: however many there are, few are held at a time; of a .json its text is."""
 
 import csv
+import gzip
 import json
+import time
 import tracemalloc
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
-from threetoe.data.sources.source import read_source
-from threetoe.options.train import TrainConfig
+from threetoe.data.sources.source import Source, read_source
+from threetoe.errors import UserError
 
 ROWS = 200_000
 MOST = 20 << 20  # bytes; the files have some 30 MB
@@ -65,11 +67,30 @@ def test_many_rows_are_read_in_flat_memory(name, write, options, tmp_path):
     write(tmp_path / name, ROWS)
     tracemalloc.start()
     try:
-        rows = read_source(str(tmp_path / name), "train", None, TrainConfig(**options))
+        rows = read_source(Source(str(tmp_path / name), **options), {})
         count = sum(row == ROW for _, row in rows)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert count == ROWS
-    assert most < MOST
+    assert most < MOST + (2 * (tmp_path / name).stat().st_size if name.endswith(".json") else 0)
     assert pyarrow.total_allocated_bytes() < MOST
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.gz", "a.csv.gz", "a.txt.gz"])
+def test_a_gz_that_unpacks_without_end_is_refused_in_little_time_and_memory(name, tmp_path):
+    with gzip.open(tmp_path / name, "wb") as file:
+        file.write(b'[{"q": "' if "json" in name else b"q\n")
+        for _ in range(200):
+            file.write(b"x" * (1 << 20))
+    began, held = time.process_time(), 0
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"unpacks to more than 50|a line of more than") as told:
+            list(read_source(Source(str(tmp_path / name)), {}))
+        _, held = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(told.value)
+    assert held < 200 << 20
+    assert time.process_time() - began < 2

@@ -14,9 +14,8 @@ import pytest
 from pyarrow import parquet
 from rows_read import problem_of, read
 
-from threetoe.data.sources.source import fingerprint
+from threetoe.data.sources.source import Source, fingerprint
 from threetoe.errors import UserError
-from threetoe.options.train import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,11 +90,11 @@ def test_a_split_that_no_file_is_named_for_is_refused_with_those_there_are(tmp_p
 
 
 def test_a_folder_without_rows_says_what_is_in_it(tmp_path):
-    kinds = ".json, .jsonl, .csv, .tsv, .parquet"
+    kinds = ".json, .jsonl, .csv, .tsv, .parquet, .txt, .md"
     said = f"The folder {tmp_path} has no {kinds} in it; "
     assert refused(tmp_path) == f"{said}it is empty."
-    write(tmp_path, *(f"{n}.txt" for n in range(7)))
-    assert refused(tmp_path) == f"{said}it holds 0.txt, 1.txt, 2.txt, 3.txt, 4.txt, ...."
+    write(tmp_path, *(f"{n}.log" for n in range(7)))
+    assert refused(tmp_path) == f"{said}it holds 0.log, 1.log, 2.log, 3.log, 4.log, ...."
 
 
 @pytest.fixture
@@ -202,7 +201,7 @@ def test_rows_are_read_from_standard_input_as_often_as_asked(data, rows, monkeyp
     for _ in range(2):
         found = [(at, row["q"] if isinstance(row, dict) else None) for at, row in read("-")]
         assert found == [(f"stdin:{line}", text) for line, text in rows]
-    assert len(fingerprint("-", "train", None, TrainConfig())) == 64
+    assert len(fingerprint(Source("-"))) == 64
 
 
 def test_an_encoding_and_a_field_hold_for_standard_input(monkeypatch):
@@ -251,14 +250,13 @@ def test_the_copy_of_standard_input_is_gone_when_the_program_ends(tmp_path):
 
 def test_a_fingerprint_is_that_of_the_bytes_that_would_be_read(tmp_path, downloaded):
     write(tmp_path, "rows/train.json", "rows/test.json")
-    config = TrainConfig()
 
     def prints():
         sources = ("rows/train.json", "rows", ".")
-        return [fingerprint(str(tmp_path / name), "train", None, config) for name in sources]
+        return [fingerprint(Source(str(tmp_path / name))) for name in sources]
 
     before = prints()
-    write(tmp_path, "rows/other.txt")
+    write(tmp_path, "rows/other.log", "rows/notes.txt")
     (tmp_path / "rows" / "test.json").write_text("[]")
     assert prints()[:2] == before[:2]
     (tmp_path / "rows" / "train.json").write_text("[{}]")
@@ -268,22 +266,22 @@ def test_a_fingerprint_is_that_of_the_bytes_that_would_be_read(tmp_path, downloa
 
 def test_a_file_that_moved_has_another_fingerprint_for_its_rows_have_other_places(tmp_path):
     write(tmp_path, "a/x.json")
-    before = fingerprint(str(tmp_path), "train", None, TrainConfig())
+    before = fingerprint(Source(str(tmp_path)))
     (tmp_path / "a").rename(tmp_path / "b")
-    assert fingerprint(str(tmp_path), "train", None, TrainConfig()) != before
+    assert fingerprint(Source(str(tmp_path))) != before
 
 
 def test_the_same_standard_input_has_the_same_fingerprint(monkeypatch):
     prints = []
     for data in (b'{"q": 1}', b'{"q": 1}', b'{"q": 2}'):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        prints.append(fingerprint("-", "train", None, TrainConfig()))
+        prints.append(fingerprint(Source("-")))
     assert prints[0] == prints[1] != prints[2]
 
 
 @pytest.mark.parametrize("source", ["user/name", "nothing.json", "my.py:get_foo"])
 def test_what_cannot_be_known_without_reading_has_no_fingerprint(source, here):
-    assert fingerprint(source, "train", None, TrainConfig()) is None
+    assert fingerprint(Source(source)) is None
 
 
 class Refusing(BaseHTTPRequestHandler):
@@ -331,8 +329,8 @@ def test_what_the_hub_does_not_give_is_said_in_one_line(tmp_path):
 
 
 def test_no_remote_code_is_asked_for():
-    for file in (ROOT / "threetoe").glob("*.py"):
-        assert "trust_remote_code" not in file.read_text(encoding="utf-8")
+    for file in (ROOT / "threetoe").rglob("*.py"):
+        assert "trust_remote_code=True" not in file.read_text(encoding="utf-8")
 
 
 def test_a_file_of_a_folder_that_is_broken_is_named(tmp_path):

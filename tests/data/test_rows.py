@@ -31,11 +31,12 @@ from threetoe.errors import UserError
         ("a.csv", '\n"a\nb",r\n\n\n1,"say ""hi"", do"\n',
          [("a.csv:6", {"a\nb": "1", "r": 'say "hi", do'})]),
         ("a.tsv", "q\tr\na, b\tc\n", [("a.tsv:2", {"q": "a, b", "r": "c"})]),
+        ("a.md", "# One\n\nText.\n", [("a.md:1", {"text": "# One\n\nText.\n"})]),
     ],
     ids=[
         "json-one-line", "json-rows-over-lines", "json-late-start", "json-bom", "json-upper-case",
         "jsonl-crlf", "jsonl-bom-line-separator", "csv-empty-cell", "csv-bom-crlf",
-        "csv-quoted-newlines", "csv-blank-lines", "tsv",
+        "csv-quoted-newlines", "csv-blank-lines", "tsv", "markdown",
     ],
 )  # fmt: skip
 def test_rows_come_with_the_line_that_they_start_on(name, text, rows, tmp_path):
@@ -54,7 +55,7 @@ def test_rows_come_with_the_line_that_they_start_on(name, text, rows, tmp_path):
         ("a.json", '[{"q": 1},\n{"q": }]', "a.json:2: broken JSON: Expecting value."),
         ("a.json", '[{"q": 1}\n{"q": 2}]', "a.json:2: broken JSON: expected ',' or ']' after a"),
         ("a.json", '[{"q": 1},\n\n', "a.json:3: broken JSON: Expecting value."),
-        ("a.json", '[{"q": 1}]\n]', "a.json:2: broken JSON: more text after the list's ']'."),
+        ("a.json", '[{"q": 1}]\n]', "a.json:2: broken JSON: more text behind its end."),
         ("a.json", '[{"q": "a\nb"}]', "a.json:1: broken JSON: Invalid control character at."),
         ("a.json", "[" * 99999, "a.json:1: broken JSON: maximum recursion depth exceeded"),
         ("a.json", f'[\n{{"q": {"9" * 5000}}}]', "a.json:2: broken JSON: Exceeds the limit"),
@@ -78,7 +79,8 @@ def test_rows_come_with_the_line_that_they_start_on(name, text, rows, tmp_path):
         ("a.cvs", "q,r", "a.cvs: the name does not end in one of .json, .jsonl, .csv, .tsv"),
         ("a.parquet", b"PAR1 and no more", "a.parquet: not parquet, or cut short, after row 0:"),
         ("a.parquet", b"", "a.parquet: not parquet, or cut short, after row 0: Parquet"),
-        ("a.txt", "q", "a.txt: the name does not end in one of .json, .jsonl, .csv, .tsv"),
+        ("a.log", "q", "a.log: the name does not end in one of .json, .jsonl, .csv, .tsv"),
+        ("a.txt", " \n", "a.txt is empty: it holds no rows."),
     ],
     ids=lambda case: case if isinstance(case, str) and case.startswith("a.") else "",
 )  # fmt: skip

@@ -205,7 +205,7 @@ def test_a_validation_dataset_needs_none_of_what_a_named_one_does(tokenizer, tmp
         (["--dataset-subset", "en"],
          "--dataset-subset en: a file has no subsets; folders and datasets of the Hub do."),
         (["--map", "prompt=question", "--map", "prompt=answer"],
-         "--map prompt: is given question and answer; one column can have a name."),
+         "--map prompt=question and --map prompt=answer: one column can have the name prompt."),
     ],
     ids=["eval-steps", "slice", "subset", "map"],
 )  # fmt: skip

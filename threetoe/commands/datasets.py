@@ -9,12 +9,12 @@ from threetoe.commands.templates import show_list
 from threetoe.data.columns import Recogniser
 from threetoe.data.recipes.options import choices_of
 from threetoe.data.recipes.recipe import Recipe, find_recipe, read_recipe
-from threetoe.data.sources import source as rows
+from threetoe.data.sources.source import Source, read_source
 from threetoe.errors import Checks, UserError, unknown
 from threetoe.hooks.load import load_plugins
 from threetoe.machine.terminal import in_colour
 from threetoe.messages import Unusable
-from threetoe.options.shared import Common, DataConfig
+from threetoe.options.shared import Common
 from threetoe.options.types import Pair
 from threetoe.prompt.template import Marks, show_pieces
 from threetoe.prompt.template_file import find_template, known_templates
@@ -135,7 +135,7 @@ def shown_row(recipe: Recipe, dataset_path: str | None, formats: dict) -> tuple[
 
 def first_rows(source: str, split: str, recipe: Recipe):
     """The rows of a file or a folder that the recipe is read from."""
-    found = rows.read_source(source, split, recipe.subset, DataConfig(), None)
+    found = read_source(Source(source, split, recipe.subset), {})
     if found is None:
         raise UserError(f"--dataset-path {source}: no file or folder of rows.")
     return found

@@ -5,12 +5,12 @@ What holds for one set of columns is found once for it.
 
 from collections.abc import Iterator
 
-from threetoe.data.formats import ABOUT
+from threetoe.data.formats import ABOUT, READ_KEYS
+from threetoe.data.ledger import listed
 from threetoe.errors import UserError, did_you_mean
 from threetoe.messages import Format, Unusable, code_of, is_blank, order_problem
 
 SHAPES = 10_000  # sets of columns that are remembered
-NAMED = 8  # columns in a message
 
 
 def guarded_formats(hooks, config) -> dict[str, Format]:
@@ -28,38 +28,58 @@ def guarded_format(name: str, form: Format, plugin) -> Format:
     return form._replace(messages=messages)
 
 
-class Mapped:
-    """Rows with the columns of --map under their new names, which win over columns there."""
+class ColumnNames:
+    """What --map and --instruction make of the columns of rows."""
 
-    def __init__(self, rows: Iterator, pairs: tuple):
-        self.rows, self.pairs = rows, pairs
-        names = [name for name, _ in pairs]
+    def __init__(self, pairs: tuple, instruction: str | None = None):
+        self.pairs, self.constant = pairs, {"instruction": instruction} if instruction else {}
+        names = [*(name for name, _ in pairs), *self.constant]
         for name in {name for name in names if names.count(name) > 1}:
-            theirs = " and ".join(column for given, column in pairs if given == name)
-            raise UserError(f"--map {name}: is given {theirs}; one column can have a name.")
+            theirs = [f"--map {given}={column}" for given, column in pairs if given == name]
+            theirs += ["--instruction"] if name in self.constant else []
+            raise UserError(f"{' and '.join(theirs)}: one column can have the name {name}.")
         self.known: dict[str, None] = {}
+        self.found: dict[tuple, dict[str, str]] = {}  # of rows with these columns: {name: column}
 
-    def __iter__(self):
-        if not self.pairs:
-            yield from self.rows
-            return
-        taken = {column for _, column in self.pairs}
-        for where, row in self.rows:
-            if not isinstance(row, Unusable):
-                if len(self.known) < SHAPES:
-                    self.known.update(dict.fromkeys(row))
+    def applied(self, rows: Iterator) -> Iterator:
+        """The rows with columns under their new names, which win over columns there."""
+        for where, row in rows:
+            if not isinstance(row, Unusable) and (self.pairs or self.constant):
+                found = self.found_in(tuple(row))
+                taken = set(found.values())
                 own = {column: value for column, value in row.items() if column not in taken}
-                row = own | {name: row[column] for name, column in self.pairs if column in row}
+                row = own | {name: row[column] for name, column in found.items()} | self.constant
             yield where, row
 
+    def found_in(self, columns: tuple) -> dict[str, str]:
+        found = self.found.get(columns)
+        if found is None:
+            found = {name: there for name, asked in self.pairs if (there := alike(asked, columns))}
+            if len(self.found) < SHAPES:
+                self.found[columns] = found
+                self.known.update(dict.fromkeys(columns))
+        return found
+
     def check(self, source: str) -> None:
-        """UserError when --map names a column that no row had."""
-        for name, column in self.pairs:
-            if self.known and column not in self.known:
-                raise UserError(
+        """UserError with each --map that names a column that no row had."""
+        wrong = [(n, column) for n, column in self.pairs if not alike(column, tuple(self.known))]
+        if wrong and self.known:
+            theirs = f"Its columns: {listed(self.known)}."
+            raise UserError(
+                *(
                     f"--map {name}={column}: {source} has no column '{column}'."
-                    f"{did_you_mean(column, self.known)} Its columns: {listed(self.known)}."
+                    f"{did_you_mean(column, self.known)} {theirs}"
+                    for name, column in wrong
                 )
+            )
+
+
+def alike(name: str, columns: tuple) -> str | None:
+    """The column of a name; else, of another case, the only one."""
+    if name in columns:
+        return name
+    found = [column for column in columns if str(column).lower() == name.lower()]
+    return found[0] if len(found) == 1 else None
 
 
 class Recogniser:
@@ -70,6 +90,7 @@ class Recogniser:
         self.labels = {code_of(code): text for code, text in labels}
         self.shapes: dict[tuple, tuple[Format | None, dict]] = {}
         self.spelled = False  # whether --labels has given a code its text
+        self.unused: dict[str, None] = {}  # columns, and keys of messages
         self.names = {*ABOUT}
         for form in formats.values():
             self.names |= {*form.columns, *form.optional, form.answer}
@@ -84,6 +105,7 @@ class Recogniser:
         if form.answer in row and (self.labels or self.answered):
             row = self.with_answer(row, form.answer)
         messages = form.messages(row)
+        self.note_keys(row, form.columns[0])
         problem = order_problem(messages, self.answered)
         if problem:
             raise Unusable(problem)
@@ -103,13 +125,25 @@ class Recogniser:
         self.spelled = True
         return {**row, column: text}
 
+    def note_keys(self, row: dict, column: str) -> None:
+        """Note what messages carry that no format reads."""
+        turns = row[column] if type(row[column]) is list else ()
+        for turn in turns:
+            for key, value in turn.items() if isinstance(turn, dict) and len(turn) > 2 else ():
+                if key not in READ_KEYS and value:
+                    self.unused[f"{column}.{key}"] = None
+
     def shape_of(self, columns: tuple) -> tuple[Format | None, dict]:
         """The format of rows with these columns, and {column there: the format's name for it}."""
         found = self.shapes.get(columns)
         if found is None:
             lowered = {c: str(c).strip().lower() for c in columns if c not in self.names}
             names = {c: name for c, name in lowered.items() if name in {*self.names} - {*columns}}
-            found = format_of(tuple(names.get(c, c) for c in columns), self.formats), names
+            form = format_of(tuple(names.get(c, c) for c in columns), self.formats)
+            if form:
+                used = {*form.columns, *form.optional, form.answer, *ABOUT}
+                self.unused |= {c: None for c in columns if names.get(c, c) not in used}
+            found = form, names
             if len(self.shapes) < SHAPES:
                 self.shapes[columns] = found
         return found
@@ -123,12 +157,25 @@ class Recogniser:
         if not self.shapes:
             return
         columns, (form, _) = next(iter(self.shapes.items()))
-        form = form or self.formats["alpaca"]
+        raise UserError(self.unknown_columns(source, columns, form or self.formats["alpaca"]))
+
+    def unknown_columns(self, source: str, columns: tuple, form: Format) -> str:
+        """What is said of columns that no format can be made of."""
+        there = f"{source} has the columns {listed(columns) or '(none)'}"
+        if {"chosen", "rejected"} <= {*lower(columns)}:
+            return (
+                f"{there}: pairs of a better and a worse answer, which are not trained. The better "
+                "ones alone are, with --map completion=chosen, or with --map messages=chosen where "
+                "they are whole conversations."
+            )
         wanted = [*form.columns, form.answer] if self.answered else form.columns
         flags = [f"--map {name}=COLUMN" for name in wanted if name not in columns]
-        raise UserError(
-            f"{source} has the columns {listed(columns) or '(none)'}; expected "
-            f"{' or '.join(map(kind, self.formats.values()))}. Name yours with {' '.join(flags)}."
+        constant = ""
+        if form is self.formats["alpaca"] and "instruction" not in columns:
+            constant = "; where no column has a task, --map input=COLUMN and --instruction TEXT"
+        return (
+            f"{there}; expected {' or '.join(map(kind, self.formats.values()))}. Name yours with "
+            f"{' '.join(flags)}{constant}."
         )
 
 
@@ -147,9 +194,3 @@ def kind(form: Format) -> str:
 
 def lower(columns) -> list[str]:
     return [*columns, *(str(column).strip().lower() for column in columns)]
-
-
-def listed(columns) -> str:
-    """Columns in a message; of many the first."""
-    names = [str(column)[:40] for column in columns]
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if names[NAMED:] else "")

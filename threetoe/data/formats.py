@@ -4,22 +4,39 @@ import re
 from operator import index
 from reprlib import repr as shortened
 
-from threetoe.messages import Format, Unusable, is_blank
+from threetoe.messages import IGNORED, Format, Unusable, is_blank
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can spell one, UTF-8 and tokenizers cannot
-IGNORED = -100  # a label that is not learned, as torch's cross entropy has it
 
 
 def alpaca(row: dict) -> list[dict]:
+    """Alpaca's columns; and LLaMA-Factory's history, the [question, answer]s before."""
     user = {"role": "user", "content": text(row, "instruction")}
     if not is_blank(row.get("input")):
         user["input"] = text(row, "input")
-    return [*system(row), user, *answer(row, "output")]
+    return [*system(row), *history(row), user, *answer(row, "output")]
+
+
+def history(row: dict) -> list[dict]:
+    messages = []
+    for pair in row.get("history") or ():
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise Unusable("history is not a list of [question, answer]")
+        for role, said in zip(("user", "assistant"), pair, strict=True):
+            messages.append({"role": role, "content": text({"history": said}, "history")})
+    return messages
 
 
 def prompt_completion(row: dict) -> list[dict]:
-    user = {"role": "user", "content": text(row, "prompt")}
-    return [*system(row), user, *answer(row, "completion")]
+    """Two texts; or, as TRL has them, two lists of messages."""
+    asked, said = row["prompt"], row.get("completion")
+    if isinstance(asked, list):
+        before = turns(asked, "prompt", "role", "content")
+    else:
+        before = [{"role": "user", "content": text(row, "prompt")}]
+    if isinstance(said, list):
+        return [*system(row), *before, *turns(said, "completion", "role", "content")]
+    return [*system(row), *before, *answer(row, "completion")]
 
 
 def question_answer(row: dict) -> list[dict]:
@@ -41,17 +58,31 @@ def sharegpt(row: dict) -> list[dict]:
 
 
 def turns(messages, column: str, role_key: str, text_key: str) -> list[dict]:
-    """The messages of a column, roles by their usual names."""
+    """The messages of a column, roles by their usual names; an answer's "weight" of 0 is kept."""
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         raise Unusable(f"{column} is not a list of {{{role_key}, {text_key}}}")
     result = []
     for message in messages:
         given = message.get(role_key)
         role = ROLES.get(given) if isinstance(given, str) else None
+        if given in TOOLS or message.get("tool_calls"):
+            raise Unusable(f"{column} has calls of tools, which are not trained")
         if role is None:
             raise Unusable(f"{role_key} {shortened(given)} is not system, user or assistant")
-        result.append({"role": role, "content": text(message, text_key, role == "system")})
+        turn = {"role": role, "content": text(message, text_key, role == "system")}
+        if role == "assistant" and is_unlearned(message.get("weight")):
+            turn["weight"] = 0
+        result.append(turn)
+    answers = [turn for turn in result if turn["role"] == "assistant"]
+    if answers and all("weight" in turn for turn in answers):
+        raise Unusable("weight is 0 in all answers, so nothing is learned")
     return result
+
+
+def is_unlearned(weight) -> bool:
+    if weight in (0, 1, None):
+        return weight == 0
+    raise Unusable(f"weight is {shortened(weight)}, not 0 or 1")
 
 
 def is_dict_with(value, key: str) -> bool:
@@ -82,6 +113,8 @@ def text(row: dict, column: str, may_be_empty: bool = False) -> str:
         raise Unusable(f"{column} is empty")
     if isinstance(value, (bool, int, float)):
         value = str(value)
+    elif isinstance(value, list) and value and all(is_dict_with(part, "type") for part in value):
+        value = text_of_parts(value, column)
     if not isinstance(value, str):
         raise Unusable(f"{column} is {type(value).__name__}, not text")
     if LONE_SURROGATE.search(value):
@@ -89,10 +122,20 @@ def text(row: dict, column: str, may_be_empty: bool = False) -> str:
     return value
 
 
+def text_of_parts(parts: list[dict], column: str) -> str:
+    """The text of [{"type": "text", "text": ...}, ...]; Unusable with images in it."""
+    for part in parts:
+        if part["type"] != "text" or not isinstance(part.get("text"), str):
+            raise Unusable(f"{column} has a part of type {shortened(part['type'])}, not text alone")
+    return "".join(part["text"] for part in parts)
+
+
 ROLES = {
     "system": "system", "user": "user", "human": "user", "assistant": "assistant",
     "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
 }  # fmt: skip
+TOOLS = ("tool", "function", "function_call", "observation")  # roles
+READ_KEYS = frozenset("role content from value weight tool_calls".split())  # of a message
 ABOUT = frozenset(  # columns that say something about a row and are no part of it
     "id idx index source url title author date created timestamp lang language meta metadata "
     "license".split()
@@ -100,7 +143,7 @@ ABOUT = frozenset(  # columns that say something about a row and are no part of 
 FORMATS = {  # the first whose columns a row has
     "messages": Format(("messages",), chat),
     "sharegpt": Format(("conversations",), sharegpt, optional=("system",)),
-    "alpaca": Format(("instruction",), alpaca, "output", ("input", "system")),
+    "alpaca": Format(("instruction",), alpaca, "output", ("input", "system", "history")),
     "prompt-completion": Format(("prompt",), prompt_completion, "completion", ("system",)),
     "question-answer": Format(("question",), question_answer, "answer", ("system",)),
     "text": Format(("text",), whole_text, alone=True),

@@ -9,6 +9,7 @@ SHOWN = 5  # reasons; data.json has them all
 REASONS = 100  # kinds that are told apart; data.jsonl has the reason of every row
 OTHER = "other reasons"
 ANSWERS, LONGEST = 50, 60  # so many short answers are labels; more are not counted
+COLUMNS = 8  # that a message names
 NAMED, LETTERS = 6, 28  # of the labels that a line names, and of each
 
 
@@ -34,6 +35,8 @@ class Ledger:
     answers: dict[str, int] | None = field(default_factory=dict)  # None: too many to be labels
     texts: int = 0  # of `kept`, rows of a whole text, which no template frames
     fingerprint: str = ""
+    unused: list[str] = field(default_factory=list)  # columns and keys that no format reads
+    parts: dict[str, dict] = field(default_factory=dict)  # of several sources: {name: its counts}
     log: Path | None = None
 
     def leave_out(self, where: str, reason: str, file, on_purpose: bool = False) -> None:
@@ -50,12 +53,30 @@ class Ledger:
         self.first_truncated = self.first_truncated or where
         note(file, where, "truncated", reason)
 
-    def count_answer(self, text: str) -> None:
-        if self.answers is None:
+    def keep(self, messages: list[dict] | dict) -> None:
+        """Count one row that is kept, and its answer; ready ids tell of none."""
+        self.kept += 1
+        last = messages[-1] if isinstance(messages, list) else {"role": "ids"}
+        self.texts += last["role"] == "text"
+        if last["role"] != "assistant" or self.answers is None:
             return
+        text = last["content"]
         self.answers[text] = self.answers.get(text, 0) + 1
         if len(self.answers) > ANSWERS or len(text) > LONGEST:
             self.answers = None
+
+    def mix(self, other: "Ledger") -> None:
+        """Take in the account of one more source."""
+        self.read, self.texts = self.read + other.read, self.texts + other.texts
+        for name in ("dropped", "skipped"):
+            setattr(self, name, dict(Counter(getattr(self, name)) + Counter(getattr(other, name))))
+        self.examples = {**other.examples, **self.examples}
+        few = self.answers is not None and other.answers is not None
+        self.answers = dict(Counter(self.answers) + Counter(other.answers)) if few else None
+        self.unused += [name for name in other.unused if name not in self.unused]
+        counts = {"read": other.read, "kept": other.kept}
+        counts |= {"dropped": other.faults, "skipped": sum(other.skipped.values())}
+        self.parts[other.source] = counts
 
     def add(self, later: "Ledger") -> None:
         """Take in what a later step left out or cut of the rows that were kept here."""
@@ -93,7 +114,13 @@ class Ledger:
         if self.validation:
             kept.append(f"{self.validation:,} for validation")
         labels = [label_line(self.labels())] if self.labels() else []
-        return [f"{rows} read from {self.source}, {', '.join(kept)}", *labels, *self.remarks()]
+        lines = [f"{rows} read from {self.source}, {', '.join(kept)}"]
+        if len(self.parts) > 1:
+            counts = [
+                (f"{part['kept']:,} of {part['read']:,}", n) for n, part in self.parts.items()
+            ]
+            lines.append("; ".join(f"{name}: {kept} rows" for kept, name in counts))
+        return [*lines, *labels, *self.remarks()]
 
     def remarks(self) -> list[str]:
         """What is to be said of rows that were not taken as they are."""
@@ -101,8 +128,10 @@ class Ledger:
         if self.truncated:
             lines.append(f"{self.truncated:,} cut to fit (first: {self.first_truncated})")
         if self.duplicates:
-            stand = "1 stands" if self.duplicates == 1 else f"{self.duplicates:,} stand"
-            lines.append(f"{stand} in it more than once")
+            repeat = "1 repeats" if self.duplicates == 1 else f"{self.duplicates:,} repeat"
+            lines.append(f"{repeat} an earlier row")
+        if self.unused:
+            lines.append(f"not used: {listed(self.unused)}")
         return lines
 
     def left_out(self) -> list[str]:
@@ -132,6 +161,14 @@ def note(file, where: str, what: str, reason: str) -> None:
     """One line of data.jsonl."""
     entry = {"where": where, "what": what, "reason": reason}
     file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def listed(columns) -> str:
+    """Columns in a message; of many the first."""
+    names = [str(column)[:40] for column in columns]
+    return ", ".join(names[:COLUMNS]) + (
+        f" and {len(names) - COLUMNS} more" if names[COLUMNS:] else ""
+    )
 
 
 def label_line(labels: dict[str, int]) -> str:

@@ -3,21 +3,34 @@
 source -> rows -> --map -> recipe -> format and --labels -> messages -> map_messages -> disk
 """
 
+import random
+import re
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 from threetoe.data import cache, ledger
-from threetoe.data.columns import Mapped, Recogniser, guarded_formats
+from threetoe.data.columns import ColumnNames, Recogniser, guarded_formats
 from threetoe.data.conversations import Conversations, Writer
 from threetoe.data.formats import is_ready, ready_row
 from threetoe.data.ledger import Ledger
 from threetoe.data.recipes.recipe import Recipe, find_recipe
-from threetoe.data.sources import source as rows
-from threetoe.data.sources import source as stdin_rows
+from threetoe.data.sources.source import STDIN, Source, fingerprint
 from threetoe.errors import UserError, unknown
 from threetoe.messages import Skipped, Unusable, order_problem
 
 LOG = "data.jsonl"
+SHARE = re.compile(r"(.+):(0?\.\d+)")  # oasst1:0.3
+
+
+class Part(NamedTuple):
+    """One of the --dataset of a call."""
+
+    name: str
+    source: Source
+    recipe: Recipe | None
+    share: float  # of its rows, drawn by the seed
 
 
 def read_conversations(
@@ -26,134 +39,180 @@ def read_conversations(
     """Every usable row of config.dataset as a conversation, and the ledger of all rows.
 
     With `answered`, the last turn is the assistant's, and map_messages of plugins is applied.
-    With `limit`, reading ends when so many are kept. UserError when no row at all can be used, or
-    more than --allow-dropped of them have faults.
+    With `limit`, reading ends when so many of a dataset are kept. UserError when no row of one can
+    be used, or more than --allow-dropped of them have faults.
     """
     known = hooks.merge("register_datasets", config=config)
-    recipe = find_recipe(config.dataset, known, config.dataset_option)
-    place = place_of(recipe, config)
+    check_alone(config)
+    parts = [part_of(asked, config, known) for asked in config.datasets]
+    limit = min(filter(None, (limit, config.max_samples)), default=0)
 
     def fill(folder: Path) -> None:
-        with recipe.reading(config.dataset_path) if recipe else nullcontext():
-            found = hooks.first("load_rows", **place, config=config)
-        if found is None:
-            raise unknown("dataset", config.dataset, known)
-        found = recipe.guarded(found, config.dataset_path) if recipe else found
-        write(found, folder, config, hooks, recipe, answered, limit)
+        read_all(parts, folder, config, hooks, answered, limit)
 
-    key = key_of(config, hooks, recipe, place, answered, limit)
+    key = key_of(config, hooks, parts, answered, limit)
     kept = cache.kept(key, fill)
-    account = ledger.load(kept.path, name_of(config))
+    account = ledger.load(kept.path, " + ".join(part.name for part in parts))
     return Conversations(kept.path, account.kept, kept, key), account
 
 
-def name_of(config) -> str:
-    return stdin_rows.NAME if config.dataset == "-" else config.dataset
+def check_alone(config) -> None:
+    """UserError for what can be said of one dataset, where several are mixed."""
+    given = {
+        "--dataset-path": config.dataset_path,
+        "--dataset-option": config.dataset_option,
+        "--dataset-subset": config.dataset_subset,
+    }
+    flags = [flag for flag, value in given.items() if value]
+    if flags and len(config.datasets) > 1:
+        raise UserError(
+            f"{' and '.join(flags)}: goes with one --dataset, not with {len(config.datasets)}; "
+            "a recipe of your own, a .yaml, can say it of each."
+        )
 
 
-def place_of(recipe: Recipe | None, config) -> dict:
-    """Where the rows come from: the arguments of load_rows. UserError for what only goes with a
-    named dataset."""
-    subset = config.dataset_subset
+def part_of(asked: str, config, known: dict) -> Part:
+    """What a --dataset names, and how much of it; UserError for what goes with others alone."""
+    shared = SHARE.fullmatch(asked)
+    is_there = Path(asked).expanduser().exists()  # a file may have such a name, too
+    name, share = (shared[1], float(shared[2])) if shared and not is_there else (asked, 1.0)
+    recipe = find_recipe(name, known, config.dataset_option)
+    read_by = (config.encoding, config.field, config.streaming)
     if recipe:
-        source, split = recipe.location(config.dataset_split, config.dataset_path)
-        return {"source": source, "split": split, "subset": recipe.subset or subset}
+        place, split = recipe.location(config.dataset_split, config.dataset_path)
+        source = Source(place, split, recipe.subset or config.dataset_subset, *read_by)
+    else:
+        check_unnamed(name, config)
+        source = Source(name, config.dataset_split, config.dataset_subset, *read_by)
+    return Part(STDIN if name == "-" else name, source, recipe, share)
+
+
+def check_unnamed(name: str, config) -> None:
+    """UserError for what only goes with a named dataset, or not with a file."""
     for flag, given in (("path", config.dataset_path), ("option", config.dataset_option)):
         if given:
             raise UserError(
-                f"--dataset-{flag} goes with a named dataset, which {config.dataset} is not; "
+                f"--dataset-{flag} goes with a named dataset, which {name} is not; "
                 "python -m threetoe datasets lists them."
             )
-    if subset and (config.dataset == "-" or Path(config.dataset).expanduser().is_file()):
+    subset = config.dataset_subset
+    if subset and (name == "-" or Path(name).expanduser().is_file()):
         raise UserError(
             f"--dataset-subset {subset}: a file has no subsets; folders and datasets of the Hub do."
         )
-    return {"source": config.dataset, "split": config.dataset_split, "subset": subset}
 
 
-def key_of(config, hooks, recipe, place: dict, answered: bool, limit: int) -> str | None:
+def key_of(config, hooks, parts: list[Part], answered: bool, limit: int) -> str | None:
     """The name under which the conversations are kept; None where they may not be: code of others
-    takes part, or what the source holds is not known before it is read."""
+    takes part, or what a source holds is not known before it is read."""
     others = ("load_rows", "register_formats", "map_messages")
     if not config.data_cache or any(hooks.by_plugins(hook) for hook in others):
         return None
-    content = rows.fingerprint(**place, config=config)
-    if content is None:
+    read = [(p.source, fingerprint(p.source), p.recipe and p.recipe.fingerprint) for p in parts]
+    if not all(content for _, content, _ in read):
         return None
-    options = (config.map, config.labels, config.field, config.encoding, config.allow_dropped)
-    made = recipe and recipe.fingerprint
-    return cache.key_of(content, place, options, made, answered, limit)
+    shares = [config.seed, *(part.share for part in parts)] if len(parts) > 1 else parts[0].share
+    options = (config.map, config.instruction, config.labels, config.allow_dropped)
+    return cache.key_of(read, shares, options, answered, limit)
 
 
-def write(found, folder: Path, config, hooks, recipe: Recipe | None, answered: bool, limit: int):
-    """Fill a folder with the conversations of a source, its ledger and the log of the ledger."""
-    mapped = Mapped(found, config.map)
-    recogniser = Recogniser(guarded_formats(hooks, config), config.labels, answered)
-    account, writer = Ledger(name_of(config)), Writer(folder)
+def read_all(parts: list[Part], folder: Path, config, hooks, answered: bool, limit: int) -> None:
+    """Fill a folder with the conversations of all parts, their ledger and its log."""
+    writer, names = Writer(folder), ColumnNames(config.map, config.instruction)
+    account, spelled = Ledger(""), False
     with (folder / LOG).open("w", encoding="utf-8") as log:
-        for where, row in recipe.apply(mapped, answered) if recipe else mapped:
-            account.read += 1
-            try:
-                messages = messages_of(row, recogniser, hooks, config)
-                writer.add(where, messages)
-            except Unusable as error:
-                account.leave_out(where, str(error), log, isinstance(error, Skipped))
-                continue
-            count(account, messages)
-            if writer.count == limit:
-                break
+        for part in parts:
+            recogniser = Recogniser(guarded_formats(hooks, config), config.labels, answered)
+            own = Ledger(part.name)
+            for where, row in rows_of(part, names, config, hooks, answered):
+                own.read += 1
+                try:
+                    messages = messages_of(row, recogniser, hooks, config)
+                    writer.add(where, messages)
+                except Unusable as error:
+                    own.leave_out(where, str(error), log, isinstance(error, Skipped))
+                    continue
+                own.keep(messages)
+                if limit and own.kept == limit:
+                    break
+            own.unused = list(recogniser.unused)
+            check_account(own, names, recogniser, config)
+            spelled |= recogniser.spelled
+            account.mix(own)
     writer.close()
+    names.check(" + ".join(account.parts))
+    check_labels(config, answered and not spelled, account)
     account.kept, account.fingerprint = writer.count, writer.fingerprint()
     account.duplicates = writer.duplicates()
-    check(account, mapped, recogniser, config)
     account.save(folder)
+
+
+def rows_of(part: Part, names: ColumnNames, config, hooks, answered: bool) -> Iterator:
+    """The rows of a part as its recipe makes them; those outside its share are Skipped."""
+    recipe, source = part.recipe, part.source
+    with recipe.reading(config.dataset_path) if recipe else nullcontext():
+        found = hooks.first(
+            "load_rows",
+            source=source.name,
+            split=source.split,
+            subset=source.subset,
+            config=config,
+        )
+    if found is None:
+        raise unknown("dataset", part.name, hooks.merge("register_datasets", config=config))
+    found = recipe.guarded(found, config.dataset_path) if recipe else found
+    if part.share < 1:
+        found = drawn(found, part, config.seed)
+    rows = names.applied(found)
+    return recipe.apply(rows, answered) if recipe else rows
+
+
+def drawn(rows: Iterator, part: Part, seed: int) -> Iterator:
+    """The rows of a part's share, each drawn by itself, and Skipped in place of the others."""
+    draw = random.Random(f"{seed} {part.name}").random
+    outside = Skipped(f"outside the share {part.share:g} of {part.name}")
+    return ((where, row if draw() < part.share else outside) for where, row in rows)
 
 
 def messages_of(row, recogniser: Recogniser, hooks, config) -> list[dict] | dict:
     """What a row becomes; Unusable says why nothing, Skipped that this was meant."""
     if isinstance(row, Unusable):
         raise row
-    answered = recogniser.answered
     if is_ready(row):
-        if not answered:
+        if not recogniser.answered:
             raise Unusable("input_ids ask nothing")
         return ready_row(row)
     messages = recogniser.messages_of(row)
-    if answered and hooks.has("map_messages"):
+    if recogniser.answered and hooks.has("map_messages"):
         messages, dropped_by = hooks.chain(
             "map_messages", "messages", messages, may_drop=True, config=config
         )
         if dropped_by:
             raise Skipped(f"dropped by plugin {dropped_by}")
-        problem = order_problem(messages, answered)
+        problem = order_problem(messages, answered=True)
         if problem:
             raise Unusable(f"after map_messages of plugins: {problem}")
     return messages
 
 
-def count(account: Ledger, messages) -> None:
-    if isinstance(messages, dict):
-        return
-    last = messages[-1]
-    if last["role"] == "assistant":
-        account.count_answer(last["content"])
-    account.texts += last["role"] == "text"
-
-
-def check(account: Ledger, mapped: Mapped, recogniser: Recogniser, config) -> None:
-    """UserError when nothing can be used, or too much has faults."""
+def check_account(account: Ledger, names: ColumnNames, recogniser: Recogniser, config) -> None:
+    """UserError when nothing of a source can be used, or too much has faults."""
     source = account.source
     if not account.read:
         raise UserError(f"{source} is empty: it holds no rows.")
-    mapped.check(source)
     if not account.kept:
+        names.check(source)
         recogniser.check(source)
         raise UserError(f"{source}: no row can be used.", *account.left_out())
-    if config.labels and recogniser.answered and not recogniser.spelled:
-        raise UserError(
-            f"--labels names codes in answers of one column; {source} has rows of another format."
-        )
     check_share(account, config)
+
+
+def check_labels(config, are_idle: bool, account: Ledger) -> None:
+    if config.labels and are_idle:
+        raise UserError(
+            f"--labels names codes in answers of one column; {' + '.join(account.parts)} has rows "
+            "of another format."
+        )
 
 
 def check_share(account: Ledger, config) -> None:

@@ -47,7 +47,7 @@ class InferConfig(DataConfig):
     file: str = option(
         None, "Answer every row of a dataset: a file, a bundled name, or a Hub id.", group="Batch"
     )
-    dataset: str | None = None  # --file is its flag here
+    dataset: tuple = ()  # --file is its flag here
     streaming: bool = False  # no option: every row is asked
     allow_dropped: float = 1.0  # nor this: what cannot be asked is said
     dataset_split: str = split_option("test")

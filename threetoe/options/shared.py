@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import click
 
-from threetoe.options.types import FiniteRange, Labels, Pair, Setting, option
+from threetoe.options.types import POSITIVE, FiniteRange, Labels, Pair, Setting, option
 
 
 def template_option(group):
@@ -47,11 +47,15 @@ class Common:
 class DataConfig(Common):
     """Where rows come from, and how they are read."""
 
-    dataset: str = option(
-        "sentiment",
-        "A dataset's name (python -m threetoe datasets), a file (json, jsonl, csv, tsv, parquet), "
-        "a folder of them, - for standard input, my.py:function, or a Hub id.",
-        group="Data",
+    dataset: tuple = option(
+        ("sentiment",),
+        "A dataset's name (python -m threetoe datasets), a file (json, jsonl, csv, tsv, parquet, "
+        "txt), a folder of them, - for standard input, my.py:function, or a Hub id. Several are "
+        "mixed; oasst1:0.3 draws a share of one.",
+        group="Data", multiple=True, show_default="sentiment",
+    )  # fmt: skip
+    max_samples: int = option(
+        None, "The first N usable rows of each dataset alone.", POSITIVE, "Data"
     )
     dataset_path: str = option(
         None, "A local copy of a named dataset: a file or a folder.", group="Data"
@@ -76,6 +80,10 @@ class DataConfig(Common):
         (), "Column names: --map instruction=question; may be repeated.",
         Pair(), "Data", multiple=True,
     )  # fmt: skip
+    instruction: str = option(
+        None, 'The instruction of all rows, where no column has one: "Classify the review."',
+        group="Data",
+    )  # fmt: skip
     labels: tuple = option(
         (), 'Texts for codes in the answers: --labels \'{"-1":"Negative","1":"Positive"}\'.',
         Labels(), "Data",
@@ -87,3 +95,8 @@ class DataConfig(Common):
         True, "Keep prepared rows, and take them again where nothing has changed.",
         click.BOOL, "Data", switch=True,
     )  # fmt: skip
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """What --dataset names, be it one."""
+        return (self.dataset,) if isinstance(self.dataset, str) else tuple(self.dataset)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from threetoe.errors import UserError
+from threetoe.messages import IGNORED
 from threetoe.prompt.template import CUT, Marks, Piece, Template
 
 # Tokens that frame turns, which some tokenizers do not flag as special; not <think>, which is
 # for answers to write.
 LOOKS_SPECIAL = re.compile(r"<[|｜][^<>]*[|｜]>|<(?:start|end)_of_\w+>|\[/?INST\]")
-IGNORED = -100  # the label that no loss is computed on, PyTorch's cross_entropy default
 
 
 class Encoded(NamedTuple):

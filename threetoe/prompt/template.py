@@ -112,14 +112,15 @@ class Template:
     def render(self, message: dict, marks: Marks, system: list[tuple]) -> list[tuple]:
         """One turn as (text, learned); `system` is what {system} stands for."""
         role = "user_with_input" if message.get("input") else message["role"]
-        marked = {"bos": marks.bos, "eos": self.end(marks), "learn": ""}
+        is_learned = message.get("weight") != 0
+        marked = {"bos": marks.bos, "eos": self.end(marks), "learn": "" if is_learned else CUT}
         pieces, learned = [], False
         for text, slot in slots_of(self.roles[role]):
             pieces.append((text, learned))
             if slot == "system":
                 pieces += system
             elif slot:
-                learned |= slot == "learn"
+                learned |= slot == "learn" and is_learned
                 value = marked[slot] if slot in marked else shielded(message[slot], marks)
                 pieces.append((value, learned))
                 learned &= slot != "eos"

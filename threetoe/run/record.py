@@ -5,6 +5,7 @@ under way the folder holds run.partial.json instead.
 """
 
 import json
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -63,7 +64,8 @@ def package_versions() -> dict[str, str]:
 
 def default_folder(config: TrainConfig) -> Path:
     """runs/DATASET-TEMPLATE, with a number behind it when that is taken."""
-    dataset = "stdin" if config.dataset == "-" else Path(config.dataset).resolve().stem
+    names = ["stdin" if name == "-" else name.partition(":")[0] for name in config.datasets]
+    dataset = "+".join(Path(os.path.realpath(name)).stem for name in names)
     names = (dataset, Path(config.template.lstrip("# ")).stem)
     base = Path("runs", "-".join(names))
     number = 2
@@ -137,8 +139,9 @@ def without_paths(run: Run) -> dict:
     """A run's record as it may be published: data and plugins by name, no rows by place."""
     if not run.data:
         return vars(run)  # trained elsewhere
-    places = ("dataset", "dataset_path", "val_dataset", "template")
+    places = ("dataset_path", "val_dataset", "template")
     named = {name: Path(run.options[name]).name for name in places if run.options.get(name)}
+    named["dataset"] = [Path(name).name for name in run.the_config().datasets]
     options = {**run.options, **named, "output_dir": None, "push_to": None}
     options["plugin"] = [Path(plugin).name for plugin in options["plugin"]]
     options["settings"] = []  # may be places, or nobody's business

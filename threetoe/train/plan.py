@@ -65,7 +65,7 @@ def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
     sources = [Source(*read_conversations(config, hooks, limit=count_rows_needed(config)))]
     if own:
         changes = {"dataset_split": config.val_split or "validation"}
-        if config.val_dataset not in (None, config.dataset):
+        if config.val_dataset and config.datasets != (config.val_dataset,):
             of_the_other = {"dataset_path": None, "dataset_option": (), "dataset_subset": None}
             changes |= {"dataset": config.val_dataset, **of_the_other}
         sources.append(Source(*read_conversations(replace(config, **changes), hooks)))

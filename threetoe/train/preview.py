@@ -4,8 +4,9 @@ import math
 from itertools import groupby, islice
 
 from threetoe.machine.terminal import in_colour, say
+from threetoe.messages import IGNORED
 from threetoe.options.train import TrainConfig
-from threetoe.prompt.encode import IGNORED, Encoded, text_of, trimmed
+from threetoe.prompt.encode import Encoded, text_of, trimmed
 from threetoe.prompt.template import CUT, Piece, show_pieces
 from threetoe.train.batches import packs_of
 from threetoe.train.prepare import Prompting

@@ -100,7 +100,7 @@ class Recipe:
         except UserError as error:
             if dataset_path or not self.source:
                 raise
-            _, found, why = str(error).partition("from the Hub: ")  # as rows.read_hub says it
+            _, found, why = str(error).partition("from the Hub: ")  # as hub_rows says it
             why, copy, _ = (why if found else str(error)).partition(" Give a local copy")
             hint = "; give a local copy: --dataset-path FOLDER_OR_FILE" * bool(copy or not found)
             raise UserError(

@@ -31,7 +31,8 @@ def read_table(file: TextFile, separator: str | None) -> Iterator:
     with file.reading(), file.open(newline="") as text:
         separator = separator or separator_of(file)
         header, width = None, 0
-        for line, cells in numbered(csv.reader(text, delimiter=separator, strict=True), file):
+        reader = csv.reader(file.lines(text), delimiter=separator, strict=True)
+        for line, cells in numbered(reader, file):
             where = f"{file.name}:{line}"
             if header is None:
                 header = checked_header(cells, where, file)
@@ -55,7 +56,7 @@ def read_table(file: TextFile, separator: str | None) -> Iterator:
 
 def separator_of(file: TextFile) -> str:
     with file.open() as text:
-        first = next((line for line in text if line.strip()), "")
+        first = next((line for line in file.lines(text) if line.strip()), "")
     return next((mark for mark in SEPARATORS if mark in first), ",")
 
 

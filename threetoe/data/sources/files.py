@@ -1,4 +1,4 @@
-"""The kinds of file that hold rows, each with its reader."""
+"""The kinds of file that hold rows, each with its reader; and the files of a folder."""
 
 import re
 from collections.abc import Iterator
@@ -7,8 +7,19 @@ from pathlib import Path
 from threetoe.data.sources.csv_rows import read_csv, read_tsv
 from threetoe.data.sources.json_rows import read_json, read_jsonl
 from threetoe.data.sources.parquet_rows import read_parquet
-from threetoe.data.sources.text_file import TextFile, checked_encoding
+from threetoe.data.sources.text_file import MARK, TextFile, checked_encoding
 from threetoe.errors import UserError, did_you_mean
+
+TEXTS = (".txt", ".md")  # a row each: the whole text
+
+
+def read_text(file: TextFile) -> Iterator:
+    """The whole text as one row."""
+    with file.reading():
+        text = file.whole()
+    if text.strip():
+        yield f"{file.name}:1", file.not_decoded() if MARK in text else {"text": text}
+
 
 READERS = {
     ".json": read_json,
@@ -16,6 +27,7 @@ READERS = {
     ".csv": read_csv,
     ".tsv": read_tsv,
     ".parquet": lambda file: read_parquet(file.path, file.name),
+    **dict.fromkeys(TEXTS, read_text),
 }
 ALIKE = {".ndjson": ".jsonl"}
 SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
@@ -64,11 +76,13 @@ def not_empty(rows: Iterator, name: str) -> Iterator:
 
 
 def files_of_split(folder: Path, split: str) -> list[Path]:
-    """The files of known kinds, sorted; where names tell splits, those of this one alone.
+    """The files of known kinds, sorted; where names tell splits, those of this one alone. Texts
+    are rows where nothing else is; beside other files they are notes.
 
     UserError when there are none.
     """
     found = [file for file in all_files(folder) if kind_of(file)]
+    found = [file for file in found if kind_of(file) not in TEXTS] or found
     if not found:
         raise no_files(folder)
     named: dict[str, list[Path]] = {}

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from itertools import count
 from pathlib import Path
 
 from threetoe.errors import PluginError, UserError, did_you_mean, no_such_file
@@ -12,8 +11,7 @@ from threetoe.hooks.plugin import PASSED, describe, place_in, place_of
 from threetoe.messages import Unusable
 
 DEFAULT = "get_custom_dataset"
-KNOWN = {"config": "config", "dataset_config": "config", "tokenizer": "tokenizer", "split": "split"}
-ORDER = ("config", "tokenizer", "split")
+ALIKE = {"dataset_config": "config"}  # as llama-recipes names it
 INSTEAD = {
     "DatasetDict": "return one split of it, dataset[split]",
     "IterableDatasetDict": "return one split of it, dataset[split]",
@@ -22,40 +20,28 @@ INSTEAD = {
 }
 
 
-class FunctionConfig:
-    """The configuration, with the split that is asked for and the function's file."""
-
-    def __init__(self, config, split: str, file: Path):
-        self.config, self.split, self.file = config, split, str(file)
-
-    def __getattr__(self, name: str):
-        return getattr(self.config, name)
-
-
-def function_rows(
-    path: Path, name: str | None, split: str, config, load_tokenizer: Callable
-) -> Iterator:
+def function_rows(path: Path, name: str | None, given: dict[str, Callable]) -> Iterator:
     """What a function returns, row by row: rows, lists of messages, or ready ids.
 
-    `load_tokenizer()` is called only if the function takes a tokenizer. UserError for a missing
-    file or name; PluginError, with file and line, for what the function raises or returns wrongly.
+    `given` has what makes each argument, of which only those are made that the function takes.
+    UserError for a missing file or name; PluginError, with file and line, for what the function
+    raises or returns wrongly.
     """
     if not path.is_file():
         raise no_such_file(path)
     module = load_or_explain(str(path), lambda: import_file(path), "The dataset's file")
     source = f"{path}:{name or DEFAULT}"
-    function = found_function(module, name or DEFAULT, path)
-    given = {
-        "config": lambda: FunctionConfig(config, split, path),
-        "tokenizer": load_tokenizer,
-        "split": lambda: split,
-    }
-    args, named = arguments(function, source, given)
-    answer = guarded(lambda: function(*args, **named), function, source)
-    return numbered(iterated(answer, function, source), function, source)
+    function = find_function(module, name or DEFAULT, path)
+    named = arguments_of(function, source, given)
+    answer = guarded(lambda: function(**named), function, source)
+    items = guarded(lambda: items_of(answer), function, source)
+    if items is None:
+        instead = INSTEAD.get(type(answer).__name__, "return a list of rows, a Dataset or a stream")
+        raise PluginError(f"{source} returned {kind(answer)}; {instead}. ({place_of(function)})")
+    return rows_of(items, function, source)
 
 
-def found_function(module, name: str, path: Path) -> Callable:
+def find_function(module, name: str, path: Path) -> Callable:
     function = getattr(module, name, None)
     if callable(function):
         return function
@@ -68,29 +54,18 @@ def found_function(module, name: str, path: Path) -> Callable:
     raise UserError(f"{path} has no function '{name}'.{did_you_mean(name, there)} {functions}.")
 
 
-def arguments(function: Callable, source: str, given: dict) -> tuple[list, dict]:
-    """(by position, by name) what a function is called with.
-
-    By name where all that it needs has a known name, in any order; three others, whatever they
-    are called, are config, tokenizer and split. Parameters with defaults and other names keep
-    those. UserError for other functions.
-    """
+def arguments_of(function: Callable, source: str, given: dict) -> dict:
+    """{name: value} of what a function takes; UserError where it needs what nobody has."""
     parameters = inspect.signature(function).parameters.values()
     single = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    needed = [p for p in single if p.default is p.empty]
-    if all(p.name in KNOWN for p in needed):
-        known = [p for p in single if p.name in KNOWN]
-        args = [given[KNOWN[p.name]]() for p in known if p.kind is p.POSITIONAL_ONLY]
-        return args, {
-            p.name: given[KNOWN[p.name]]() for p in known if p.kind is not p.POSITIONAL_ONLY
-        }
-    if len(needed) == len(ORDER) and all(p.kind is not p.KEYWORD_ONLY for p in needed):
-        return [given[name]() for name in ORDER], {}
-    strange = next(p.name for p in needed if p.name not in KNOWN)
-    raise UserError(
-        f"{source} takes '{strange}'; a function of rows takes config, tokenizer, split, or any "
-        f"of them by these names. ({place_of(function)})"
-    )
+    named = {p.name: ALIKE.get(p.name, p.name) for p in single}
+    strange = [p.name for p in single if p.default is p.empty and named[p.name] not in given]
+    if strange:
+        raise UserError(
+            f"{source} takes '{strange[0]}'; a function of rows takes config, tokenizer, split, or "
+            f"any of them, by these names. ({place_of(function)})"
+        )
+    return {name: given[known]() for name, known in named.items() if known in given}
 
 
 def guarded(call: Callable, function: Callable, source: str):
@@ -104,25 +79,19 @@ def guarded(call: Callable, function: Callable, source: str):
         raise PluginError(f"{source} raised ({place}): {describe(error)}") from error
 
 
-def iterated(answer, function: Callable, source: str) -> Iterator:
+def items_of(answer) -> Iterator | None:
     """The items of a list, an iterator, a Dataset, or what has only a length and items."""
-    by_number = callable(getattr(type(answer), "__getitem__", None)) and not callable(
-        getattr(type(answer), "__iter__", None)
-    )
-    wrong = isinstance(answer, (str, bytes, Mapping)) or type(answer).__name__ in INSTEAD
-    if wrong or not (by_number or callable(getattr(type(answer), "__iter__", None))):
-        instead = INSTEAD.get(type(answer).__name__, "return a list of rows, a Dataset or a stream")
-        raise PluginError(f"{source} returned {kind(answer)}; {instead}. ({place_of(function)})")
-    if not by_number:
-        return guarded(lambda: iter(answer), function, source)
-    if callable(getattr(type(answer), "__len__", None)):
+    if isinstance(answer, (str, bytes, Mapping)) or type(answer).__name__ in INSTEAD:
+        return None
+    has = {name for name in ("__iter__", "__len__", "__getitem__") if hasattr(type(answer), name)}
+    if has == {"__len__", "__getitem__"}:  # as torch's datasets
         return (answer[number] for number in range(len(answer)))
-    return map(answer.__getitem__, count())  # ends with IndexError, as Python's own loops do
+    return iter(answer) if has & {"__iter__", "__getitem__"} else None
 
 
-def numbered(items: Iterator, function: Callable, source: str) -> Iterator:
+def rows_of(items: Iterator, function: Callable, source: str) -> Iterator:
     end, number = object(), 0
-    while (item := guarded(lambda: next_of(items, end), function, source)) is not end:
+    while (item := guarded(lambda: next(items, end), function, source)) is not end:
         number += 1
         where = f"{source} row {number}"
         if isinstance(item, Mapping):
@@ -138,12 +107,3 @@ def numbered(items: Iterator, function: Callable, source: str) -> Iterator:
             )
     if not number:
         raise UserError(f"{source} is empty: it returned no rows. ({place_of(function)})")
-
-
-def next_of(items: Iterator, end):
-    try:
-        return next(items, end)
-    except IndexError:
-        if isinstance(items, map):
-            return end
-        raise

@@ -17,20 +17,20 @@ SHOWN = 20  # names of subsets
 COPY = "hf download --repo-type dataset {} --local-dir FOLDER writes one for --dataset FOLDER"
 
 
-def read_hub(source: str, split: str, subset: str | None, config) -> Iterator:
-    """The rows of a Hub id, or of a folder downloaded from there; UserError when it has none."""
+def read_hub(source) -> Iterator:
+    """The rows of a Source that is a Hub id or a folder downloaded from there; UserError when it
+    has none."""
     datasets = quiet_datasets()
-    streaming = config.streaming
-    if Path(source).is_dir():  # of a folder datasets keeps a copy, and takes it for a changed one
+    name, subset, split, streaming = source.name, source.subset, source.split, source.streaming
+    fresh = {}
+    if Path(name).is_dir():  # of a folder datasets keeps a copy, and takes it for a changed one
         streaming = "[" not in split  # which is a part of a split, and cannot be streamed
-        fresh = {"download_mode": "force_redownload"} if not streaming else {}
-    else:
-        fresh = {}
+        fresh = {} if streaming else {"download_mode": "force_redownload"}
     try:
-        found = datasets.load_dataset(source, subset, split=split, streaming=streaming, **fresh)
+        found = datasets.load_dataset(name, subset, split=split, streaming=streaming, **fresh)
     except Exception as error:  # datasets raises many kinds: offline, missing, no such split
-        raise cannot_read(source, split, subset, error) from error
-    return numbered(found, source, split)
+        raise cannot_read(name, split, subset, error) from error
+    return rows_of_dataset(found, name, split)
 
 
 def quiet_datasets():
@@ -58,10 +58,10 @@ def read_saved(folder: Path, split: str) -> Iterator:
     except Exception as error:  # Arrow's and datasets' own kinds
         raise cannot_read(str(folder), split, None, error) from error
     if not isinstance(found, dict):
-        return numbered(found, str(folder), split)
+        return rows_of_dataset(found, str(folder), split)
     if split not in found:
         raise UserError(f"The folder {folder} {no_such('split', split, list(found))}")
-    return numbered(found[split], str(folder), split)
+    return rows_of_dataset(found[split], str(folder), split)
 
 
 def has_configs(folder: Path) -> bool:
@@ -73,7 +73,7 @@ def has_configs(folder: Path) -> bool:
     return head.startswith("---") and re.search(r"^configs:", head, re.MULTILINE) is not None
 
 
-def numbered(found, source: str, split: str) -> Iterator:
+def rows_of_dataset(found, source: str, split: str) -> Iterator:
     """The rows with their numbers, from Arrow: images and sounds stay the bytes that they are.
 
     Only columns of datasets' Json type, which are texts in Arrow, need to be decoded.

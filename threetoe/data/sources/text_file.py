@@ -7,7 +7,8 @@ import re
 import zlib
 from contextlib import contextmanager
 from encodings.aliases import aliases
-from functools import cache
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +32,10 @@ TRIED = (  # (what must be able to read the first lines, what is then suggested)
     ("cp1252", "cp1252"),
 )
 SAMPLE = 1 << 18  # bytes
+BLOCK, MOST_HELD = 1 << 20, 1 << 30  # characters, of 1 to 4 bytes each
+LONGEST_LINE = 1 << 25  # characters; no row is longer
+MOST_UNZIPPED = 1 << 25  # bytes of any .gz; of a larger one, so many times what it is itself:
+MOST_TIMES = 50
 codecs.register_error("threetoe.mark", lambda error: (MARK, error.end))
 
 
@@ -49,14 +54,35 @@ class TextFile(NamedTuple):
         UserError for an encoding that is none, and for a BOM of another one.
         """
         file = self.open_bytes()
-        start = file.read(4)
-        bom, encoding = self.bom_of(start)
-        file.seek(len(bom))
+        bom, encoding = self.bom_of(file.peek(4)[:4])
+        file.read(len(bom))
         return io.TextIOWrapper(file, encoding, "threetoe.mark", newline)
 
     def open_bytes(self):
         file = self.path.open("rb")
-        return gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file
+        is_zipped = file.peek(2)[:2] == b"\x1f\x8b"
+        return io.BufferedReader(Unzipped(file, self), SAMPLE) if is_zipped else file
+
+    def whole(self) -> str:
+        """All of its text; UserError where it is too much to be held."""
+        with self.open() as text:
+            blocks = list(islice(iter(partial(text.read, BLOCK), ""), MOST_HELD // BLOCK + 1))
+        if len(blocks) > MOST_HELD // BLOCK:
+            raise UserError(
+                f"{self.name}: has more than {MOST_HELD:,} characters; write a row on each line, "
+                "in a .jsonl, which is read line by line."
+            )
+        return "".join(blocks)
+
+    def lines(self, text):
+        """The lines of its opened text; UserError at one that would take all memory."""
+        for number, line in enumerate(iter(partial(text.readline, LONGEST_LINE), ""), 1):
+            if len(line) == LONGEST_LINE:
+                raise UserError(
+                    f"{self.name}:{number}: a line of more than {LONGEST_LINE:,} characters; no "
+                    "row is so long."
+                )
+            yield line
 
     def bom_of(self, start: bytes) -> tuple[bytes, str]:
         """(the BOM that a file starts with, the encoding of what follows)."""
@@ -95,6 +121,34 @@ class TextFile(NamedTuple):
             raise UserError(f"{self.name}: damaged or cut short: {error}") from error
         except UnicodeError as error:  # of the few encodings that know no marks
             raise UserError(f"{self.name} cannot be read as {self.encoding}: {error}.") from error
+
+
+class Unzipped(io.RawIOBase):
+    """The bytes of a .gz. UserError where it goes on and on: rows shrink to a tenth, not to a
+    hundredth."""
+
+    def __init__(self, file, named: TextFile):
+        self.file, self.unzipped, self.name = file, gzip.GzipFile(fileobj=file), named.name
+        self.room = max(MOST_UNZIPPED, MOST_TIMES * named.path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        data = self.unzipped.read1(len(buffer))
+        self.room -= len(data)
+        if self.room < 0:
+            raise UserError(
+                f"{self.name}: unpacks to more than {MOST_TIMES} times its size, as no rows do; "
+                "if it is right, unpack it first."
+            )
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self.unzipped.close()
+        self.file.close()
+        super().close()
 
 
 def checked_encoding(name: str) -> str:

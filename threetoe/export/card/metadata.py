@@ -17,14 +17,16 @@ TYPES = {"exact": "exact_match"}  # our names of metrics: the Hub's
 def metadata(facts: dict, kind: str, repo_id: str | None = None) -> str:
     """The YAML block; a base or data in a local folder stay out of it."""
     base = facts["model"] if on_hub(facts["model"]) else None
-    dataset = facts["options"].get("dataset")
+    named = facts["options"].get("dataset") or ()
+    named = [named] if isinstance(named, str) else named
+    datasets = [name.partition(":")[0] for name in named]
     language = dict(map(tuple, facts["options"].get("dataset_option") or [])).get("lang")
     fields = {
         "base_model": base,
         "base_model_relation": RELATION.get(kind, "quantized") if base else None,
         **facts.get("license", {}),
         "language": [language] if language and re.fullmatch("[a-z]{2,3}", language) else None,
-        "datasets": [dataset] if dataset and on_hub(dataset) else None,
+        "datasets": list(filter(on_hub, datasets)) or None,
         "library_name": LIBRARY.get(kind, "transformers"),
         "pipeline_tag": TASK,
         "tags": tags(kind),
