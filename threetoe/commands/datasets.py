@@ -12,7 +12,7 @@ from threetoe.data.recipes.recipe import Recipe, find_recipe, read_recipe
 from threetoe.data.sources.source import Source, read_source
 from threetoe.errors import Checks, UserError, unknown
 from threetoe.hooks.load import load_plugins
-from threetoe.machine.terminal import in_colour
+from threetoe.machine.terminal import in_colour, visible
 from threetoe.messages import Unusable
 from threetoe.options.shared import Common
 from threetoe.options.types import Pair
@@ -72,7 +72,7 @@ def show_dataset(plugins: tuple, name: str, dataset_option, dataset_path, templa
     click.echo("\n".join(lines_of(recipe, name, dataset_option, dataset_path)))
     marks = Marks("<bos>", "<eos>", tuple(filter(None, [found.eos])))
     pieces = found.pieces(messages, marks)
-    click.echo(f"\n── {where}, as {found.name} renders it")
+    click.echo(f"\n── {visible(where)}, as {found.name} renders it")
     click.echo(show_pieces(pieces, in_colour()).rstrip())
 
 

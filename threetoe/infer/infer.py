@@ -19,6 +19,7 @@ from threetoe.infer.questions import Question, read_questions
 from threetoe.infer.reply import Frame, Reply
 from threetoe.machine.files import check_writable
 from threetoe.machine.libraries import load_unsloth
+from threetoe.machine.terminal import visible
 from threetoe.options.infer import InferConfig
 from threetoe.prompt.encode import prompt_ids
 from threetoe.prompt.new_tokens import rows_of_adapter
@@ -145,7 +146,7 @@ def show(job: InferPlan, model, tokenizer, prompts: list[list[int]]) -> None:
     output = sys.stdout  # libraries' chatter is kept from the name, not from the stream
 
     def say(text: str) -> None:
-        output.write(text)
+        output.write(visible(text) if output.isatty() else text)
         output.flush()
 
     try:

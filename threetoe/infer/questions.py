@@ -5,12 +5,11 @@ import sys
 from dataclasses import replace
 from typing import NamedTuple
 
-import click
-
 from threetoe.data.conversations import Conversation
 from threetoe.data.read import read_conversations
 from threetoe.errors import UserError
 from threetoe.hooks.calls import Hooks
+from threetoe.machine.terminal import say
 from threetoe.options.infer import InferConfig
 
 
@@ -30,7 +29,7 @@ def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
         asked = replace(config, dataset=config.file)
         conversations, ledger = read_conversations(asked, hooks, answered=False)
         for line in ledger.remarks():
-            click.echo(line, err=True)
+            say(line)
         return [with_system(as_question(c), config.system) for c in conversations]
     given = {"The question": config.prompt, "--input": config.input, "--system": config.system}
     for name, text in given.items():

@@ -1,11 +1,24 @@
-"""A line of progress in bytes, on a terminal."""
+"""What goes to a terminal: lines, progress, and texts of others made harmless."""
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 
 import click
+
+# All of C0 but tab and line break, DEL, C1; and what turns the direction of the text around it.
+CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """A text with its control characters spelt out, which a terminal would obey: \\x1b."""
+    return CONTROLS.sub(spelt, text)
+
+
+def spelt(control: re.Match) -> str:
+    return control[0].encode("unicode_escape").decode()
 
 
 def bytes_done(what: str) -> Callable | None:
@@ -42,9 +55,10 @@ def show_progress(text: str) -> None:
     """One line that is written anew; nothing when standard error is no terminal."""
     if sys.stderr.isatty():
         clear_line()
-        sys.stderr.write(text)
+        sys.stderr.write(visible(text))
         sys.stderr.flush()
 
 
 def say(line: str) -> None:
-    click.echo(line, err=True)
+    """One line on standard error."""
+    click.echo(visible(line), err=True)

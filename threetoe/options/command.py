@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource, iter_params_for_processing
 
 from threetoe.errors import TOKEN, TYPED_TOKEN, Failure, UserError, did_you_mean, without_tokens
+from threetoe.machine.terminal import visible
 from threetoe.options.config_file import read_config
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
@@ -67,7 +68,7 @@ def run_reporting_errors(function, config) -> None:
 def fail(problems: list[str], code: int) -> None:
     colour = False if os.environ.get("NO_COLOR") else None  # no-color.org; None: on a terminal
     for problem in map(without_tokens, problems):
-        click.echo(f"{click.style('Error:', fg='red')} {problem}", err=True, color=colour)
+        click.echo(f"{click.style('Error:', fg='red')} {visible(problem)}", err=True, color=colour)
     raise SystemExit(code)
 
 

@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import click
 
+from threetoe.machine.terminal import visible
+
 CUT = "\ufdd1"
 SLOT = re.compile(r"\{(\w+)\}")
 ANSWER = re.compile(r"(.*?)\{learn\}(.*?)\{content\}(.*?)\{eos\}.*", re.DOTALL)
@@ -176,7 +178,7 @@ def show_pieces(pieces: list[Piece], colour: bool) -> str:
     """The pieces' text; what is learned is green, or bracketed where there is no colour."""
     text = ""
     for piece in pieces:
-        shown = piece.text.replace(CUT, "")
+        shown = visible(piece.text.replace(CUT, ""))
         if piece.learned:
             shown = click.style(shown, fg="green", bold=True) if colour else f"⟦{shown}⟧"
         text += shown
