@@ -170,7 +170,7 @@ def test_pairs_come_from_llama_cpp_by_its_json_schema(server, book):
     assert len(made) == 12
     assert len({row["concept"].lower() for row in made}) == 12
     assert all(list(row) == ["concept", "description"] for row in made)
-    assert "12 of 12 pairs in pairs.jsonl" in said
+    assert "12 pairs are wanted, 12 rows in pairs.jsonl" in said
     more = topic(server, "-n", 15)
     assert "12 of 15 pairs are there already, 3 to ask for" in more
     assert rows("pairs.jsonl")[:12] == made
@@ -301,7 +301,7 @@ def test_a_package_that_is_missing_is_named_with_how_to_install_it(book, monkeyp
     for name in ("openai", "pypdf"):
         monkeypatch.setitem(sys.modules, name, None)
     said = interview("http://127.0.0.1:1/v1", code=2)
-    assert said.count('pip install "threetoe[data]"') == said.count("\n") == 2
+    assert said.count('pip install -e ".[data]"') == said.count("\n") == 2
 
 
 def test_a_file_of_another_kind_is_refused(server, book):

@@ -82,9 +82,7 @@ MENDED = {
         ["A well-known man and a well-known book."],
     ),
     "a hyphen before a capital": ("The Anglo-\nSaxon king.", ["The Anglo-Saxon king."]),
-    "a hyphen left open": ("In pre-\nand post-war times.", ["In pre- and post-war times."]),
     "Chinese": ("我们去公园\n散步。", ["我们去公园散步。"]),
-    "a blank line within a sentence": ("We went to\n\nthe market.", ["We went to the market."]),
     "a paragraph a line": (f"{LONG}\nOh.\n{LONG}", [LONG, "Oh.", LONG]),
     "room for the next word": (
         "He sat in the kitchen, and had said so.\nThe end.\nA new day began.",
@@ -215,7 +213,7 @@ def test_a_pdf_is_read_and_a_sentence_goes_on_over_a_page(tmp_path):
         ("book.pdf", b"%PDF-1.4\nnothing else", "cannot be read as a PDF"),
         ("book.pdf", pdf_of([[], []]), "holds no text; scanned pages"),
         ("book.epub", b"PK\x03\x04", "pandoc"),
-        ("book.txt", "é".encode("latin-1"), "--encoding latin-1"),
+        ("book.txt", "é".encode("latin-1"), "--encoding cp1252"),
         ("book.txt", b" \n ", "holds no text"),
         ("book.txt", b"\x00\x01", "NUL"),
     ],

@@ -1,12 +1,12 @@
 """A book's file as text: plain text in any encoding, or a PDF, without its page furniture."""
 
-import codecs
 import logging
 import re
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from threetoe.data.sources.text_file import MARK, TextFile
 from threetoe.errors import UserError, first_line, reading
 
 BREAKS = re.compile("\r\n|[\r\v\x85\u2028]")
@@ -26,33 +26,24 @@ def read_book(path: Path, encoding: str = "utf-8") -> Book:
     Pages of a PDF, and of a text with form feeds, lose the first or last line that is only a
     number or stands on most pages.
     """
-    with reading(path):
-        content = path.read_bytes()
-    if content.startswith(ZIP):
+    with reading(path), path.open("rb") as file:
+        start = file.read(5)
+    if start.startswith(ZIP):
         raise UserError(f"{path} is no text; convert it first: pandoc {path} -t plain -o book.txt")
-    if content.startswith(b"%PDF-"):
-        pages = read_pdf(path)
-    else:
-        text = BREAKS.sub("\n", decoded(path, content, encoding)).replace("\u2029", "\n\n")
-        pages = text.split("\f")
-    book = without_furniture([page.split("\n") for page in pages]) if len(pages) > 1 else None
-    book = book or Book(pages[0])
+    text = "\f".join(read_pdf(path)) if start == b"%PDF-" else read_text(path, encoding)
+    pages = BREAKS.sub("\n", text).replace("\u2029", "\n\n").split("\f")
+    book = without_furniture([page.split("\n") for page in pages]) if pages[1:] else Book(pages[0])
     if not book.text.strip():
         raise UserError(f"{path} holds no text; scanned pages need a text recognition (OCR) first.")
     return book
 
 
-def decoded(path: Path, content: bytes, encoding: str) -> str:
-    try:
-        name = codecs.lookup(encoding).name
-        text = content.decode("utf-8-sig" if name == "utf-8" else name)
-    except LookupError:
-        raise UserError(f"--encoding {encoding}: Python knows no such encoding.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not {encoding} at byte {error.start}; name its encoding, such as "
-            "--encoding latin-1."
-        ) from error
+def read_text(path: Path, encoding: str) -> str:
+    file = TextFile(path, str(path), encoding)
+    with file.reading():
+        text = file.whole()
+    if MARK in text:
+        raise UserError(f"{path}: {file.not_decoded()}.")
     if "\0" in text:
         raise UserError(f"{path} is no text in {encoding}: there is a NUL byte in it.")
     return text
@@ -64,39 +55,31 @@ def read_pdf(path: Path) -> list[str]:
         import pypdf
         from pypdf.errors import PyPdfError
     except ImportError as error:
-        raise UserError(f'{path} is a PDF: pip install "threetoe[data]" to read it.') from error
+        raise UserError(f'{path} is a PDF: pip install -e ".[data]" to read it.') from error
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it could mend is no news
     try:
         pages = [page.extract_text() for page in pypdf.PdfReader(path).pages]
     except (PyPdfError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise UserError(f"{path} cannot be read as a PDF: {first_line(error)}.") from error
-    joined = "\f".join(pages).encode("utf-8", "replace").decode()  # halves of surrogate pairs
-    return BREAKS.sub("\n", joined).split("\f")
+    return [page.encode("utf-8", "replace").decode() for page in pages]  # lone surrogates
 
 
 def without_furniture(pages: list[list[str]]) -> Book:
     """The pages as one text. A sentence may go on on the next page, so no blank line is put
     between two pages."""
-    pages = [trimmed(lines) for lines in pages]
     numbers = heads = 0
     for _ in range(2):  # a number may stand below a running head
-        edges = Counter(key for lines in pages for key in {head(line) for line in edge(lines)})
+        pages = [trimmed(lines) for lines in pages]
+        edges = Counter(key for lines in pages for key in {*map(head, lines[:1] + lines[-1:])})
         often = {key for key, count in edges.items() if key and count > max(2, len(pages) / 2)}
         for lines in pages:
             for place in (0, -1):
-                if lines and NUMBER.fullmatch(lines[place]):
-                    numbers += 1
-                elif lines and head(lines[place]) in often:
-                    heads += 1
-                else:
-                    continue
-                del lines[place]
-                lines[:] = trimmed(lines)
-    return Book("\n".join("\n".join(lines) for lines in pages if lines), numbers, heads)
-
-
-def edge(lines: list[str]) -> list[str]:
-    return [lines[0], lines[-1]] if lines else []
+                is_number = bool(lines) and bool(NUMBER.fullmatch(lines[place]))
+                if is_number or lines and head(lines[place]) in often:
+                    numbers, heads = numbers + is_number, heads + (not is_number)
+                    del lines[place]
+    left = ["\n".join(trimmed(lines)) for lines in pages]
+    return Book("\n".join(filter(None, left)), numbers, heads)
 
 
 def head(line: str) -> str:

@@ -7,6 +7,7 @@ hyphens of divided words is lost.
 import math
 import re
 from bisect import bisect_right
+from itertools import pairwise
 
 BLANK = re.compile(r"\n[^\S\n]*\n\s*")
 NUMBERED = "|".join("Chapter CHAPTER Part PART Book BOOK Section SECTION".split())
@@ -20,7 +21,6 @@ LONGEST_HEADING = 80  # characters
 BULLET = re.compile(r"\s*[•▪◦*]\s")
 WRAPPED = 120  # characters; longer lines were not broken by hand or by a page's width
 BETWEEN = "\n\n"  # paragraphs of a passage
-LEFT_OPEN = {"and", "or", "to", "und", "oder", "bis"}  # pre- and post-war
 CLOSERS = "\"'”’»)\\]」』）》"
 ENDS_SENTENCE = re.compile(rf"[.!?…。！？][{CLOSERS}]*$")
 WIDE = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")  # no spaces around
@@ -33,37 +33,25 @@ INITIALS = re.compile(r"(?:[A-Z]\.)*[A-Z]")
 # They stand before a name, so that what follows may begin with a capital.
 TITLES = set(
     "mr mrs ms dr prof st mt sr jr rev hon gen col capt lt sgt gov sen rep messrs mme mlle vs "
-    "ed eds cf e.g i.e viz z.b d.h bzw ca approx u.a".split()
+    "ed eds cf e.g i.e viz z.b d.h bzw ca approx u.a vol fig pp".split()
 )
-BEFORE_NUMBERS = set("no nos vol vols fig figs ch p pp art sec".split())
 
 
 def mend(text: str) -> list[str]:
     """The paragraphs of a text, each on one line. Words divided at a line's end are whole again,
     with their hyphen where the book elsewhere spells them so."""
     words = set(re.findall(r"\w+(?:-\w+)*", text.lower()))
-    paragraphs = []
+    paragraphs: list[list[str]] = []  # lists of lines: long texts would be copied at every line
     for block in BLANK.split(text.strip()):
         lines = [line.rstrip() for line in block.split("\n") if line.strip()]
-        for paragraph in mend_block(lines, words):
-            if paragraphs and goes_on(paragraphs[-1], paragraph):
-                paragraphs[-1] = mended_end(paragraphs[-1], paragraph, words) + paragraph
+        lengths = sorted(map(len, lines))
+        width = lengths[math.ceil(0.95 * (len(lengths) - 1))] if lengths else 0
+        for place, line in enumerate(lines):
+            if place and not starts_paragraph(paragraphs[-1], lines[place - 1], line, width):
+                paragraphs[-1][-1] = mended_end(paragraphs[-1][-1], line.strip(), words)
+                paragraphs[-1].append(line.strip())
             else:
-                paragraphs.append(paragraph)
-    return paragraphs
-
-
-def mend_block(lines: list[str], words: set[str]) -> list[str]:
-    """The paragraphs of lines that no blank line parts."""
-    lengths = sorted(map(len, lines))
-    width = lengths[math.ceil(0.95 * (len(lengths) - 1))] if lengths else 0
-    paragraphs: list[list[str]] = []  # lists of lines: long texts would be copied at every line
-    for place, line in enumerate(lines):
-        if place and not starts_paragraph(paragraphs[-1], lines[place - 1], line, width):
-            paragraphs[-1][-1] = mended_end(paragraphs[-1][-1], line.strip(), words)
-            paragraphs[-1].append(line.strip())
-        else:
-            paragraphs.append([line.strip()])
+                paragraphs.append([line.strip()])
     return list(map("".join, paragraphs))
 
 
@@ -89,16 +77,10 @@ def is_heading(line: str) -> bool:
     return bool(CHAPTER.fullmatch(line)) or (line.isupper() and bool(re.search(r"\w{4}", line)))
 
 
-def goes_on(paragraph: str, following: str) -> bool:
-    """Whether a sentence was parted by a blank line, as at the end of a page."""
-    unfinished = not ENDS_SENTENCE.search(paragraph) and paragraph[-1] not in ":;："
-    return unfinished and following[0].islower() and not is_heading(paragraph)
-
-
 def mended_end(text: str, line: str, words: set[str]) -> str:
     """A text as it goes on with a line: with a space, or without the hyphen of a divided word."""
     divided, rest = DIVIDED.search(text, max(0, len(text) - 80)), re.match(r"[^\W_]+", line)
-    if divided and rest and rest[0] not in LEFT_OPEN:
+    if divided and rest:
         head, hyphen = divided[1], divided[2]
         whole, parted = f"{head}{rest[0]}".lower(), f"{head}-{rest[0]}".lower()
         known = parted in words and whole not in words
@@ -114,26 +96,13 @@ def passages_of(text: str, min_chars: int = 300, max_chars: int = 2000) -> list[
     ends of sentences, into parts of like size, where it has more than `max_chars`. A passage may
     stay shorter where the whole book is, or where its neighbours leave it no room.
     """
-    merged = []
-    for chapter in chapters(mend(text)):
-        groups = grouped(chapter, min_chars)
-        if merged and len(merged[-1]) < min_chars:  # a chapter too short to stand alone
-            groups[0] = merged.pop() + BETWEEN + groups[0]
-        merged += groups
-    if len(merged) > 1 and len(merged[-1]) < min_chars:
-        merged[-2:] = [BETWEEN.join(merged[-2:])]
-    return [part for passage in merged for part in pieces_of(passage, max_chars)]
-
-
-def chapters(paragraphs: list[str]) -> list[list[str]]:
-    """Paragraphs by chapter; headings that follow each other open one chapter."""
-    found = []
-    for place, paragraph in enumerate(paragraphs):
-        opens = is_heading(paragraph) and not (place and is_heading(paragraphs[place - 1]))
-        if opens or not found:
-            found.append([])
-        found[-1].append(paragraph)
-    return found
+    chapters: list[list[str]] = []
+    for before, paragraph in pairwise(["", *mend(text)]):
+        if not chapters or is_heading(paragraph) and not is_heading(before):
+            chapters.append([])
+        chapters[-1].append(paragraph)
+    groups = [group for chapter in chapters for group in grouped(chapter, min_chars)]
+    return [part for group in grouped(groups, min_chars) for part in pieces_of(group, max_chars)]
 
 
 def grouped(paragraphs: list[str], min_chars: int) -> list[str]:
@@ -164,8 +133,9 @@ def is_end(text: str, match: re.Match) -> bool:
     word = WORD_BEFORE.search(text[max(0, match.start() - 20) : match.start() + 1])
     if mark != "." or not word:
         return True
-    numbered = word[1].lower() in BEFORE_NUMBERS and following[:1].isdigit()
-    return not (numbered or word[1].lower() in TITLES or INITIALS.fullmatch(word[1]))
+    if word[1].lower() == "no":
+        return not following[:1].isdigit()
+    return not (word[1].lower() in TITLES or INITIALS.fullmatch(word[1]))
 
 
 def pieces_of(text: str, longest: int) -> list[str]:
@@ -181,7 +151,7 @@ def pieces_of(text: str, longest: int) -> list[str]:
         left = len(text) - start
         target = start + math.ceil(left / math.ceil(left / longest))
         near = ends[bisect_right(ends, start) : bisect_right(ends, start + longest + 9)]
-        fitting = [end for end in near if room(text, start, end) <= longest]
+        fitting = [end for end in near if len(text[start:end].rstrip()) <= longest]
         if left <= longest:
             end = len(text)
         elif fitting:
@@ -191,13 +161,6 @@ def pieces_of(text: str, longest: int) -> list[str]:
         parts.append(text[start:end].strip())
         start = end
     return [part for part in parts if part]
-
-
-def room(text: str, start: int, end: int) -> int:
-    """The characters of a part without the white space behind it."""
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return end - start
 
 
 def within_sentence(text: str, longest: int) -> int:

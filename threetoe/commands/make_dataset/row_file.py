@@ -3,15 +3,40 @@
 import json
 import re
 import unicodedata
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import click
-
 from threetoe.errors import Failure, UserError, reading
 from threetoe.machine.files import check_writable
-from threetoe.machine.terminal import clear_line
+from threetoe.machine.terminal import clear_line, say
+
+
+class Account:
+    """What became of what was asked for: rows, and the reasons for leaving others out."""
+
+    def __init__(self, wanted: int, what: str, rows: int, output: Path | None):
+        self.wanted, self.what, self.rows, self.output = wanted, what, rows, output
+        self.reasons: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+        self.settles = False  # whether what was left out is not wanted any more
+
+    @property
+    def missing(self) -> int:
+        settled = self.reasons.total() if self.settles else 0
+        return max(self.wanted - self.rows - settled, 0)
+
+    def leave_out(self, reason: str, where: str) -> None:
+        self.reasons[reason] += 1
+        self.first.setdefault(reason, where)
+
+    def lines(self) -> list[str]:
+        return [
+            f"{self.wanted} {self.what}, {self.rows} rows in {self.output}",
+            *(f"{n} left out: {r} (first: {self.first[r]})" for r, n in self.reasons.most_common()),
+            *([f"{self.missing} not asked yet"] if self.missing else []),
+        ]
 
 
 class Found(NamedTuple):
@@ -35,70 +60,50 @@ def find_rows(path: Path | None, columns: tuple[str, ...]) -> Found:
         return Found([], 0)
     with reading(path), path.open("rb+") as file:  # + asks whether it may be written to
         content = file.read()
-    rows, end = [], 0
-    lines = content.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        row = parsed(line)
-        if row is None and number == len(lines):
-            break  # half a row, or nothing behind the last line break
-        if not is_row(row, columns):
-            raise UserError(
-                f"--output {path}: line {number} is no row of {', '.join(columns)}; "
-                "name another file."
-            )
-        rows.append(row)
-        end = min(end + len(line) + 1, len(content))
-    return Found(rows, end)
-
-
-def parsed(line: bytes):
-    """What a line of JSON says; None where it is not whole."""
-    try:
-        return json.loads(line.decode("utf-8"))
-    except ValueError:  # JSONDecodeError and UnicodeDecodeError are such
-        return None
-
-
-def is_row(row, columns: tuple[str, ...]) -> bool:
-    return (
-        isinstance(row, dict)
-        and set(row) == set(columns)
-        and all(isinstance(value, str) for value in row.values())
+    whole, newline, _ = content.rpartition(b"\n")
+    lines = whole.split(b"\n") if newline else []
+    return Found(
+        [row_in(line, f"--output {path}: line {n}", columns) for n, line in enumerate(lines, 1)],
+        len(whole + newline),
     )
 
 
+def row_in(line: bytes, place: str, columns: tuple[str, ...]) -> dict:
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except ValueError:  # JSONDecodeError and UnicodeDecodeError are such
+        row = None
+    is_row = isinstance(row, dict) and set(row) == set(columns)
+    if not is_row or not all(isinstance(value, str) for value in row.values()):
+        raise UserError(f"{place} is no row of {', '.join(columns)}; name another file.")
+    return row
+
+
 @contextmanager
-def appending(path: Path, end: int):
-    """Yields a function that writes a row behind byte `end` of the file, whole and at once."""
-    with path.open("ab+") as file:
-        if file.seek(0, 2) > end:
-            file.truncate(end)
-            click.echo(f"{path}: a half-written last line is dropped", err=True)
-        file.seek(max(end - 1, 0))
-        if end and file.read(1) != b"\n":
-            file.write(b"\n")
+def appending(found: Found, account: Account):
+    """Yields a function that writes a row behind those that were found, whole and at once. Where
+    work is stopped or fails, the account says how far it is."""
+    path = account.output
+    with path.open("ab") as file:
+        if file.tell() > found.end:
+            file.truncate(found.end)
+            say(f"{path}: a half-written last line is dropped")
 
         def write(row: dict) -> None:
             file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
             file.flush()
+            account.rows += 1
 
         try:
             yield write
+        except (KeyboardInterrupt, Failure, OSError):
+            clear_line()
+            say("\n".join([*account.lines(), "The same command goes on from there."]))
+            raise
         finally:
-            if file.seek(0, 2) == 0:
+            clear_line()
+            if not account.rows:
                 path.unlink()  # nothing came: no file
-
-
-@contextmanager
-def going_on(lines):
-    """Work that can be gone on with: where it is stopped or fails, `lines()` say how far it is."""
-    try:
-        yield
-    except (KeyboardInterrupt, Failure, OSError):
-        clear_line()
-        click.echo("\n".join([*lines(), "The same command goes on from there."]), err=True)
-        raise
-    clear_line()
 
 
 def folded(text: str) -> str:

@@ -1,29 +1,121 @@
-"""A server with an OpenAI-compatible API, asked through the openai client library.
+"""Who is asked: a server with an OpenAI-compatible API, or a run of ours on this machine.
 
-What cannot be had of it is a Failure in one line, without the key.
+What cannot be had of a server is a Failure in one line, without the key.
 """
 
 import asyncio
 import ipaddress
 import os
+import re
 import socket
 import zlib
+from dataclasses import replace
 from urllib.parse import urlsplit
 
-import click
+from threetoe.errors import Checks, Failure, UserError, first_line
+from threetoe.infer import infer
+from threetoe.infer.questions import Question
+from threetoe.machine.terminal import say
+from threetoe.options.infer import InferConfig
 
-from threetoe.errors import Failure, UserError, first_line
-
+KEY = "OPENAI_API_KEY"
 WARM = 0.7  # temperature at which another answer is likely
 AGAIN = 3  # times that the client library asks after 429, 5xx or a broken line
-# Settings that a server may refuse, with the words by which its refusal names them.
-SETTINGS = {
-    "max_tokens": ("max_tokens",),
-    "temperature": ("temperature",),
-    "seed": ("seed",),
-    "response_format": ("response_format", "schema", "grammar"),
-}
-KEY = "OPENAI_API_KEY"
+THOUGHT = re.compile(r"\s*<think>.*?(</think>|\Z)", re.DOTALL)  # some servers leave it in
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def check_asked(config, at_once: int = 1) -> infer.InferPlan | None:
+    """UserError unless exactly one of --base-url and --run is given, and can be asked as far as
+    that is known before it is; the plan of a run."""
+    given = [flag for flag in ("base_url", "run") if getattr(config, flag)]
+    if len(given) != 1:
+        has = "both are" if given else "neither is"
+        raise UserError(
+            "Who is asked? Either --base-url URL --model NAME, a server's address, or --run RUN, "
+            f"a run's folder; {has} given."
+        )
+    if config.run is None:
+        return check_endpoint(config)
+    if config.model:
+        raise UserError("--model goes with --base-url; a run has its own base.")
+    return infer.plan_inference(
+        InferConfig(
+            prompt="?", run=config.run, temperature=config.temperature, seed=config.seed,
+            max_new_tokens=config.max_tokens, batch_size=at_once,
+        )
+    )  # fmt: skip
+
+
+def check_endpoint(config) -> None:
+    """UserError unless address, model and key can be right, and a local server listens."""
+    checks, address = Checks(), config.base_url
+    url = checks(checked_address, address)
+    if not config.model:
+        checks.problems.append(f"--model NAME: say which model of {address} is asked.")
+    try:
+        import openai  # noqa: F401
+    except ImportError:
+        checks.problems.append('--base-url needs the openai package: pip install -e ".[data]".')
+    checks.done()
+    if url.hostname in LOOPBACK:
+        try:
+            port = url.port or (443 if url.scheme == "https" else 80)
+            socket.create_connection((url.hostname, port), timeout=5).close()
+        except OSError as error:
+            raise UserError(
+                f"--base-url {address}: nothing listens there ({error.strerror or error}); start "
+                "the server, or mend the port."
+            ) from error
+
+
+def checked_address(address: str):
+    """The parts of an address; UserError where it is none, or the key is not where it belongs."""
+    try:
+        url = urlsplit(address)
+        url.port  # noqa: B018  its range is checked here
+    except ValueError as error:
+        raise UserError(f"--base-url {address}: {first_line(error)}.") from error
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise UserError(f"--base-url {address} is no address such as http://127.0.0.1:8080/v1.")
+    if url.username or url.password:
+        raise UserError(f"--base-url: put the key in {KEY}, not before the @ of the address.")
+    if not is_local(url.hostname) and not key():
+        raise UserError(f"--base-url {address} asks for a key: put it in the environment as {KEY}.")
+    if not key().isascii() or not key().isprintable():
+        raise UserError(f"{KEY} holds characters that no key has.")
+    return url
+
+
+def key() -> str:
+    return os.environ.get(KEY, "").strip()
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is of this machine or the network around it."""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
+
+
+def of_whom(config) -> str:
+    """Who is asked, in words; '' where nobody is."""
+    if config.run:
+        return f" of the run {config.run}"
+    return f" of {config.model} at {config.base_url}" if config.base_url else ""
+
+
+def asking(config, plan: infer.InferPlan | None, questions: list[list[dict]]):
+    """A function of (questions, attempt, schema) that gives an answer to each list of messages, in
+    their order and without what a model thought aloud; `questions` are those known already."""
+    server = OwnRun(plan, questions) if plan else Endpoint(config)
+
+    def ask(questions: list[list[dict]], attempt: int = 0, schema=None) -> list[str]:
+        answers = server.answers(questions, attempt, schema)
+        return [THOUGHT.sub("", text, count=1).strip() for text in answers]
+
+    return ask
 
 
 def varied(config, question: list[dict], attempt: int) -> dict:
@@ -36,31 +128,41 @@ def varied(config, question: list[dict], attempt: int) -> dict:
     }
 
 
+class OwnRun:
+    """A run folder, loaded once and asked many times through infer.py's own code."""
+
+    def __init__(self, job: infer.InferPlan, questions: list[list[dict]]):
+        self.job, self.tokenizer = infer.load_tokenizer(job)
+        job, prompts = self.with_questions(questions, 0)
+        longest = max(map(len, prompts)) + job.config.max_new_tokens
+        self.model = infer.load_model(job, longest)
+        room = self.model.config.max_position_embeddings
+        if longest > room:
+            raise UserError(
+                f"The longest question and --max-tokens {job.config.max_new_tokens} take {longest} "
+                f"tokens, and the run's base reads {room}: ask for less, or in an interview for "
+                "shorter passages, --max-chars."
+            )
+
+    def with_questions(self, questions: list[list[dict]], attempt: int):
+        config = replace(self.job.config, **varied(self.job.config, questions[0], attempt))
+        asked = [Question(q, None, str(place)) for place, q in enumerate(questions)]
+        job = self.job._replace(config=config, questions=asked)
+        return infer.encode_questions(job, self.tokenizer)
+
+    def answers(self, questions: list[list[dict]], attempt: int, schema=None) -> list[str]:
+        """The answers in the order of the questions; a schema is no use here."""
+        job, prompts = self.with_questions(questions, attempt)
+        found = infer.answer(job, self.model, self.tokenizer, prompts)
+        by_place = {question.where: answer for question, answer in found}
+        return [by_place[str(place)] for place in range(len(questions))]
+
+
 class Endpoint:
-    """A server that answers while it is entered; its loop is stopped by Ctrl-C at once."""
+    """A server; what it is asked is stopped by Ctrl-C at once."""
 
     def __init__(self, config):
-        self.config = config
-        self.renamed: dict[str, str] = {}  # settings that it refused; to "": left out
-
-    def __enter__(self):
-        import openai
-
-        url = self.config.base_url.rstrip("/")
-        local = is_local(urlsplit(url).hostname)
-        self.runner = asyncio.Runner()
-        self.client = openai.AsyncOpenAI(
-            base_url=url,
-            api_key=key() or "none",
-            max_retries=AGAIN,
-            timeout=self.config.timeout,
-            http_client=openai.DefaultAsyncHttpxClient(trust_env=not local),  # no proxy
-        )
-        return self
-
-    def __exit__(self, *error):
-        self.runner.run(self.client.close())
-        self.runner.close()
+        self.config, self.refused = config, set()
 
     def answers(self, questions: list[list[dict]], attempt: int, schema=None) -> list[str]:
         """The answers in the order of the questions, asked at once; Failure in one line."""
@@ -71,54 +173,50 @@ class Endpoint:
             settings["response_format"] = {"type": "json_schema", "json_schema": schema}
         asked = [(q, settings | varied(self.config, q, attempt)) for q in questions]
         try:
-            return self.runner.run(self.all_answers(asked))
+            return asyncio.run(self.all_answers(asked))
         except (openai.OpenAIError, ValueError) as error:  # ValueError: broken JSON
-            raise Failure(self.said(error)) from error
+            raise Failure(self.what_failed(error)) from error
 
     async def all_answers(self, asked: list[tuple]) -> list[str]:
-        return await asyncio.gather(*(self.answer(*one) for one in asked))
+        import openai
 
-    async def answer(self, messages: list[dict], settings: dict) -> str:
-        """One answer; '' where the server gives none. A setting that it refuses is left out from
-        then on, which is said once."""
+        url = self.config.base_url.rstrip("/")
+        proxies = not is_local(urlsplit(url).hostname)
+        async with openai.AsyncOpenAI(
+            base_url=url, api_key=key() or "none", max_retries=AGAIN, timeout=self.config.timeout,
+            http_client=openai.DefaultAsyncHttpxClient(trust_env=proxies),
+        ) as client:  # fmt: skip
+            create = client.chat.completions.create
+            return await asyncio.gather(*(self.answer(create, *one) for one in asked))
+
+    async def answer(self, create, messages: list[dict], settings: dict) -> str:
+        """One answer; '' where all tokens went into thinking. A setting that the server refuses is
+        left out from then on, which is said once."""
         import openai
 
         while True:
-            sent = {self.renamed.get(name, name): value for name, value in settings.items()}
-            sent.pop("", None)
+            sent = {name: value for name, value in settings.items() if name not in self.refused}
+            if "max_tokens" in self.refused:
+                sent["max_completion_tokens"] = settings["max_tokens"]
             try:
-                done = await self.client.chat.completions.create(
-                    model=self.config.model, messages=messages, **sent
-                )
-                return self.text_of(done)
+                done = await create(model=self.config.model, messages=messages, **sent)
+                break
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                refused = refused_setting(str(error), sent)
-                if not refused:
+                name = next((name for name in settings if name in str(error)), None)
+                if name not in sent:
                     raise
-                self.leave_out(refused)
-
-    def text_of(self, done) -> str:
-        """What a server's answer says; Failure where it is a web page, or JSON of another kind."""
-        from openai.types.chat import ChatCompletion
-
-        choices = done.to_dict().get("choices") if isinstance(done, ChatCompletion) else None
-        if not choices:
+                if name not in self.refused:  # by an answer that was asked for at the same time
+                    say(f"the server refuses {name}: it is left out")
+                self.refused.add(name)
+        if not getattr(done, "choices", None):  # a web page, or JSON of another kind
             raise Failure(
                 f"{self.config.base_url} gave an answer that is no chat completion; does "
                 "--base-url end in /v1?"
             )
-        text = choices[0].get("message", {}).get("content")
-        text = text if isinstance(text, str) else ""  # none: all tokens went into thinking
+        text = done.choices[0].message.content or ""
         return text.encode("utf-8", "replace").decode()  # lone surrogates
 
-    def leave_out(self, name: str) -> None:
-        if name in self.renamed:
-            return  # said by an answer asked at the same time
-        self.renamed[name] = "max_completion_tokens" if name == "max_tokens" else ""
-        instead = "max_completion_tokens is sent instead" if self.renamed[name] else "left out"
-        click.echo(f"the server refuses {name}: {instead}", err=True)
-
-    def said(self, error: Exception) -> str:
+    def what_failed(self, error: Exception) -> str:
         """What went wrong with the server, in one line."""
         import openai
 
@@ -129,91 +227,23 @@ class Endpoint:
             return f"{url} cannot be reached: {first_line(error.__cause__ or error)}."
         if not isinstance(error, openai.APIStatusError):
             return f"{url} gave an answer that is none: {without_key(first_line(error))}."
-        status, words = error.status_code, without_key(server_words(error))
         wait = error.response.headers.get("retry-after")
         hint = {
             401: f"; is the key in {KEY} right?" if key() else f"; it asks for a key: {KEY}",
-            403: f"; may the key in {KEY} do this?",
             404: f"; has it a model '{model}' (--model), and does --base-url end in /v1?",
             429: f"; it asks to wait {wait} seconds" if wait else "; wait, or ask for less at once",
-        }.get(status, "")
-        return f"{url} answered {status}: {words}{hint}"
-
-
-def refused_setting(words: str, sent: dict) -> str | None:
-    """The setting that a server's refusal is about; None where it is about something else."""
-    found = (n for n, named in SETTINGS.items() if n in sent and any(w in words for w in named))
-    return next(found, None)
+        }.get(error.status_code, "")
+        return f"{url} answered {error.status_code}: {without_key(server_words(error))}{hint}"
 
 
 def server_words(error) -> str:
     """The server's own words of an error, at most a line of them."""
     body = error.body
-    if isinstance(body, dict):
-        inner = body.get("error")
-        body = body.get("message") or (inner.get("message") if isinstance(inner, dict) else inner)
-        body = body or error.body.get("detail")
+    while isinstance(body, dict):
+        body = next((body[name] for name in ("error", "message", "detail") if body.get(name)), None)
     words = " ".join(str(body or error.response.reason_phrase or "no reason given").split())
     return (words if len(words) <= 200 else words[:199] + "…").rstrip(".")
 
 
 def without_key(words: str) -> str:
     return words.replace(key(), "***") if key() else words
-
-
-def check_endpoint(config) -> None:
-    """UserError unless address, model and key can be right, and a local server listens."""
-    problems = []
-    try:
-        url = urlsplit(config.base_url)
-        port = url.port or (443 if url.scheme == "https" else 80)
-        problems += problems_of(config.base_url, url)
-    except ValueError as error:
-        raise UserError(f"--base-url {config.base_url}: {first_line(error)}.") from error
-    if not config.model:
-        problems.append(f"--model NAME: say which model of {config.base_url} is asked.")
-    try:
-        import openai  # noqa: F401
-    except ImportError:
-        problems.append('--base-url needs the openai package: pip install "threetoe[data]".')
-    if problems:
-        raise UserError(*problems)
-    if is_loopback(url.hostname):
-        try:
-            socket.create_connection((url.hostname, port), timeout=5).close()
-        except OSError as error:
-            raise UserError(
-                f"--base-url {config.base_url}: nothing listens there ({error.strerror or error}); "
-                "start the server, or mend the port."
-            ) from error
-
-
-def problems_of(address: str, url) -> list[str]:
-    if url.scheme not in ("http", "https") or not url.hostname:
-        return [f"--base-url {address} is no address such as http://127.0.0.1:8080/v1."]
-    if url.username or url.password:
-        return [f"--base-url: put the key in {KEY}, not before the @ of the address."]
-    if not is_local(url.hostname) and not key():
-        return [f"--base-url {address} asks for a key: put it in the environment as {KEY}."]
-    if not key().isascii() or not key().isprintable():
-        return [f"{KEY} holds characters that no key has."]
-    return []
-
-
-def key() -> str:
-    return os.environ.get(KEY, "").strip()
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def is_local(host: str) -> bool:
-    """Whether a host is of this machine or the network around it."""
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return is_loopback(host) or "." not in host or host.endswith((".local", ".internal"))

@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from threetoe.commands.make_dataset.interview import problem_of as problem_of_question
-from threetoe.commands.make_dataset.interview import repaired
-from threetoe.commands.make_dataset.topic import pairs_in, problem_of, schema_of
+from threetoe.commands.make_dataset.interview import fault_of_question, stripped
+from threetoe.commands.make_dataset.topic import fault_of_pair, pairs_in, schema_of
 
 TAKEN_OFF = {
     "Why?": "Why?",
@@ -23,7 +22,7 @@ TAKEN_OFF = {
 
 @pytest.mark.parametrize(("answer", "question"), TAKEN_OFF.items())
 def test_what_models_put_around_a_question_is_taken_off(answer, question):
-    assert repaired(answer) == question
+    assert stripped(answer) == question
 
 
 NO_USE = {
@@ -40,15 +39,15 @@ NO_USE = {
 @pytest.mark.parametrize(("question", "problem"), NO_USE.items())
 def test_a_question_of_no_use_has_its_reason(question, problem):
     passage = "They said that the salt of year 1 was good and the bread was not."
-    assert problem_of_question(question, passage, {"why so"}) == problem
-    assert problem_of_question("What of the salt of year 1?", passage, {"why so"}) is None
+    assert fault_of_question(question, passage, {"why so"}) == problem
+    assert fault_of_question("What of the salt of year 1?", passage, {"why so"}) is None
 
 
 def test_a_chinese_question_that_repeats_its_passage_is_of_no_use():
     passage = "我在厨房里学会了怎么切洋葱，那是很久以前的事。"
-    repeated = problem_of_question("我在厨房里学会了怎么切洋葱吗？", passage, set())
+    repeated = fault_of_question("我在厨房里学会了怎么切洋葱吗？", passage, set())
     assert repeated == "the question repeats the passage"
-    assert problem_of_question("你是怎么成为厨师的？", passage, set()) is None
+    assert fault_of_question("你是怎么成为厨师的？", passage, set()) is None
 
 
 PAIR = {"concept": "Yeast", "description": "It lets the dough rise."}
@@ -87,7 +86,7 @@ SAME = "the description is the concept again"
     ],
 )  # fmt: skip
 def test_a_pair_of_no_use_has_its_reason(changes, problem):
-    assert problem_of(PAIR | changes, {"rye bread"}) == problem
+    assert fault_of_pair(PAIR | changes, {"rye bread"}) == problem
 
 
 def test_the_schema_asks_for_at_most_the_pairs_that_lack():
