@@ -304,11 +304,11 @@ def test_what_is_published_of_a_run_names_no_place(three_steps):
     published = runs.without_paths(runs.Run(**vars(run) | {"options": options, "data": data}))
     assert "secret" not in json.dumps(published)
     assert published["data"]["dropped"] == {"no answer": 60}
-    assert published["options"]["dataset"] == "my.json"
+    assert published["options"]["dataset"] == ["my.json"]
 
 
 def test_a_published_record_is_a_run_again(three_steps, tmp_path):
     shutil.copytree(three_steps, tmp_path / "run")
     _, run = runs.load(tmp_path / "run")
     write_json(tmp_path / "run" / "run.json", runs.without_paths(run))
-    assert runs.load(Path(tmp_path / "run"))[1].the_config().dataset == "sentiment"
+    assert runs.load(Path(tmp_path / "run"))[1].the_config().datasets == ("sentiment",)

@@ -51,7 +51,8 @@ def test_without_arguments_every_option_has_its_default():
         ("train_on_inputs: yes", "train_on_inputs", True),
         ("use_gradient_checkpointing: true", "use_gradient_checkpointing", "true"),
         ("num_train_epochs: 3", "num_train_epochs", 3.0),
-        ("dataset: 2024", "dataset", "2024"),
+        ("dataset: 2024", "dataset", ("2024",)),
+        ("dataset: [a.json, b:0.3]", "dataset", ("a.json", "b:0.3")),
         ("target_modules: [q_proj, v_proj]", "target_modules", ("q_proj", "v_proj")),
         ("target_modules: q_proj, v_proj", "target_modules", ("q_proj", "v_proj")),
         ("plugin: one.py", "plugin", ("one.py",)),
@@ -81,7 +82,7 @@ def test_a_switch_that_yaml_turns_off_can_be_turned_on_again(here):
 
 def test_the_options_of_a_run_json_come_back_as_they_were(here):
     config = TrainConfig(
-        dataset="a.json", map=(("output", "reply"),), learning_rate=1e-5, max_steps=7,
+        dataset=("a.json",), map=(("output", "reply"),), learning_rate=1e-5, max_steps=7,
         plugin=("one.py",), target_modules=("q_proj",), load_in_4bit=False,
     )  # fmt: skip
     record = {"options": options_of(config), "threetoe": "0.1", "data": {"read": 3}}
