@@ -4,7 +4,7 @@
 PY := .venv/bin/python
 STAMP := .venv/installed
 PYTEST := $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
-ASK := $(PY) infer.py --run runs/demo --max-new-tokens 12
+ASK := $(PY) infer.py --run runs/demo
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
@@ -18,16 +18,20 @@ export OMP_NUM_THREADS ?= 1
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile
 
-demo: $(STAMP)  ## train, ask and export with the embedded model; three to four minutes
+demo: $(STAMP)  ## train, ask and export with the embedded model: about three minutes
 	@rm -rf runs/demo runs/demo-merged
 	$(PY) train.py --config examples/demo.yaml --output-dir runs/demo
-	@printf '\n%s\n' '180 held-out rows, asked of the base as it was, then of the run:'
-	@$(ASK) --file sentiment --no-adapter --output runs/demo/before.jsonl
-	@$(ASK) --file sentiment --output runs/demo/after.jsonl
-	@printf '\n%s\n' '$(ASK) "Classify the sentiment of the text." --input "The soup was cold."'
-	@$(ASK) "Classify the sentiment of the text." --input "The soup was cold."
+	@echo
+	$(ASK) --file sentiment --no-adapter --output runs/demo/before.jsonl
+	$(ASK) --file sentiment --output runs/demo/after.jsonl
+	$(PY) examples/before_after.py runs/demo/before.jsonl runs/demo/after.jsonl
+	@echo
+	$(ASK) "Classify the sentiment of the text." --input "The soup was cold."
+	$(ASK) "分类以下文本的情感。" --input "这碗面又香又好吃。"
 	@echo
 	$(PY) export.py --run runs/demo --merged runs/demo-merged
+	@ls -Csh runs/demo-merged
+	@echo "$$NEXT"
 
 test: $(STAMP)  ## run the tests, two files at a time
 	$(PYTEST) -m "not wide"
@@ -49,6 +53,19 @@ tiny: $(STAMP)  ## make the embedded model again
 clean:  ## remove .venv and what builds and tests leave; runs/ stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define NEXT
+
+Next, rows of your own: lines of {"instruction": "...", "output": "..."} in my.jsonl.
+On this machine, for a look; the embedded model knows a few hundred words:
+  .venv/bin/python train.py --config examples/demo.yaml --dataset my.jsonl
+On one with a CUDA GPU, where the base is Llama 3 8B:
+  python train.py --dataset my.jsonl --preview 3
+  python train.py --dataset my.jsonl
+  python infer.py "Your question"
+  python export.py --merged my-model
+endef
+export NEXT
 
 define FIND_PYTHON
 "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
