@@ -89,8 +89,8 @@ def setting(folder: Path, cached: bool):
     from threetoe.data import cache
     from threetoe.hooks.load import load_plugins
     from threetoe.options.train import TrainConfig
-    from threetoe.prompt.encode import marks_of
     from threetoe.prompt.template_file import find_template, known_templates
+    from threetoe.prompt.tokenizer import marks_of
     from threetoe.train.prepare import Prompting
 
     cache.FOLDER = folder / "kept"

@@ -5,10 +5,7 @@ python export.py --format ollama16=my-ollama --plugin plugins/ollama_folder.py -
 
 from dataclasses import dataclass
 
-from threetoe.errors import UserError
 from threetoe.export.merge.exporters import write_merged
-from threetoe.prompt import ollama
-from threetoe.prompt.template import Template
 
 
 @dataclass(frozen=True)
@@ -22,14 +19,11 @@ def register_exporters(settings):
 
 
 def _write(run, folder, config, settings):
-    template = run.the_template()
-    if not isinstance(template, Template):
-        raise UserError(f"ollama16: {template.name} is Jinja, which a Modelfile cannot hold.")
+    text = run.the_template().modelfile(run.the_marks(), source="./weights")
     weights = folder / "weights"
     weights.mkdir()
     write_merged(run, weights, config)
     (weights / "Modelfile").unlink()
-    text = ollama.modelfile(template, run.the_marks(), source="./weights")
     text += f"PARAMETER num_ctx {settings.context}\nPARAMETER temperature {settings.temperature}\n"
     (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
     (folder / "README.md").write_text(

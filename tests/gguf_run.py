@@ -7,8 +7,8 @@ from conftest import run_in_one_process
 from test_llamacpp import Loaded
 
 from threetoe.machine import files as catalog
-from threetoe.prompt.encode import with_cuts
 from threetoe.prompt.template_file import read_template
+from threetoe.prompt.tokenizer import with_cuts
 from threetoe.run import contract
 from threetoe.run import record as runs
 

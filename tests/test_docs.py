@@ -19,7 +19,7 @@ from threetoe.options.export import ExportConfig
 from threetoe.options.infer import InferConfig
 from threetoe.options.shared import Common
 from threetoe.options.train import TrainConfig
-from threetoe.prompt.template import Marks, Piece
+from threetoe.prompt.pieces import Marks, Piece
 from threetoe.prompt.template_file import read_template
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,11 +1,23 @@
-"""Small tokenizers of the real kinds: Llama 3, Qwen, GPT-2, Llama 2; and the tiny model's own."""
+"""Small tokenizers of the real kinds: Llama 3, Qwen, GPT-2, Llama 2; and the tiny model's own.
+
+CLASSES are those whose tokenizer_config.json names a class of its own, as a base's folder holds
+them: transformers 5 builds their steps in that class, and not from tokenizer.json.
+"""
 
 import json
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AddedToken,
+    AutoTokenizer,
+    GemmaTokenizer,
+    GPT2Tokenizer,
+    LlamaTokenizer,
+    PreTrainedTokenizerFast,
+    Qwen2Tokenizer,
+)
 
 # The splitting rules as the published tokenizer.json files of these models state them.
 LLAMA3 = (
@@ -94,3 +106,75 @@ def tiny():
 
 
 KINDS = {"tiny": tiny, "llama3": llama3, "qwen": qwen, "gpt2": gpt2, "llama2": sentencepiece_like}
+
+
+def learned(sample, special: list[str]) -> dict:
+    """Vocabulary and merges of a tokenizer's steps, learned from LINES, special tokens first."""
+    backend = sample.backend_tokenizer
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)] if backend.model.byte_fallback else []
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = BpeTrainer(
+        vocab_size=700, special_tokens=special + bytes_,
+        initial_alphabet=[] if bytes_ else alphabet,
+    )  # fmt: skip
+    if isinstance(backend.pre_tokenizer, pre_tokenizers.Metaspace):  # as sentencepiece splits
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(split=True)
+    backend.train_from_iterator(LINES, trainer)
+    model = json.loads(backend.to_str())["model"]
+    return {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
+
+
+def llama_class(*more):
+    special = ["<unk>", "<s>", "</s>"]
+    tokenizer = LlamaTokenizer(**learned(LlamaTokenizer(), special), add_bos_token=True)
+    tokenizer.add_tokens(list(more))
+    return tokenizer
+
+
+def gemma_class():
+    turns = ["<start_of_turn>", "<end_of_turn>"]
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *turns]
+    tokenizer = GemmaTokenizer(**learned(GemmaTokenizer(), special), add_bos_token=True)
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in turns])
+    return tokenizer
+
+
+def qwen2_class():
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = Qwen2Tokenizer(**learned(Qwen2Tokenizer(), special), eos_token="<|im_end|>")
+    tokenizer.add_tokens([AddedToken("<|im_start|>", special=True, normalized=False)])
+    return tokenizer
+
+
+def gpt2_class():
+    return GPT2Tokenizer(**learned(GPT2Tokenizer(), ["<|endoftext|>"]))
+
+
+def phi3_class():
+    """Llama 2's kind with tokens that take the white space behind them along."""
+    names = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+    return llama_class(
+        *(AddedToken(n, special=True, normalized=False, rstrip=True) for n in names),
+        AddedToken("</s>", special=False, normalized=False, rstrip=True),
+    )
+
+
+CLASSES = {  # name: (tokenizer, model_type of config.json, more of tokenizer_config.json)
+    "LlamaTokenizer": (llama_class, "llama", {"legacy": False}),
+    "LlamaTokenizer, legacy": (llama_class, "llama", {"legacy": True}),
+    "GemmaTokenizer": (gemma_class, "gemma", {}),
+    "Qwen2Tokenizer": (qwen2_class, "qwen2", {}),
+    "Qwen2Tokenizer of Qwen 3": (qwen2_class, "qwen3", {}),
+    "GPT2Tokenizer": (gpt2_class, "gpt2", {}),
+    "Phi 3's": (phi3_class, "phi3", {"legacy": False}),
+}
+
+
+def write_base(name: str, folder: Path) -> None:
+    """The tokenizer and config.json of a base whose tokenizer has a class of its own."""
+    make, model_type, more = CLASSES[name]
+    make().save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    values = json.loads(path.read_text(encoding="utf-8")) | more
+    path.write_text(json.dumps(values), encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type}), encoding="utf-8")

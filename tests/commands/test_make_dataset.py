@@ -22,9 +22,9 @@ from threetoe.commands.make_dataset.command import make_dataset
 from threetoe.commands.make_dataset.interview import COLUMNS, SYSTEM
 from threetoe.commands.make_dataset.passages import passages_of
 from threetoe.commands.make_dataset.server import KEY, is_local
-from threetoe.prompt.encode import marks_of, with_cuts
 from threetoe.prompt.jinja import gguf_chat_template
 from threetoe.prompt.template_file import read_template
+from threetoe.prompt.tokenizer import marks_of, with_cuts
 
 THINGS = "salt bread wine knife river garden market table onion stone".split()
 BOOK = "\n\n".join(

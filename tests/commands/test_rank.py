@@ -14,7 +14,7 @@ from threetoe.commands.rank import Score, all_templates, clearly_worse, mean_los
 from threetoe.errors import UserError
 from threetoe.machine import files as catalog
 from threetoe.options.train import RankConfig
-from threetoe.prompt.encode import with_cuts
+from threetoe.prompt.tokenizer import with_cuts
 
 
 def ranked(*args, cwd, code=0):

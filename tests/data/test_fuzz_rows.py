@@ -19,8 +19,8 @@ from threetoe.errors import UserError
 from threetoe.hooks.load import load_plugins
 from threetoe.messages import Unusable
 from threetoe.options.train import TrainConfig
-from threetoe.prompt.encode import marks_of
 from threetoe.prompt.template_file import find_template, known_templates
+from threetoe.prompt.tokenizer import marks_of
 from threetoe.train.prepare import Prompting, account_for, prepare
 
 SEED, COUNT = 20240229, 360

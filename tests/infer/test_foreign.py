@@ -14,8 +14,9 @@ from threetoe.backend import model as backend
 from threetoe.errors import UserError
 from threetoe.machine import files as catalog
 from threetoe.options.infer import InferConfig
-from threetoe.prompt.encode import marks_of, prompt_ids, with_cuts
+from threetoe.prompt.encode import prompt_ids
 from threetoe.prompt.template_file import read_template
+from threetoe.prompt.tokenizer import marks_of, with_cuts
 from threetoe.run import contract
 from threetoe.run import record as runs
 

@@ -5,7 +5,7 @@ from conftest import refused
 import train
 from threetoe.data.ledger import Ledger
 from threetoe.machine.terminal import say, visible
-from threetoe.prompt.template import Piece, show_pieces
+from threetoe.prompt.pieces import Piece, show_pieces
 
 CLEAR, TITLE = "\x1b[2J", "\x1b]0;gone\x07"
 

@@ -10,10 +10,11 @@ from transformers import AutoTokenizer
 
 import train
 from threetoe.errors import UserError
-from threetoe.prompt.encode import IGNORED, encode, marks_of, prompt_ids, with_cuts
-from threetoe.prompt.template import CUT
+from threetoe.prompt.encode import IGNORED, encode, prompt_ids
+from threetoe.prompt.pieces import CUT
 from threetoe.prompt.template_file import read_template
-from threetoe.prompt.tokenizer_template import from_tokenizer, jinja_of
+from threetoe.prompt.tokenizer import marks_of, save, with_cuts
+from threetoe.prompt.tokenizer_template import from_tokenizer
 
 # The ways of published chat templates, in our own words: what they do, not what they are.
 CHATML = """
@@ -82,8 +83,8 @@ def made(way, tmp_path):
     tokenizer = with_cuts(KINDS[kind]())
     tokenizer.chat_template = jinja
     template = from_tokenizer(tokenizer, marks_of(tokenizer), "base")
-    tokenizer.chat_template = template.jinja
-    tokenizer.save_pretrained(tmp_path)
+    tokenizer.chat_template = template.jinja(marks_of(tokenizer), tokenizer)
+    save(tokenizer, tmp_path)
     return template, marks_of(tokenizer), AutoTokenizer.from_pretrained(tmp_path)
 
 
@@ -127,7 +128,7 @@ def test_text_that_spells_a_special_token_stays_text(tmp_path):
 def test_an_export_of_ours_as_a_base_has_the_same_frame(name):
     tokenizer = with_cuts(KINDS["llama2"]())
     marks, own = marks_of(tokenizer), read_template(TEMPLATES[name])
-    tokenizer.chat_template = jinja_of(own, tokenizer, marks)
+    tokenizer.chat_template = own.jinja(marks, tokenizer)
     template = from_tokenizer(tokenizer, marks, "base")
     assert (template.lead, template.trail + template.last) == (own.lead, own.trail + own.end(marks))
     assert template.stops(marks) == ([own.eos] if own.eos else [])

@@ -10,10 +10,11 @@ from gguf_made import write_gguf
 from test_contract import PROBES, TEMPLATES, assistant, user
 from tokenizers_made import KINDS
 
-from threetoe.prompt.encode import encode_texts, marks_of, prompt_ids, splits_after_cue, with_cuts
+from threetoe.prompt.encode import prompt_ids
 from threetoe.prompt.jinja import chat_template, gguf_chat_template
-from threetoe.prompt.template import CUT, shielded
+from threetoe.prompt.pieces import CUT, shielded
 from threetoe.prompt.template_file import read_template
+from threetoe.prompt.tokenizer import encode_texts, marks_of, splits_after_cue, with_cuts
 
 LOCAL = build_opener(ProxyHandler({}))  # whatever proxy the environment names
 WITHOUT_INPUT = {

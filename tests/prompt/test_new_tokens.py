@@ -28,8 +28,9 @@ from threetoe.machine.libraries import load_unsloth
 from threetoe.options.export import ExportConfig
 from threetoe.options.train import TrainConfig
 from threetoe.prompt import new_tokens as tokens
-from threetoe.prompt.encode import encode, marks_of, prompt_ids, with_cuts
+from threetoe.prompt.encode import encode, prompt_ids
 from threetoe.prompt.template_file import read_template
+from threetoe.prompt.tokenizer import marks_of, with_cuts
 from threetoe.prompt.tokenizer_template import from_tokenizer
 from threetoe.run import contract
 from threetoe.run import record as runs
@@ -312,7 +313,7 @@ def prepared(kind: str, choice: str, held=None, name="chatml", **options):
     tokenizer = with_cuts(KINDS[kind]())
     config = TrainConfig(new_tokens=choice, model="base", **options)
     held = held or tokens.rows_needed(tokenizer)
-    return tokenizer, *tokens.prepare(read_template(TEMPLATES[name]), tokenizer, config, held)
+    return tokenizer, *tokens.arrange(read_template(TEMPLATES[name]), tokenizer, config, held)
 
 
 def test_reserved_tokens_are_written_into_the_template():
@@ -395,7 +396,7 @@ def test_the_tokens_of_a_bases_own_chat_template_are_trained(choice):
     )
     own = from_tokenizer(tokenizer, marks_of(tokenizer), "base")
     config = TrainConfig(new_tokens=choice, model="base")
-    template, rows, _ = tokens.prepare(own, tokenizer, config, tokens.rows_needed(tokenizer))
+    template, rows, _ = tokens.arrange(own, tokenizer, config, tokens.rows_needed(tokenizer))
     assert template == own
     names = tokenizer.convert_ids_to_tokens(rows.trained)
     assert names == ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
@@ -409,7 +410,7 @@ def peft_model(rows=(5, 7), zero=(), tied=False, dtype=torch.float32, **options)
     model = LlamaForCausalLM(LlamaConfig(tie_word_embeddings=tied, **sizes, **heads)).to(dtype)
     for row in zero:
         model.model.embed_tokens.weight.data[row] = 0
-    trained = tokens.Rows(tuple(rows), **({"fresh": (), "held": 96, "total": 96} | options))
+    trained = tokens.TokenRows(tuple(rows), **({"fresh": (), "held": 96, "total": 96} | options))
     indices = token_rows.locate(model, trained)
     config = LoraConfig(r=2, target_modules=["q_proj"], trainable_token_indices=indices)
     return get_peft_model(model, config), trained
@@ -431,7 +432,7 @@ def test_untrained_rows_start_at_the_mean_of_the_others_and_learned_rows_as_they
 def test_a_twin_of_another_row_is_untrained():
     weight = torch.randn(8, 4)
     weight[6] = weight[2]
-    rows = tokens.Rows((2, 3, 6), (), 8, 8)
+    rows = tokens.TokenRows((2, 3, 6), (), 8, 8)
     assert token_rows.find_untrained(weight, rows) == (2, 6)
 
 

@@ -13,10 +13,11 @@ from tokenizers_made import KINDS
 
 from threetoe.__main__ import cli
 from threetoe.errors import UserError
-from threetoe.prompt.encode import marks_of, with_cuts
 from threetoe.prompt.ollama import modelfile
-from threetoe.prompt.template import CUT, Marks, Template
+from threetoe.prompt.pieces import CUT, Marks
+from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import read_template
+from threetoe.prompt.tokenizer import marks_of, with_cuts
 
 # sha256 of the pre-tokenizer's Split patterns, by which Ollama's convert/tokenizer.go knows them.
 KNOWN = {
@@ -53,8 +54,9 @@ def template(request):
 
 
 def expected(template, messages, marks):
-    """Our prompt as plain text, without the BOS in front: llama.cpp's tokenizer puts it there."""
-    text = "".join(piece.text for piece in template.prompt(messages, marks))
+    """Our prompt as plain text, without the BOS in front, which llama.cpp's tokenizer puts there,
+    and with the white space that Go's templates cannot take off."""
+    text = "".join(piece.text for piece in replace(template, trim=()).prompt(messages, marks))
     return text.removeprefix(marks.bos).replace(CUT, "")
 
 
@@ -94,6 +96,12 @@ def test_alpacas_form_of_an_input_is_said():
     comments = [line for line in text.splitlines() if line.startswith("# ")]
     assert any("### Input:" in line for line in comments)
     assert any("paired with an input" in line for line in comments)
+
+
+def test_white_space_that_go_cannot_take_off_is_said():
+    kept = "# White space around a text is kept, which was taken off in training."
+    said = {name: modelfile(read_template(path), MARKS) for name, path in TEMPLATES.items()}
+    assert {n for n, t in said.items() if kept in t} == {"llama3", "llama2", "gemma", "mistral"}
 
 
 @pytest.mark.parametrize("kind", KNOWN)

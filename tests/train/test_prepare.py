@@ -17,9 +17,10 @@ from threetoe.data.read import read_conversations
 from threetoe.errors import UserError
 from threetoe.hooks.load import load_plugins
 from threetoe.options.train import TrainConfig
-from threetoe.prompt.encode import IGNORED, Batch, encode, marks_of, splits_apart, with_cuts
-from threetoe.prompt.template import Piece
+from threetoe.prompt.encode import IGNORED, Batch, encode
+from threetoe.prompt.pieces import Piece
 from threetoe.prompt.template_file import find_template, known_templates
+from threetoe.prompt.tokenizer import marks_of, splits_apart, with_cuts
 from threetoe.run.record import default_folder
 from threetoe.train import prepare
 from threetoe.train.preview import fitting

@@ -11,8 +11,8 @@ from threetoe.backend import token_rows
 from threetoe.errors import UserError, first_line
 from threetoe.machine.files import folder
 from threetoe.machine.libraries import CACHE, chatter_hidden, has_gpu
-from threetoe.prompt.encode import with_cuts
 from threetoe.prompt.new_tokens import rows_of_adapter
+from threetoe.prompt.tokenizer import save, with_cuts
 
 GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 TINY = "tiny"
@@ -207,7 +207,7 @@ def save_tokenizer(tokenizer, target: Path, stops: list[int]) -> None:
     """Tokenizer, its chat template, and a generation config with the stop ids."""
     from transformers import GenerationConfig
 
-    tokenizer.save_pretrained(target)
+    save(tokenizer, target)
     GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=stops,

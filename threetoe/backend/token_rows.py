@@ -1,12 +1,12 @@
 """The rows of new tokens inside a model: named for PEFT, started, checked, put in place."""
 
 from threetoe.errors import UserError
-from threetoe.prompt.new_tokens import Rows
+from threetoe.prompt.new_tokens import TokenRows
 
 ALMOST_ZERO = 1e-16  # what Unsloth, too, takes for zero in a row that was never learned
 
 
-def locate(model, rows: Rows) -> dict[str, list[int]]:
+def locate(model, rows: TokenRows) -> dict[str, list[int]]:
     """PEFT's trainable_token_indices: both matrices, or the one that two tied ones share."""
     places = [model.get_input_embeddings()]
     if not model.config.get_text_config().tie_word_embeddings:
@@ -23,7 +23,7 @@ def find_layers(model) -> list:
     return [layer for layer in found if layer.tied_adapter is None]
 
 
-def start(model, rows: Rows) -> None:
+def start(model, rows: TokenRows) -> None:
     """Makes the rows trainable, in fp32, and starts those that nobody has learned at the mean.
 
     The mean row's logit is the mean of all logits, so an unlearned token is never the likeliest.
@@ -41,7 +41,7 @@ def start(model, rows: Rows) -> None:
         delta.requires_grad_(True)
 
 
-def find_untrained(weight, rows: Rows) -> tuple[int, ...]:
+def find_untrained(weight, rows: TokenRows) -> tuple[int, ...]:
     """Those of the base's own rows that are zero or equal to another, as Llama 3's base has them.
     Of other rows nothing tells whether they were learned: they start as they are."""
     found = []

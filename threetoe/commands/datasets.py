@@ -16,7 +16,7 @@ from threetoe.machine.terminal import in_colour, visible
 from threetoe.messages import Unusable
 from threetoe.options.shared import Common
 from threetoe.options.types import Pair
-from threetoe.prompt.template import Marks, show_pieces
+from threetoe.prompt.pieces import Marks, show_pieces
 from threetoe.prompt.template_file import find_template, known_templates
 
 TEMPLATE = "alpaca"

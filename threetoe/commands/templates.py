@@ -12,17 +12,16 @@ from threetoe.machine.terminal import in_colour
 from threetoe.options.command import command
 from threetoe.options.shared import Common
 from threetoe.options.train import RANKED, RankConfig
-from threetoe.prompt import ollama
-from threetoe.prompt.encode import marks_of
-from threetoe.prompt.jinja import gguf_chat_template
-from threetoe.prompt.template import Marks, Template, show_pieces
+from threetoe.prompt.pieces import Marks, show_pieces
+from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import (
     FROM_TOKENIZER,
     find_template,
     known_templates,
     read_template,
 )
-from threetoe.prompt.tokenizer_template import TokenizerTemplate, from_tokenizer
+from threetoe.prompt.tokenizer import marks_of
+from threetoe.prompt.tokenizer_template import from_tokenizer
 from threetoe.run.base import check_model
 
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
@@ -78,16 +77,12 @@ def show_template(context, name: str, model: str | None, modelfile: bool, jinja:
     tokenizer = backend.load_tokenizer(model) if model else None
     marks = marks_of(tokenizer) if model else None
     template = named(context, name, tokenizer, marks, model)
-    if modelfile and isinstance(template, TokenizerTemplate):
-        raise UserError(f"--modelfile: {name} is Jinja alone, which Ollama has no use for.")
     if modelfile:
-        return click.echo(ollama.modelfile(template, marks or own_marks(template)), nl=False)
-    if jinja and isinstance(template, TokenizerTemplate):
-        return click.echo(template.own, nl=False)
+        return click.echo(template.modelfile(marks or own_marks(template)), nl=False)
     if jinja:
-        return click.echo(gguf_chat_template(template, marks or own_marks(template)), nl=False)
+        return click.echo(template.gguf_jinja(marks or own_marks(template)), nl=False)
     marks = marks or Marks("<bos>", "<eos>", tuple(filter(None, [template.eos])))
-    sample = [SYSTEM, *SAMPLE] if isinstance(template, Template) and not template.system else SAMPLE
+    sample = SAMPLE if template.brings_system else [SYSTEM, *SAMPLE]
     click.echo(show_pieces(template.pieces(sample, marks), in_colour()).rstrip())
 
 

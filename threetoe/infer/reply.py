@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from threetoe.prompt.encode import encode_texts
+from threetoe.prompt.tokenizer import encode_texts
 
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a token of SentencePiece that is one byte
 

@@ -145,7 +145,7 @@ class TrainConfig(DataConfig):
         False, "Print what would be trained and stop; no weights are loaded.", click.BOOL,
         "Look first", is_flag=True,
     )  # fmt: skip
-    token_rows: tuple | None = None  # tokens.Rows to train, once --new-tokens has found them
+    token_rows: tuple | None = None  # TokenRows, once --new-tokens has found them
 
     @property
     def steps(self) -> int | None:

@@ -5,7 +5,7 @@ Every role becomes one Jinja expression, its texts joined with ~.
 
 import json
 
-from threetoe.prompt.template import CUT, Marks, Template, look_alikes, slots_of
+from threetoe.prompt.pieces import CUT, Marks, look_alikes, slots_of
 
 MACRO = "{{%- macro shielded(text) -%}}{{{{- text{shield} -}}}}{{%- endmacro -%}}\n"
 FRAME = """\
@@ -28,31 +28,51 @@ FRAME = """\
 """
 SAY_SYSTEM = "{{- turn.system -}}"
 SAID = '{%- set turn.system = "" -%}'
+# Around a Jinja: what it renders, without the white space that a tokenizer's tokens take along.
+SWALLOWING = """\
+{%- set rendered -%}{{ "" }}JINJA{%- endset -%}
+{%- set swallowed = namespace(text=rendered) -%}
+{%- for token in TOKENS -%}
+{%- set parts = swallowed.text.split(token) -%}
+{%- set swallowed.text = parts[0] -%}
+{%- for part in parts[1:] -%}
+{%- set swallowed.text = swallowed.text ~ token ~ part.lstrip() -%}
+{%- endfor -%}
+{%- endfor -%}
+{{- swallowed.text -}}"""
 
 
-def chat_template(template: Template, marks: Marks, always_cut: bool) -> str:
+def chat_template(template, marks: Marks, always_cut: bool) -> str:
     """Jinja for `apply_chat_template`: the same text as Template.pieces and Template.prompt.
 
     An earlier answer gets its CUT where the tokenizer could otherwise join it to the cue:
     always, or (always_cut False: see encode.splits_after_cue) only when it starts with a space
     or line break.
     """
-    cut = cut_rule("message.content", always_cut)
+    cut = cut_rule(field_of("message.content", "assistant" in template.trim), always_cut)
     macro = MACRO.format(shield=shield(marks))
-    return macro + frame(template, marks, cut, "shielded(message.{})")
+    return macro + frame(template, marks, cut, "shielded({})")
 
 
-def gguf_chat_template(template: Template, marks: Marks) -> str:
+def gguf_chat_template(template, marks: Marks) -> str:
     """Jinja for a GGUF file: the same text without any CUT, which llama.cpp's tokenizers would
     hand to the model. There a user's text that spells a special token becomes that token."""
-    return frame(template, marks, '""', "message.{}").replace(CUT, "")
+    return without_swallowed(frame(template, marks, '""', "{}").replace(CUT, ""), marks)
 
 
-def frame(template: Template, marks: Marks, cut: str, field: str) -> str:
-    """The Jinja without its macro; `cut` is what stands where learning starts, `field` the
-    expression of a message's field."""
+def without_swallowed(jinja: str, marks: Marks) -> str:
+    """A Jinja for llama.cpp, which knows no token that takes the white space behind it along."""
+    if not marks.swallowing:
+        return jinja
+    tokens = json.dumps(list(marks.swallowing), ensure_ascii=False)
+    return SWALLOWING.replace("JINJA", jinja).replace("TOKENS", tokens)
+
+
+def frame(template, marks: Marks, cut: str, field: str) -> str:
+    """The Jinja without its macro; `cut` is what stands where learning starts, `field` what is
+    made of a message's field."""
     turns = {
-        name: expression(template.roles[role], template, marks, cut, field)
+        name: expression(role, template, marks, cut, field)
         for name, role in [
             ("a_system", "system"),
             ("a_user", "user"),
@@ -71,24 +91,29 @@ def frame(template: Template, marks: Marks, cut: str, field: str) -> str:
     )
 
 
-def expression(text: str, template: Template, marks: Marks, cut: str, field: str) -> str:
+def expression(role: str, template, marks: Marks, cut: str, field: str) -> str:
     """One role's text as a Jinja expression, its slots filled from `message`; see frame."""
+    trimmed = role.removesuffix("_with_input") in template.trim
     marked = {
         "bos": quoted(marks.bos),
         "eos": quoted(template.end(marks)),
         "system": "turn.system",
         "learn": cut,
-        "content": field.format("content"),
-        "input": field.format("input"),
+        "content": field.format(field_of("message.content", trimmed)),
+        "input": field.format(field_of("message.input", trimmed)),
     }
     parts = []
-    for literal, slot in slots_of(text):
+    for literal, slot in slots_of(template.roles[role]):
         parts += [quoted(literal)] if literal else []
         parts += [marked[slot]] if slot else []
     return " ~ ".join(part for part in parts if part != '""') or '""'
 
 
-def default_system(content: str, template: Template, marks: Marks) -> str:
+def field_of(name: str, trimmed: bool) -> str:
+    return f"({name} | trim)" if trimmed else name
+
+
+def default_system(content: str, template, marks: Marks) -> str:
     """The default system text, rendered, as a Jinja literal."""
     if not content:
         return '""'

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from threetoe.errors import UserError
 from threetoe.prompt.template import Template
-from threetoe.prompt.tokenizer_template import TokenizerTemplate
 
 # What bases call the tokens they keep for others: Llama 3, Gemma, T5, Phi 3, Mistral.
 RESERVED = re.compile(r"reserved|unused|extra_id|<\|dummy|\[control_\d")
@@ -21,7 +20,7 @@ NAMED = [f"{name}_token" for name in "bos eos pad unk sep cls mask".split()]
 WHOLE = {"embed_tokens", "lm_head"}
 
 
-class Rows(NamedTuple):
+class TokenRows(NamedTuple):
     """The rows of the embedding matrices that a run trains, by token id."""
 
     trained: tuple[int, ...]
@@ -30,7 +29,9 @@ class Rows(NamedTuple):
     total: int  # how many the model must have
 
 
-def prepare(template: Template, tokenizer, config, held: int) -> tuple[Template, Rows | None, str]:
+def arrange(
+    template: Template, tokenizer, config, held: int
+) -> tuple[Template, TokenRows | None, str]:
     """What --new-tokens makes of a template's special tokens: the template to be used, the rows
     to train (None for none), and a line to say ("" for none).
 
@@ -46,7 +47,8 @@ def prepare(template: Template, tokenizer, config, held: int) -> tuple[Template,
     else:
         names = {token: token for token in missing}
         add_tokens(tokenizer, missing)
-    rows = rows_to_train(used_tokens(template, tokenizer), names.values(), tokenizer, held)
+    used = template.frame_tokens(added_ids(tokenizer), tokenizer.bos_token)
+    rows = rows_to_train(used, names.values(), tokenizer, held)
     if not rows.trained:
         return template, None, f"{template.name} uses no special tokens: no rows are trained"
     if whole := WHOLE & set(config.target_modules):
@@ -85,7 +87,7 @@ def as_text(template: Template, missing: list[str], model: str) -> str:
     )
 
 
-def as_tokens(template: Template, names: dict[str, str], rows: Rows) -> str:
+def as_tokens(template: Template, names: dict[str, str], rows: TokenRows) -> str:
     said = [f"{old} is {new}" if old != new else f"{new} is new" for old, new in names.items()]
     tokens = len(template.special_tokens) or len(rows.trained)
     said.append(f"the rows of {tokens} tokens are trained")
@@ -140,22 +142,13 @@ def renamed(template: Template, names: dict[str, str]) -> Template:
     )
 
 
-def used_tokens(template, tokenizer) -> list[str]:
-    """The special tokens a template declares, or that a base's own chat template puts around an
-    answer: its BOS, which every base has learned, is not meant."""
-    if not isinstance(template, TokenizerTemplate):
-        return list(template.special_tokens)
-    frame = template.cue + template.last + template.after
-    return [t for t in added_ids(tokenizer) if t in frame and t != tokenizer.bos_token]
-
-
-def rows_to_train(used: list[str], fresh, tokenizer, held: int) -> Rows:
+def rows_to_train(used: list[str], fresh, tokenizer, held: int) -> TokenRows:
     """The rows of all special tokens that are used, and every row that the base lacks."""
     ids = added_ids(tokenizer)
     total = grown(held, rows_needed(tokenizer))
     fresh = {*(ids[token] for token in fresh), *range(held, total)}
     trained = fresh | {ids[token] for token in used}
-    return Rows(tuple(sorted(trained)), tuple(sorted(fresh)), held, total)
+    return TokenRows(tuple(sorted(trained)), tuple(sorted(fresh)), held, total)
 
 
 def grown(held: int, needed: int) -> int:

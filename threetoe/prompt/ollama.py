@@ -10,7 +10,7 @@ import re
 from itertools import groupby
 from typing import NamedTuple
 
-from threetoe.prompt.template import Marks, Template, slots_of
+from threetoe.prompt.pieces import Marks, slots_of
 
 # Outside of actions: what Go's lexer or Ollama's parser would take for its own, with a brace that
 # comes before such a thing or last, since an action follows it; and all that may not be printable.
@@ -23,22 +23,23 @@ class Part(NamedTuple):
     action: bool = False  # what stands in {{ }}; everything else is written as it is
 
 
-def modelfile(template: Template, marks: Marks, source: str = ".") -> str:
+def modelfile(template, marks: Marks, source: str = ".", opening: str = "") -> str:
     """The Modelfile of a model in `source`, a folder with safetensors or a GGUF file.
 
-    What Ollama cannot do as the model was trained stands in it as comments.
+    What Ollama cannot do as the model was trained stands in it as comments. `opening`: what stands
+    in front of a conversation without a system text.
     """
     stops = [template.eos, marks.eos, *template.stop]
     values = [("SYSTEM", template.system)]
     values += [("PARAMETER stop", stop) for stop in dict.fromkeys(stops)]
     lines = [f"# The prompt template {template.name}, written by Threetoe."]
-    lines += [f"# {limit}" for limit in limits(template)]
-    lines += [f"FROM {source}", "", f'TEMPLATE """{go_template(template, marks)}"""', ""]
+    lines += [f"# {limit}" for limit in limits(template, marks)]
+    lines += [f"FROM {source}", "", f'TEMPLATE """{go_template(template, marks, opening)}"""', ""]
     lines += [setting(name, text) for name, text in values if text]
     return "\n".join(lines) + "\n"
 
 
-def limits(template: Template):
+def limits(template, marks: Marks):
     """What is lost in Ollama, a line each."""
     yield "A text that spells one of the tokenizer's special tokens becomes that token."
     form = template.roles["user"].replace("{content}", "{content}\n\n{input}")
@@ -48,6 +49,8 @@ def limits(template: Template):
     if template.system_with_input != template.system:
         shown = json.dumps(template.system_with_input, ensure_ascii=False)
         yield f"Questions with an input had another system text: {shown}."
+    if template.trim or marks.swallowing:
+        yield "White space around a text is kept, which was taken off in training."
 
 
 def setting(name: str, text: str) -> str:
@@ -69,15 +72,17 @@ def is_printed(character: str) -> bool:
     return character.isprintable() or character in "\t\r\n"
 
 
-def go_template(template: Template, marks: Marks) -> str:
+def go_template(template, marks: Marks, opening: str) -> str:
     """The Go template of a conversation: with the cue at its end, or, where the last message is
     an answer, with that answer left open for the model to go on."""
+    first = [Part(marks.swallowed(opening))] if opening else []
     held = template.holds_system
     keep, say = [do("$system = .Content")], when(".Content", turn("system", template, marks))
     return written([
         *([do('$system := ""')] if held else []),
         do("range $i, $_ := .Messages"),
         do(LAST),
+        *(when('and (eq $i 0) (ne .Role "system")', first) if first else []),
         do('if eq .Role "system"'),
         *(keep if held else say),
         do('else if eq .Role "user"'),
@@ -86,7 +91,7 @@ def go_template(template: Template, marks: Marks) -> str:
         do('else if eq .Role "assistant"'),
         *answer(template, marks),
         do("end"),
-        *when('and $last (ne .Role "assistant")', [Part(template.cue)]),
+        *when('and $last (ne .Role "assistant")', [Part(marks.swallowed(template.cue))]),
         do("end"),
     ])  # fmt: skip
 
@@ -99,23 +104,21 @@ def when(condition: str, parts: list[Part]) -> list[Part]:
     return [do(f"if {condition}"), *parts, do("end")]
 
 
-def turn(role: str, template: Template, marks: Marks, content: str = ".Content") -> list[Part]:
+def turn(role: str, template, marks: Marks, content: str = ".Content") -> list[Part]:
     """One role's text, its slots filled from the message, or from a variable."""
     slots = {
         "content": [do(content)],
         "bos": [Part(marks.bos)],
-        "eos": [Part(template.end(marks))],
         "learn": [],
         None: [],
     }
     if "{system}" in template.roles[role]:
         slots["system"] = when("$system", turn("system", template, marks, "$system"))
-    return [
-        part for text, slot in slots_of(template.roles[role]) for part in [Part(text), *slots[slot]]
-    ]
+    whole = marks.swallowed(template.roles[role].replace("{eos}", template.end(marks)))
+    return [part for text, slot in slots_of(whole) for part in [Part(text), *slots[slot]]]
 
 
-def answer(template: Template, marks: Marks) -> list[Part]:
+def answer(template, marks: Marks) -> list[Part]:
     parts = turn("assistant", template, marks)
     place = parts.index(do(".Content")) + 1
     return parts[:place] + when("not $last", parts[place:])

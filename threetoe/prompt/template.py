@@ -3,40 +3,19 @@
 A template is data (templates/*.yaml). What is learned is known by construction: the text
 before {content} in the assistant's role is the cue and is not learned; the content and its
 end token are; what follows is not. Nothing searches for markers.
-
-Two things make the ids the same in training, in inference and in apply_chat_template. CUT, a
-character that Unicode reserves for internal use, marks where an answer starts; the tokenizer
-splits there and drops it (see encode.with_cuts), so no token spans cue and answer. And where
-a user's text spells a special token, a CUT inside it keeps it text.
 """
 
 import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import cache
-from typing import NamedTuple
 
-import click
+from threetoe.prompt import jinja, ollama
+from threetoe.prompt.pieces import CUT, Marks, Piece, joined, shielded, slots_of
+from threetoe.prompt.tokenizer import splits_after_cue
 
-from threetoe.machine.terminal import visible
-
-CUT = "\ufdd1"
-SLOT = re.compile(r"\{(\w+)\}")
+LISTS = ("stop", "special_tokens", "trim")  # fields that JSON has as lists
 ANSWER = re.compile(r"(.*?)\{learn\}(.*?)\{content\}(.*?)\{eos\}.*", re.DOTALL)
-
-
-class Piece(NamedTuple):
-    text: str
-    learned: bool
-
-
-class Marks(NamedTuple):
-    """A tokenizer's share of a prompt: its special tokens as text."""
-
-    bos: str  # "" when the tokenizer puts none in front of a text
-    eos: str
-    special: tuple  # every special token, for keeping a user's text apart from them
 
 
 @dataclass(frozen=True)
@@ -51,6 +30,7 @@ class Template:
     eos: str = ""
     stop: tuple = ()
     special_tokens: tuple = ()  # what of its texts wants to be one token each
+    trim: tuple = ()  # roles whose texts lose the white space around them
 
     @property
     def cue(self) -> str:
@@ -71,6 +51,10 @@ class Template:
     def holds_system(self) -> bool:
         """Whether the system text stands inside the first question, not before it."""
         return "{system}" in self.roles["user"]
+
+    @property
+    def brings_system(self) -> bool:
+        return bool(self.system)
 
     def end(self, marks: Marks) -> str:
         """The text that ends an answer: the template's own token where the tokenizer has it,
@@ -123,10 +107,34 @@ class Template:
                 pieces += system
             elif slot:
                 learned |= slot == "learn" and is_learned
-                value = marked[slot] if slot in marked else shielded(message[slot], marks)
+                value = marked[slot] if slot in marked else self.filled(message, slot, marks)
                 pieces.append((value, learned))
                 learned &= slot != "eos"
         return pieces
+
+    def filled(self, message: dict, slot: str, marks: Marks) -> str:
+        text = message[slot].strip() if message["role"] in self.trim else message[slot]
+        return shielded(text, marks)
+
+    def folded(self, messages: list[dict]) -> list[dict]:
+        """What a chat template without our header is given: it knows inputs as we do."""
+        return messages
+
+    def frame_tokens(self, tokens, bos: str | None) -> list[str]:
+        """Which special tokens frame a turn: those it declares."""
+        return list(self.special_tokens)
+
+    def jinja(self, marks: Marks, tokenizer) -> str:
+        """The chat template to save with the tokenizer."""
+        return jinja.chat_template(self, marks, not splits_after_cue(tokenizer, self))
+
+    def gguf_jinja(self, marks: Marks) -> str:
+        """The chat template of a GGUF file."""
+        return jinja.gguf_chat_template(self, marks)
+
+    def modelfile(self, marks: Marks, source: str = ".") -> str:
+        """The Modelfile of a model in `source`."""
+        return ollama.modelfile(self, marks, source)
 
 
 def hash_of(fields: dict) -> str:
@@ -136,50 +144,5 @@ def hash_of(fields: dict) -> str:
 
 
 def from_dict(values: dict) -> Template:
-    lists = {name: tuple(values.get(name) or ()) for name in ("stop", "special_tokens")}
+    lists = {name: tuple(values.get(name) or ()) for name in LISTS}
     return Template(**{**values, **lists})
-
-
-def joined(pieces: list[tuple]) -> list[Piece]:
-    """The pieces without empty ones, neighbours of the same mask as one piece."""
-    result, whole, mask = [], "", False
-    for text, learned in pieces:
-        if learned == mask:
-            whole += text
-        elif text:
-            if whole:
-                result.append(Piece(whole, mask))
-            whole, mask = text, learned
-    return [*result, Piece(whole, mask)] if whole else result
-
-
-@cache
-def slots_of(text: str) -> list[tuple[str, str | None]]:
-    """'a{content}b' -> [('a', 'content'), ('b', None)]"""
-    parts = SLOT.split(text)
-    return list(zip(parts[::2], [*parts[1::2], None], strict=True))
-
-
-@cache
-def look_alikes(special: tuple) -> list[str]:
-    """What a user's text must not spell: the special tokens, numbered families as one stem."""
-    stems = {token: re.sub(r"\d.*$", "", token) for token in special}
-    return sorted({stem if len(stem) > 1 else token for token, stem in stems.items()})
-
-
-def shielded(text: str, marks: Marks) -> str:
-    """A user's text with a CUT in everything that spells a special token."""
-    for token in look_alikes(marks.special):
-        text = text.replace(token, token[0] + CUT + token[1:])
-    return text
-
-
-def show_pieces(pieces: list[Piece], colour: bool) -> str:
-    """The pieces' text; what is learned is green, or bracketed where there is no colour."""
-    text = ""
-    for piece in pieces:
-        shown = visible(piece.text.replace(CUT, ""))
-        if piece.learned:
-            shown = click.style(shown, fg="green", bold=True) if colour else f"⟦{shown}⟧"
-        text += shown
-    return text

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from threetoe.errors import UserError, did_you_mean, unknown
 from threetoe.machine.files import lines_of, read_yaml
-from threetoe.prompt.template import CUT, SLOT, Template, from_dict
+from threetoe.prompt.pieces import CUT, SLOT
+from threetoe.prompt.template import Template, from_dict
 
 SLOTS = {  # role: slots that stand once, slots that may
     "system": (("content",), ("bos", "eos")),
@@ -14,7 +15,11 @@ SLOTS = {  # role: slots that stand once, slots that may
     "user_with_input": (("content", "input"), ("system", "bos", "eos")),
     "assistant": (("content", "eos"), ("learn", "bos")),
 }
-LISTS = {"stop": '["### Instruction:"]', "special_tokens": '["<|im_start|>"]'}
+LISTS = {
+    "stop": '["### Instruction:"]',
+    "special_tokens": '["<|im_start|>"]',
+    "trim": '["user", "assistant"]',
+}
 FIELDS = [name for name in Template.__dataclass_fields__ if name != "name"]
 FROM_TOKENIZER = "from-tokenizer"  # no file: the base's own chat template
 # What looks like a special token: <|im_start|>, <start_of_turn>, and the <s> and </s> of Llama 2.
@@ -84,6 +89,10 @@ def problems_of(values: dict):
     for role, text in roles.items():
         for problem in problems_of_role(role, text):
             yield ("roles", role), f"roles: {problem}"
+    trimmed = values.get("trim")
+    for role in trimmed if isinstance(trimmed, list) else ():
+        if role not in ("system", "user", "assistant"):
+            yield ("trim",), f"'trim' names roles: system, user or assistant, not {role!r}."
     yield from problems_between(values, {r: t for r, t in roles.items() if isinstance(t, str)})
 
 

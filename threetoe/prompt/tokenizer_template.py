@@ -12,10 +12,13 @@ from datetime import datetime
 from os.path import commonprefix
 
 from threetoe.errors import UserError, first_line
-from threetoe.prompt.encode import splits_after_cue
-from threetoe.prompt.jinja import chat_template, cut_rule, quoted, shield
-from threetoe.prompt.template import CUT, Marks, Piece, joined
+from threetoe.prompt import ollama
+from threetoe.prompt.frame import as_roles
+from threetoe.prompt.jinja import cut_rule, quoted, shield, without_swallowed
+from threetoe.prompt.pieces import CUT, Marks, Piece, joined
+from threetoe.prompt.template import Template, from_dict
 from threetoe.prompt.template_file import FROM_TOKENIZER as NAME
+from threetoe.prompt.tokenizer import marks_of, splits_after_cue
 
 HEADER = """\
 {{%- macro shielded(text) -%}}{{{{- text{shield} -}}}}{{%- endmacro -%}}
@@ -29,7 +32,9 @@ HEADER = """\
 {{%- set shielded_turns.all = shielded_turns.all + [dict(message, content=text{own_input})] -%}}
 {{%- endfor -%}}
 {{%- set messages = shielded_turns.all %}}"""
+ASKED = [{"role": "user", "content": "Hello"}]
 WITH_INPUT = r' ~ ("\n\n" ~ message.input if message.input else "")'
+KNOWN_INPUT = ', input=shielded(message.input or "")'
 # Where the base's Jinja itself writes the lead of an answer, the CUT is moved before it.
 MOVE_START, MOVE_END = '{%- set text %}{{ "" }}', "{%% endset %%}{{- text | replace(%s, %s) -}}"
 CLOCK = """\
@@ -46,6 +51,7 @@ class TokenizerTemplate:
     description: str  # which base it is of
     own: str  # the base's Jinja
     tokens: dict  # bos_token, eos_token and the like, as the Jinja knows them
+    clock: str = ""  # in front of an Jinja that asks for the date: that of the day of training
     header: str = ""
     footer: str = ""
     last: str = ""  # what ends an answer, and is learned
@@ -56,6 +62,7 @@ class TokenizerTemplate:
     name: str = NAME
     stop: tuple = ()
     special_tokens: tuple = ()
+    brings_system = True  # or it knows none
 
     def end(self, marks: Marks) -> str:
         """The text that ends an answer."""
@@ -65,10 +72,31 @@ class TokenizerTemplate:
         """Strings that end an answer and are not printed: text that the Jinja puts behind it."""
         return [self.trail] if self.trail.strip() else []
 
+    def frame_tokens(self, tokens, bos: str | None) -> list[str]:
+        """Which special tokens frame an answer; BOS, which every base has learned, is not meant."""
+        frame = self.cue + self.last + self.after
+        return [token for token in tokens if token in frame and token != bos]
+
     @property
-    def jinja(self) -> str:
-        """The chat template to save with the tokenizer."""
+    def whole(self) -> str:
         return self.header + self.own + self.footer
+
+    def jinja(self, marks: Marks, tokenizer) -> str:
+        """The chat template to save with the tokenizer."""
+        return self.whole
+
+    def gguf_jinja(self, marks: Marks) -> str:
+        """The chat template of a GGUF file: the base's own."""
+        return without_swallowed(self.clock + self.own, marks)
+
+    def modelfile(self, marks: Marks, source: str = ".") -> str:
+        """The Modelfile of a model in `source`; UserError where Go cannot say what it renders."""
+        template, opening = as_roles(self, marks)
+        return ollama.modelfile(template, marks, source, opening)
+
+    def folded(self, messages: list[dict]) -> list[dict]:
+        """What a chat template without our header is given: questions with their inputs."""
+        return messages if KNOWN_INPUT in self.header else [with_input(m) for m in messages]
 
     def rendered(self, messages: list[dict], ask: bool) -> str:
         """The text of a conversation, with the next answer's cue when asking."""
@@ -77,7 +105,7 @@ class TokenizerTemplate:
 
         try:
             texts, _ = render_jinja_template(
-                [messages], chat_template=self.jinja, add_generation_prompt=ask, **self.tokens
+                [messages], chat_template=self.whole, add_generation_prompt=ask, **self.tokens
             )
         except (TemplateError, TypeError, ValueError) as error:
             raise UserError(
@@ -138,7 +166,8 @@ def from_tokenizer(tokenizer, marks: Marks, model: str) -> TokenizerTemplate:
         own=tokenizer.get_chat_template(),
         tokens={k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)},
     )
-    template = with_ends(replace(plain, header=clock(plain)), marks)
+    dated = replace(plain, clock=clock(plain))
+    template = with_ends(replace(dated, header=dated.clock), marks)
     return with_header(template, marks, splits_after_cue(tokenizer, template))
 
 
@@ -179,10 +208,10 @@ def with_header(template: TokenizerTemplate, marks: Marks, natural: bool) -> Tok
     knows_input = "XYZZY" in template.rendered([with_input], ask=True)  # as our exports do
     header = HEADER.format(
         shield=shield(marks),
-        clock=template.header,
+        clock=template.clock,
         cut=cut_rule("text", always=not natural),
         with_input="" if knows_input else WITH_INPUT,
-        own_input=', input=shielded(message.input or "")' if knows_input else "",
+        own_input=KNOWN_INPUT if knows_input else "",
         trim=" | trim" if trims else "",
     )
     if natural or not template.lead:
@@ -205,8 +234,29 @@ def clock(template: TokenizerTemplate) -> str:
     return CLOCK.format(dates=json.dumps(dates, ensure_ascii=False)) if dates else ""
 
 
-def jinja_of(template, tokenizer, marks: Marks) -> str:
-    """The chat template to save with a tokenizer, of a template of either kind."""
-    if isinstance(template, TokenizerTemplate):
-        return template.jinja
-    return chat_template(template, marks, always_cut=not splits_after_cue(tokenizer, template))
+def with_input(message: dict) -> dict:
+    """A message whose input follows its content, as HEADER has it."""
+    content = message["content"] + ("\n\n" + message["input"] if message.get("input") else "")
+    return {"role": message["role"], "content": content}
+
+
+def unlike_own(template, tokenizer, model: str) -> str:
+    """A line where a base's own chat template renders a question otherwise than a named template
+    made of special tokens, as each format has versions; else ""."""
+    if not (template.special_tokens and tokenizer.chat_template):
+        return ""
+    marks = marks_of(tokenizer)
+    try:
+        own = from_tokenizer(tokenizer, marks, model)
+        theirs = own.prompt(ASKED, marks)
+    except UserError:  # it could not be used instead
+        return ""
+    return "" if theirs == template.prompt(ASKED, marks) else (
+        f"{template.name}: {model} was taught another form of it, by its own chat template: "
+        f"--template {NAME} takes that"
+    )  # fmt: skip
+
+
+def of_fields(values: dict) -> Template | TokenizerTemplate:
+    """The template of either kind whose fields a run has recorded."""
+    return TokenizerTemplate(**values) if "own" in values else from_dict(values)

@@ -15,11 +15,13 @@ from threetoe.errors import UserError
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.of_run import Recorded
 from threetoe.machine.files import write_json
-from threetoe.prompt.encode import marks_of, prompt_ids, stop_ids
+from threetoe.prompt.encode import prompt_ids, stop_ids
 from threetoe.prompt.new_tokens import renamed
-from threetoe.prompt.template import Marks, Template, hash_of
+from threetoe.prompt.pieces import Marks
+from threetoe.prompt.template import Template, hash_of
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
-from threetoe.prompt.tokenizer_template import from_tokenizer, jinja_of
+from threetoe.prompt.tokenizer import fingerprint, marks_of
+from threetoe.prompt.tokenizer_template import from_tokenizer
 from threetoe.run import base as bases
 from threetoe.run import record as runs
 from threetoe.run.record import Run
@@ -126,6 +128,7 @@ def speaking(run: Run, template: Template, tokenizer) -> Run:
         template_hash=hash_of(vars(template)),
         marks=marks._asdict(),
         stop_ids=stop_ids(template.end(marks), tokenizer),
+        tokenizer_hash=fingerprint(tokenizer),
     )
 
 
@@ -142,6 +145,12 @@ def check_tokenizer(folder: Path, run: Run, tokenizer) -> None:
         raise UserError(
             f"{folder}: by its tokenizer answers end with the ids {stops}, and the run was trained "
             f"with {run.stop_ids}; put the run's own tokenizer files back."
+        )
+    found = fingerprint(tokenizer)
+    if run.tokenizer_hash not in ("", found):  # "": trained before there was one
+        raise UserError(
+            f"{folder}: its tokenizer gives texts other ids than the run was trained with (hash "
+            f"{found}, not {run.tokenizer_hash}); put the run's own tokenizer files back."
         )
 
 
@@ -187,7 +196,7 @@ def write_folder(folder: Path, run: Run, tokenizer, target: Path) -> None:
         (target / name).symlink_to((folder / name).resolve())
     if (folder / "prompts.jsonl").exists():
         (target / "prompts.jsonl").symlink_to((folder / "prompts.jsonl").resolve())
-    tokenizer.chat_template = jinja_of(run.the_template(), tokenizer, run.the_marks())
+    tokenizer.chat_template = run.the_template().jinja(run.the_marks(), tokenizer)
     backend.save_tokenizer(tokenizer, target, run.stop_ids)
     write_json(target / runs.RECORD, vars(run))
 

@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from threetoe.prompt.encode import encode, encode_texts, prompt_ids
+from threetoe.prompt.encode import encode, prompt_ids
+from threetoe.prompt.tokenizer import encode_texts
 from threetoe.run.contract import PROBES, rendered
 
 FILE = "prompts.jsonl"

@@ -16,8 +16,9 @@ from threetoe.errors import UserError
 from threetoe.machine.files import check_writable, lock, write_json
 from threetoe.options.train import TrainConfig
 from threetoe.prompt import template
-from threetoe.prompt.template import Marks, Template
-from threetoe.prompt.tokenizer_template import TokenizerTemplate
+from threetoe.prompt.pieces import Marks
+from threetoe.prompt.template import Template
+from threetoe.prompt.tokenizer_template import TokenizerTemplate, of_fields
 
 RECORD, PARTIAL, METRICS = "run.json", "run.partial.json", "metrics.jsonl"
 PRIVATE = ("file", "module", "settings")  # of a plugin
@@ -35,6 +36,7 @@ class Run:
     marks: dict  # bos, eos and special tokens: Marks
     stop_ids: list
     template_hash: str
+    tokenizer_hash: str = ""  # tokenizer.fingerprint; "" in runs from before there was one
     vocab_size: int = 0  # rows that new tokens make of the base's; 0: as many as it has
     data: dict = field(default_factory=dict)  # the ledger, and token statistics
     metrics: dict = field(default_factory=dict)
@@ -44,11 +46,10 @@ class Run:
     finished: str = ""  # UTC, ISO 8601
 
     def the_template(self) -> Template | TokenizerTemplate:
-        own = "own" in self.template  # a base's Jinja
-        return TokenizerTemplate(**self.template) if own else template.from_dict(self.template)
+        return of_fields(self.template)
 
     def the_marks(self) -> Marks:
-        return Marks(**{**self.marks, "special": tuple(self.marks["special"])})
+        return Marks(**{k: tuple(v) if isinstance(v, list) else v for k, v in self.marks.items()})
 
     def the_config(self, **changes) -> TrainConfig:
         """The training options; lists of the JSON are tuples again."""

@@ -20,8 +20,10 @@ from threetoe.data.ledger import Ledger
 from threetoe.data.read import LOG, check_share
 from threetoe.errors import UserError
 from threetoe.messages import Unusable
-from threetoe.prompt.encode import IGNORED, Batch, Encoded, splits_apart, stop_ids
-from threetoe.prompt.template import Marks, Piece, hash_of
+from threetoe.prompt.encode import IGNORED, Batch, Encoded, stop_ids
+from threetoe.prompt.pieces import Marks, Piece
+from threetoe.prompt.template import hash_of
+from threetoe.prompt.tokenizer import splits_apart
 
 BATCH = 512  # conversations; their encodings are some 10 KB each
 FILE = "tokens.arrow"

@@ -25,9 +25,10 @@ from threetoe.machine.libraries import chatter_hidden, has_gpu, load_unsloth
 from threetoe.machine.terminal import clear_line, say
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.prompt import new_tokens
-from threetoe.prompt.encode import marks_of, stop_ids
+from threetoe.prompt.encode import stop_ids
 from threetoe.prompt.template import hash_of
-from threetoe.prompt.tokenizer_template import from_tokenizer, jinja_of
+from threetoe.prompt.tokenizer import fingerprint, marks_of
+from threetoe.prompt.tokenizer_template import from_tokenizer, unlike_own
 from threetoe.run import probes, record
 from threetoe.train import preview
 from threetoe.train.plan import TrainPlan, plan_training
@@ -84,9 +85,10 @@ def resolve_batching(job: TrainPlan) -> TrainPlan:
 def arrange_tokens(job: TrainPlan, tokenizer) -> TrainPlan:
     """The plan with what --new-tokens makes of the template's special tokens, which is said."""
     held = count_token_rows(job.config.model)
-    template, rows, line = new_tokens.prepare(job.template, tokenizer, job.config, held)
-    if line:
-        say(line)
+    template, rows, line = new_tokens.arrange(job.template, tokenizer, job.config, held)
+    for said in (line, unlike_own(job.template, tokenizer, job.config.model)):
+        if said:
+            say(said)
     return job._replace(template=template, config=replace(job.config, token_rows=rows))
 
 
@@ -166,7 +168,7 @@ def save(job: TrainPlan, model, prompting: Prompting, metrics: dict, rows: RowSe
     """Adapter and tokenizer first, run.json last: only then is the folder a run."""
     template, folder, added = job.template, job.folder, job.config.token_rows
     tokenizer, marks = prompting.tokenizer, prompting.marks
-    tokenizer.chat_template = jinja_of(template, tokenizer, marks)
+    tokenizer.chat_template = template.jinja(marks, tokenizer)
     stops = stop_ids(template.end(marks), tokenizer)
     save_adapter(model, tokenizer, folder, stops)
     finished = record.Run(
@@ -175,6 +177,7 @@ def save(job: TrainPlan, model, prompting: Prompting, metrics: dict, rows: RowSe
         marks=marks._asdict(),
         stop_ids=stops,
         template_hash=hash_of(vars(template)),
+        tokenizer_hash=fingerprint(tokenizer),
         data=rows.account(),
         vocab_size=added.total if added and added.total > added.held else 0,
         metrics=metrics,

@@ -8,7 +8,7 @@ from threetoe.export.card import curves
 from threetoe.export.card.metadata import on_hub
 from threetoe.machine.hub import answers_within
 from threetoe.options.train import TrainConfig, options_of
-from threetoe.prompt.template import show_pieces
+from threetoe.prompt.pieces import show_pieces
 from threetoe.run.record import EVALUATIONS, METRICS, Run
 
 EXAMPLE = [{"role": "user", "content": "Your question"}, {"role": "assistant", "content": "Answer"}]

@@ -25,9 +25,6 @@ from threetoe.export.merge.base_weights import as_used, base_weights
 from threetoe.export.merge.merge import Merge
 from threetoe.machine.files import read_json
 from threetoe.options.export import ExportConfig
-from threetoe.prompt import ollama
-from threetoe.prompt.jinja import gguf_chat_template
-from threetoe.prompt.template import Template
 from threetoe.run import record as runs
 
 DEFAULT = "q8_0"
@@ -47,7 +44,7 @@ def check_gguf(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     checks = Checks()
     checks(check_types, types_asked(config))
     if config.ollama:
-        checks(check_modelfile, run)
+        checks(run.the_template().modelfile, run.the_marks())
     base = Path(backend.locate(config.base or run.options["model"]))
     here = (base / "config.json").is_file()
     if here:
@@ -83,14 +80,6 @@ def bytes_of_files(plan: Merge, values: dict, types: tuple[str, ...]) -> int:
     return sum(t.size for name in (*types, *between) for t in targets_of(plan, values, name))
 
 
-def check_modelfile(run: runs.Run) -> None:
-    if "own" in run.template:
-        raise UserError(
-            f"--ollama: {run.template['name']} is a chat template in Jinja, which Ollama does not "
-            "read; use --gguf, or train with a named template."
-        )
-
-
 def write_gguf(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `gguf`: NAME.TYPE.gguf in `folder` for every type of --gguf."""
     write_types(run, folder, config, types_asked(config))
@@ -98,9 +87,8 @@ def write_gguf(run: runs.Run, folder: Path, config: ExportConfig) -> None:
 
 def write_ollama(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `ollama`: one GGUF file (the first type of --gguf) and a Modelfile."""
-    check_modelfile(run)
     (path,) = write_types(run, folder, config, types_asked(config)[:1])
-    text = ollama.modelfile(run.the_template(), run.the_marks(), f"./{path.name}")
+    text = run.the_template().modelfile(run.the_marks(), f"./{path.name}")
     (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -141,7 +129,7 @@ def write_file(run: runs.Run, path: Path, config: ExportConfig, name: str) -> No
     try:
         add_model(writer, values, run, tensors, name)
         add_tokenizer(writer, backend.load_tokenizer(config.run), run, tensors.rows)
-        writer.add_chat_template(jinja(run))
+        writer.add_chat_template(run.the_template().gguf_jinja(run.the_marks()))
         if factors is not None:
             kind, name = GGMLQuantizationType.F32, "rope_freqs.weight"
             writer.add_tensor_info(name, factors.shape, factors.dtype, factors.nbytes, kind)
@@ -210,11 +198,3 @@ def add_rope(writer, rope: dict) -> None:
         writer.add_rope_scaling_factor(rope["factor"])
     if rope["rope_type"] == "yarn":
         writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
-
-
-def jinja(run: runs.Run) -> str:
-    """The chat template of the file: without CUTs, which llama.cpp would read as text."""
-    template = run.the_template()
-    if isinstance(template, Template):
-        return gguf_chat_template(template, run.the_marks())
-    return template.own

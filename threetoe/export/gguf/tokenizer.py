@@ -10,7 +10,7 @@ from pathlib import Path
 
 from threetoe.errors import UserError
 from threetoe.machine.files import read_json
-from threetoe.prompt.template import CUT
+from threetoe.prompt.pieces import CUT
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3 = (

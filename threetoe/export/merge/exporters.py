@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from threetoe.backend import model as backend
+from threetoe.errors import UserError, first_line
 from threetoe.export.merge.base_weights import as_used, base_weights
 from threetoe.export.merge.four_bit import merge_4bit, merged_config
 from threetoe.export.merge.merge import merge
@@ -17,8 +18,6 @@ from threetoe.machine.files import write_json
 from threetoe.machine.libraries import quieten
 from threetoe.machine.terminal import bytes_done, clear_line
 from threetoe.options.export import ExportConfig
-from threetoe.prompt import ollama
-from threetoe.prompt.template import Template
 from threetoe.run import base as bases
 from threetoe.run import record as runs
 
@@ -73,12 +72,12 @@ def write_record(run: runs.Run, source: Path, folder: Path) -> None:
 
 
 def write_modelfile(run: runs.Run, folder: Path) -> None:
-    """Modelfile, with which Ollama imports the folder; not for a base's own Jinja, which has no
+    """Modelfile, with which Ollama imports the folder; not where a base's own chat template has no
     such form."""
-    template = run.the_template()
-    if not isinstance(template, Template):
-        return click.echo(f"no Modelfile for Ollama: {template.name} is Jinja alone", err=True)
-    text = ollama.modelfile(template, run.the_marks())
+    try:
+        text = run.the_template().modelfile(run.the_marks())
+    except UserError as error:
+        return click.echo(f"no Modelfile: {first_line(error)}", err=True)
     (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from threetoe.errors import first_line
 from threetoe.export.verify.reference import run as run_model
 from threetoe.export.verify.weights import load_whole
-from threetoe.prompt.template import CUT
+from threetoe.prompt.pieces import CUT
 from threetoe.run.contract import PROBES, first_apart, rendered
 from threetoe.run.probes import Prompt
 from threetoe.run.record import Run
@@ -56,9 +56,12 @@ def wrong_template(fields: dict, run: Run, prompts: list[Prompt], tokenizer) -> 
     jinja = fields.get("tokenizer.chat_template")
     asked = [*(p.messages for p in prompts if p.messages), *PROBES]
     for messages, pieces in rendered(template, marks, asked):
-        ours = "".join(piece.text for piece in pieces).replace(CUT, "")
+        ours = marks.swallowed("".join(piece.text for piece in pieces).replace(CUT, ""))
         theirs = tokenizer.apply_chat_template(
-            messages, chat_template=jinja, add_generation_prompt=True, tokenize=False
+            template.folded(messages),
+            chat_template=jinja,
+            add_generation_prompt=True,
+            tokenize=False,
         ).replace(CUT, "")
         if ours != theirs:
             place = first_apart(ours, theirs)

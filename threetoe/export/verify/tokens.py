@@ -4,7 +4,8 @@ from pathlib import Path
 
 from threetoe.errors import UserError, first_line
 from threetoe.machine.files import read_json
-from threetoe.prompt.encode import encode_texts, prompt_ids
+from threetoe.prompt.encode import prompt_ids
+from threetoe.prompt.tokenizer import encode_texts
 from threetoe.run.contract import PROBES, SHOWN, first_apart, rendered, shown
 from threetoe.run.probes import Prompt
 from threetoe.run.record import Run
