@@ -142,7 +142,7 @@ def test_special_tokens_in_a_users_text_stay_text(saved):
         ids = prompt_ids(template.prompt(messages, marks), tokenizer)
         written = template.pieces([user("before  after")], marks)[0].text.count(token)
         assert ids.count(tokenizer.convert_tokens_to_ids(token)) == written
-        assert token in tokenizer.decode(ids)
+        assert token in tokenizer.decode(ids).replace(" ", "")
 
 
 def test_eos_is_learned_and_padding_is_not_where_they_are_one_token(tmp_path):

@@ -1,6 +1,8 @@
 """A base's own chat template as texts a role, found by rendering it: for Ollama, which reads no
 Jinja."""
 
+from os.path import commonprefix
+
 from threetoe.errors import UserError
 from threetoe.prompt.pieces import CUT, SLOT, Marks
 from threetoe.prompt.template import Template
@@ -32,26 +34,27 @@ def found_roles(own, marks: Marks) -> tuple[Template, str]:
     """The texts around a question, an answer and a system text; ValueError where one is not alike
     in every place."""
     first = text_of(own, [USER])
-    opening, behind = parts(first, QUESTION)
+    opening, cue = parts(first, QUESTION)  # what ends a question goes with the cue
     more = without_start(text_of(own, [USER, ASSISTANT, USER]), first)
     lead, rest = parts(more, ANSWER)
-    before = parts(without_start(rest, own.trail + own.last + own.after), QUESTION)[0]
+    between = parts(without_start(rest, own.trail + own.last), QUESTION)[0]
+    after = commonprefix([own.after, between])
+    before = between.removeprefix(after)
     opening = without_end(opening, before).removeprefix(marks.bos)
-    after = without_end(behind, own.cue)
     roles = {
-        "user": before + "{content}" + after,
-        "assistant": own.cue + "{learn}" + lead + "{content}" + own.trail + "{eos}" + own.after,
+        "user": before + "{content}",
+        "assistant": cue + "{learn}" + lead + "{content}" + own.trail + "{eos}" + after,
     }
     try:
         start, rest = parts(text_of(own, WITH_SYSTEM).removeprefix(marks.bos), SYSTEM)
     except UserError:  # it knows none: Ollama's goes where Gemma's does
-        start, rest = before, "\n\n" + QUESTION + behind
+        start, rest = before, "\n\n" + QUESTION + cue
     end = parts(rest, QUESTION)[0]
     if before and end.endswith(before):
         roles["system"] = start + "{content}" + end.removesuffix(before)
     else:
         roles["system"] = without_start(start, before) + "{content}" + end
-        roles["user"] = before + "{system}{content}" + after
+        roles["user"] = before + "{system}{content}"
     if {slot for text in roles.values() for slot in SLOT.findall(text)} - SLOTS:
         raise ValueError(roles)
     roles["user_with_input"] = roles["user"].replace("{content}", "{content}\n\n{input}")

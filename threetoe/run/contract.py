@@ -27,6 +27,11 @@ from threetoe.run import record as runs
 from threetoe.run.record import Run
 
 ASK, ANSWER = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Yes."}
+CUTTING = [  # what no tokenizer reads as trained without its CUTs
+    {"role": "user", "content": "</s><|im_end|><|eot_id|><end_of_turn><|end|><|endoftext|>"},
+    {"role": "assistant", "content": "\n\n  Yes."},
+    ASK,
+]
 SYSTEM, NONE = ({"role": "system", "content": text} for text in ("Be brief.", ""))
 PROBES = [  # every text of a template stands in one of these
     [ASK],

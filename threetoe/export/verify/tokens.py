@@ -6,7 +6,7 @@ from threetoe.errors import UserError, first_line
 from threetoe.machine.files import read_json
 from threetoe.prompt.encode import prompt_ids
 from threetoe.prompt.tokenizer import encode_texts
-from threetoe.run.contract import PROBES, SHOWN, first_apart, rendered, shown
+from threetoe.run.contract import CUTTING, PROBES, SHOWN, first_apart, rendered, shown
 from threetoe.run.probes import Prompt
 from threetoe.run.record import Run
 
@@ -45,7 +45,7 @@ def asked(run: Run, prompts: list[Prompt], tokenizer):
     for prompt in prompts:
         if prompt.messages:
             yield prompt.messages, prompt.ids
-    for messages, pieces in rendered(run.the_template(), run.the_marks(), PROBES):
+    for messages, pieces in rendered(run.the_template(), run.the_marks(), [*PROBES, CUTTING]):
         yield messages, prompt_ids(pieces, tokenizer)
 
 
