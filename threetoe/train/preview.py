@@ -3,7 +3,8 @@
 import math
 from itertools import groupby, islice
 
-from threetoe.machine.terminal import in_colour, say
+from threetoe.machine.terminal import in_colour, say, visible
+from threetoe.messages import IGNORED
 from threetoe.options.train import TrainConfig
 from threetoe.prompt.encode import Encoded, text_of, trimmed
 from threetoe.prompt.pieces import CUT, Piece, show_pieces
@@ -59,7 +60,7 @@ def spelt(ids: list[int], labels: list[int], tokenizer) -> list[Piece]:
 def show_row(where: str, pieces: list[Piece], encoded: Encoded, colour: bool) -> str:
     tokens = len(encoded.input_ids)
     learned = sum(label != IGNORED for label in encoded.labels)
-    head = f"── {where}: {tokens} tokens, {learned} learned"
+    head = f"── {visible(where)}: {tokens} tokens, {learned} learned"
     if encoded.full_length > tokens:
         head += f", cut from {encoded.full_length}"
     return f"{head}\n{show_pieces(pieces, colour)}"
