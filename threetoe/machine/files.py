@@ -10,6 +10,8 @@ from pathlib import Path
 
 from threetoe.errors import UserError, first_line, reading
 
+MOST_VALUES = 100_000  # in a YAML file, aliases written out
+
 
 def folder(kind: str) -> Path:
     """The folder named `kind`: inside the installed package, or beside it in a clone."""
@@ -23,18 +25,44 @@ def named_files(kind: str) -> dict[str, Path]:
 
 
 def read_yaml(path: Path):
-    """What a YAML or JSON file holds; UserError with file and line when it is not YAML."""
+    """What a YAML or JSON file holds; UserError with file and line when it is not YAML, or when
+    its aliases stand for more than it should hold."""
     import yaml
 
     with reading(path):
         text = path.read_text(encoding="utf-8")
     try:
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        if path.suffix == ".json":
+            return json.loads(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        count_values(node, path)
+        return loader.construct_document(node) if node else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-01
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else path
         problem = getattr(error, "problem", None) or first_line(error)
         raise UserError(f"{place}: not YAML: {problem}.") from error
+
+
+def count_values(root, path: Path) -> int:
+    """How many values a tree of YAML holds, its aliases written out; UserError when they are more
+    than MOST_VALUES, or when one holds itself."""
+    counts: dict[int, int] = {}  # by node; 0 while one is counted
+
+    def count(node) -> int:
+        if id(node) not in counts:
+            counts[id(node)] = 0
+            inner = getattr(node, "value", None) or ()
+            pairs = inner if isinstance(inner, list) else ()
+            parts = (part for pair in pairs for part in (pair if type(pair) is tuple else [pair]))
+            counts[id(node)] = 1 + sum(map(count, parts))
+        if not 0 < counts[id(node)] <= MOST_VALUES:
+            what = f"more than {MOST_VALUES:,} values" if counts[id(node)] else "a part of itself"
+            raise UserError(f"{path}:{node.start_mark.line + 1}: by its aliases it is {what}.")
+        return counts[id(node)]
+
+    return count(root)
 
 
 def lines_of(path: Path) -> dict[tuple, int]:
