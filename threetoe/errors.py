@@ -78,7 +78,7 @@ def no_such_file(path: Path) -> UserError:
         return UserError(f"No such file: {path}. There is no folder {path.parent}.")
     nearby = [file.name for file in path.parent.iterdir() if file.is_file()]
     alike = [n for n in nearby if difflib.get_close_matches(path.stem, [Path(n).stem], cutoff=0.6)]
-    close = difflib.get_close_matches(path.name, alike, n=1, cutoff=0)
+    close = difflib.get_close_matches(path.name, alike, n=1, cutoff=0.75)
     hint = f" Did you mean '{path.with_name(close[0])}'?" if close else ""
     return UserError(f"No such file: {path}.{hint}")
 

@@ -1,14 +1,12 @@
 """--set: typed settings that plugins declare; what is wrong with one is a line that names it."""
 
-import json
-
 import pytest
 from conftest import refused
 from plugins_made import hooks_of, write
 
 import train
 from threetoe.errors import UserError
-from threetoe.options.train import TrainConfig, options_of
+from threetoe.options.train import TrainConfig
 
 SETTINGS = """from dataclasses import dataclass
 
@@ -160,11 +158,3 @@ def test_settings_in_yaml_are_a_mapping_that_flags_add_to(text, here):
     assert config.settings == (("limit", "1"), ("loud", "true"), ("limit", "2"))
     write(here, a=SAYS)
     assert values(*config.settings)["limit"] == 2
-
-
-def test_settings_of_a_run_json_come_back_as_they_were(here):
-    from test_options import given
-
-    config = TrainConfig(plugin=("a.py",), settings=(("word", "a=b"), ("limit", "2")))
-    record = {"options": options_of(config), "threetoe": "0.1"}
-    assert given(yaml=json.dumps(record, indent=1)) == config

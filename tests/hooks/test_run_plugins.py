@@ -9,6 +9,7 @@ from conftest import refused, run_script
 from plugins_made import install_fixture, timeless, write  # noqa: F401  the fixture `install`
 
 import infer
+import train
 from threetoe.hooks import of_run as run_plugins
 from threetoe.hooks.load import load_plugins
 from threetoe.hooks.of_run import as_record, note_used
@@ -16,6 +17,7 @@ from threetoe.hooks.plugin import hash_file
 from threetoe.machine.files import write_json
 from threetoe.options.export import ExportConfig
 from threetoe.options.infer import InferConfig
+from threetoe.options.train import TrainConfig
 from threetoe.run import record as runs
 from threetoe.run.contract import recorded
 
@@ -63,7 +65,8 @@ def run(trained, here, monkeypatch):
     record = (trained[0] / "run" / "run.json").read_text(encoding="utf-8")
     record = record.replace(json.dumps(str(trained[0]))[1:-1], json.dumps(str(here))[1:-1])
     (here / "run" / "run.json").write_text(record, encoding="utf-8")
-    note_used(load_plugins(InferConfig(plugin=("polite.py", "count.py"))).theirs())
+    set_to = InferConfig(plugin=("polite.py", "count.py"), settings=(("end", "??"),))
+    note_used(load_plugins(set_to).theirs())
     return here / "run"
 
 
@@ -166,7 +169,7 @@ def test_code_that_only_a_record_names_is_not_run(run):
     changed(run, file=str(run.parent / "sent.py"), sha256=hash_file(run.parent / "sent.py"))
     assert asked(run) == ("a", [
         "plugin polite.py of this run is not used: no training on this machine has used "
-        f"{run.parent}/sent.py; name it with --plugin to use it as it is"
+        f"{run.parent}/sent.py with its settings; name it with --plugin to use it as it is"
     ])  # fmt: skip
     assert not (run.parent / "ran").exists()
 
@@ -178,6 +181,43 @@ def test_modules_in_a_run_folder_are_not_imported_either(run, monkeypatch):
     changed(run, file=None, module="run.mine", sha256=hash_file(run / "mine.py"))
     assert asked(run)[0] == "a"
     assert not (run.parent / "ran").exists()
+
+
+def test_a_run_s_settings_are_those_that_this_machine_has_trained_with(run):
+    """A record that someone sends, of a plugin that is here too."""
+    changed(run, settings={"end": "evil"})
+    assert asked(run) == ("a", [
+        "plugin polite.py of this run is not used: no training on this machine has used "
+        f"{run.parent}/polite.py with its settings; name it with --plugin to use it as it is"
+    ])  # fmt: skip
+    assert asked(run, plugin=("polite.py",)) == ("a!", [
+        "settings of plugin polite in this run are not used: no training on this machine has had "
+        "them; give them with --set"
+    ])  # fmt: skip
+
+
+def test_a_training_from_a_run_json_has_the_plugins_of_that_run_or_is_refused(run):
+    config = TrainConfig(record=(run / "run.json", runs.load(run)[1].plugins))
+    hooks = load_plugins(config)
+    assert hooks.chain("map_reply", "reply", "a", messages=[], config=None)[0] == "a??"
+    (run.parent / "rows.json").write_text('[{"prompt": "q", "completion": "a"}]')
+    flags = ["--config", "run/run.json", "--dataset", "rows.json", "--dry-run"]
+    (run.parent / "polite.py").write_text("open('ran', 'w').close()\n" + POLITE)
+    changed(run, sha256=hash_file(run.parent / "polite.py"))
+    assert refused(train, *flags) == [
+        "plugin polite.py of run/run.json is not used: no training on this machine has used "
+        f"{run.parent}/polite.py with its settings; name it with --plugin to use it as it is"
+    ]
+    assert not (run.parent / "ran").exists()
+
+
+@pytest.mark.parametrize("plugins", [[5], [{"name": 5}], [{"settings": []}], [{"sha256": {}}]])
+def test_a_record_of_plugins_that_is_damaged_is_one_line(plugins, run):
+    record = json.loads((run / "run.json").read_text(encoding="utf-8")) | {"plugins": plugins}
+    (run / "run.json").write_text(json.dumps(record))
+    assert "run: the plugins of its record are damaged." in refused(
+        train, "--config", "run/run.json", "--dataset", "none.json"
+    )
 
 
 def test_a_published_record_names_no_place_and_loads_nothing(run):
@@ -214,6 +254,12 @@ def test_an_installed_plugin_of_a_run_is_used_as_it_is_installed(run, install, m
     plugin = load_plugins(InferConfig()).plugins[0]
     then = as_record(plugin) | {"settings": {"close": ";"}}
     changed(run, **then, file=None)
+    assert asked(run) == ("a!", [
+        "settings of plugin tail_s in this run are not used: no training on this machine has had "
+        "them; give them with --set"
+    ])  # fmt: skip
+    with run_plugins.USED.open("a") as file:
+        file.write(run_plugins.line_of(then, plugin.file))
     assert asked(run) == ("a;", [])
     changed(run, sha256="0", version="0.9")
     assert asked(run) == ("a!", [
@@ -227,14 +273,15 @@ def test_an_installed_plugin_of_a_run_is_used_as_it_is_installed(run, install, m
     ]
 
 
-def test_a_plugin_of_the_run_that_cannot_be_loaded_says_how_to_do_without(run):
+def test_a_plugin_of_the_run_that_cannot_be_loaded_is_named(run):
     (run.parent / "polite.py").write_text("import nowhere\n" + POLITE)
     file = run.parent / "polite.py"
     changed(run, sha256=hash_file(file))
-    run_plugins.USED.write_text(f"{hash_file(file)} {file.resolve()}\n")
+    entry = {"sha256": hash_file(file), "settings": {"end": "??"}}
+    run_plugins.USED.write_text(run_plugins.line_of(entry, file.resolve()))
     assert refused(infer, "Hi", "--run", "run")[0] == (
-        "Plugin polite.py (of the run) cannot be loaded: ModuleNotFoundError: No module named "
-        f"'nowhere' ({run.parent}/polite.py:1) --no-run-plugins leaves it out."
+        "Plugin polite.py (of this run) cannot be loaded: ModuleNotFoundError: No module named "
+        f"'nowhere' ({run.parent}/polite.py:1)"
     )
     assert asked(run, run_plugins=False) == ("a", [])
 

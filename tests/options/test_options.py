@@ -5,6 +5,8 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import click
 import pytest
@@ -13,6 +15,7 @@ from conftest import ROOT, refused
 
 import infer
 import train
+from threetoe.options import foreign
 from threetoe.options.command import command
 from threetoe.options.export import ExportConfig
 from threetoe.options.infer import InferConfig
@@ -83,16 +86,49 @@ def test_a_switch_that_yaml_turns_off_can_be_turned_on_again(here):
 def test_the_options_of_a_run_json_come_back_as_they_were(here):
     config = TrainConfig(
         dataset=("a.json",), map=(("output", "reply"),), learning_rate=1e-5, max_steps=7,
-        plugin=("one.py",), target_modules=("q_proj",), load_in_4bit=False,
+        target_modules=("q_proj",), load_in_4bit=False, labels=(("0", "No"),),
     )  # fmt: skip
-    record = {"options": options_of(config), "threetoe": "0.1", "data": {"read": 3}}
-    assert given(yaml=json.dumps(record, indent=1)) == config
+    named = replace(config, plugin=("one.py",), settings=(("limit", "2"),))
+    record = {"options": options_of(named), "threetoe": "0.1", "plugins": [{"name": "one.py"}]}
+    plugins = (Path("options.yaml"), record["plugins"])  # for the hooks, which know their hashes
+    assert given(yaml=json.dumps(record, indent=1)) == replace(config, record=plugins)
+    flags = ["--plugin", "two.py"]
+    assert given(*flags, yaml=json.dumps(record)) == replace(config, plugin=("two.py",))
+
+
+def test_code_that_a_run_json_names_is_not_taken_unless_a_flag_says_so(here):
+    options = {"dataset": "evil.py:rows", "val_dataset": "evil.py", "lora_r": 8}
+    text = json.dumps({"options": options, "threetoe": "0.1"})
+    config = given("--val-dataset", "mine.py", yaml=text)
+    assert (config.dataset, config.val_dataset, config.lora_r) == (("sentiment",), "mine.py", 8)
+    assert config.problems == (
+        "options.yaml names code, evil.py:rows, which is not run unless you say so: "
+        "--dataset evil.py:rows.",
+    )
+    assert given(yaml="dataset: evil.py:rows").dataset == ("evil.py:rows",)  # nobody's record
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"options": [], "threetoe": "9"}', "[" * 99999])
+def test_a_run_json_that_is_none_is_one_line(text, here):
+    Path("run.json").write_text(text)
+    (line,) = given("--config", "run.json").problems
+    assert line.startswith("Invalid value for '--config': run.json")
 
 
 @pytest.mark.parametrize(
     ("args", "problem"),
     [
-        (["--lora-r=0"], "Invalid value for '--lora-r': 0 is not in the range x>=1."),
+        (["--lora-r=0"], "Invalid value for '--lora-r': 0 is not in the range 1<=x<=65536."),
+        (["--lora-r", "9" * 20], "Invalid value for '--lora-r': 99999999999999999999 is not in"),
+        (["--lora-alpha", "9" * 400], "Invalid value for '--lora-alpha': 999"),
+        (["--seed", "9" * 5000], "Invalid value for '--seed': '999"),
+        (["--num-train-epochs", "1e308"], "Invalid value for '--num-train-epochs': 1e+308 is not"),
+        (["--val-size", "inf"], "Invalid value for '--val-size': inf is neither a share"),
+        (["--val-size", "1e308"], "Invalid value for '--val-size': 1e308 is neither a share"),
+        (["--labels", "[" * 100_000], "Invalid value for '--labels': [[["),
+        (["--dataset", "caf\udce9.json"], "--dataset: 'caf\\udce9.json' holds a byte that is not"),
+        (["--model", "~nobody-here/base"], "Invalid value for '--model': ~nobody-here/base: there"),
+        (["--lora-r", "8", "--lora_r=4"], "--lora-r is given twice, 8 and 4; it takes one value."),
         (["--lora-r", "many"], "Invalid value for '--lora-r': 'many' is not a valid whole number."),
         (["--lora-r", "1.5"], "Invalid value for '--lora-r': '1.5' is not a valid whole number."),
         (["--lora-dropout", "1"], "Invalid value for '--lora-dropout': 1.0 is not in the range"),
@@ -106,12 +142,17 @@ def test_the_options_of_a_run_json_come_back_as_they_were(here):
         (["--lora-r"], "--lora-r needs a value."),
         (["--lora-r", "--dry-run"], "--lora-r needs a value."),
         (["--dry-run=yes"], "--dry-run takes no value; write --dry-run alone."),
-        (["--lora_r", "8"], "No such option: --lora_r. Did you mean '--lora-r'?"),
+        (["--lora_rr", "8"], "No such option: --lora-rr. Did you mean '--lora-r'?"),
+        (["--lr", "1e-4"], "No such option: --lr. Here it is --learning-rate."),
+        (["--packing"], "No such option: --packing. Here it is --batching-strategy packing."),
+        (["--bf16", "True"], "No such option: --bf16. There is none: 16-bit numbers follow the"),
+        (["--save-stups", "9"], "No such option: --save-stups."),
         (["--lerning-rate=1"], "No such option: --lerning-rate. Did you mean '--learning-rate'?"),
         (["--zzzzz"], "No such option: --zzzzz."),
         (["--zzzzz", "-1"], "No such option: --zzzzz."),
         (["-z"], "No such option: -z."),
-        (["my.json"], "Unexpected argument 'my.json'; quote a text with spaces."),
+        (["my.json"], "'my.json' is a file; name it with --dataset my.json."),
+        (["yes"], "Unexpected argument 'yes'; quote a text with spaces."),
     ],
     ids=lambda case: " ".join(case) if isinstance(case, list) else "",
 )
@@ -123,7 +164,28 @@ def test_a_wrong_argument_is_one_line(args, problem):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("lora_r: 0", "options.yaml: Invalid value for '--lora-r': 0 is not in the range x>=1."),
+        ("lora_r: 0", "options.yaml: Invalid value for '--lora-r': 0 is not in the range 1<=x"),
+        (
+            "lora_r: 8\nseed: 1\nlora_r: 4",
+            "Invalid value for '--config': options.yaml:3: 'lora_r",
+        ),
+        ("lr: 8", "options.yaml: no option named 'lr'. Here it is learning_rate."),
+        (
+            "packing: yes",
+            "options.yaml: no option named 'packing'. Here it is batching_s",
+        ),
+        ("labels: [1, 2]", "options.yaml: 'labels': pairs are expected, as in {0: Negative"),
+        ("labels: [[1, 2, 3]]", "options.yaml: 'labels': pairs are expected, as in {0: Negative"),
+        ("labels: [[[1], 2]]", "options.yaml: 'labels': a text or a number is expected, not list."),
+        ('dataset: "a\\0b"', "options.yaml: 'dataset': 'a\\x00b' holds the character NUL."),
+        (
+            'template: "\\ud800"',
+            "options.yaml: 'template': '\\ud800' holds a byte that is",
+        ),
+        (
+            "map: &a {b: *a}",
+            "Invalid value for '--config': options.yaml:1: by its aliases it",
+        ),
         ("lora_r: 16.7", "options.yaml: Invalid value for '--lora-r': '16.7' is not a valid whole"),
         ("lora_r: yes", "options.yaml: Invalid value for '--lora-r': 'true' is not a valid whole"),
         ("lora_r: [8]", "options.yaml: 'lora_r': one value is expected, not a list."),
@@ -144,6 +206,57 @@ def test_a_wrong_argument_is_one_line(args, problem):
 def test_a_wrong_yaml_file_is_one_line_that_names_it(text, problem, here):
     (line,) = given(yaml=text).problems
     assert line.startswith(problem)
+
+
+def test_yaml_whose_aliases_grow_without_end_is_one_line(here):
+    names = [f"k{number}: &k{number} [*k{number - 1}, *k{number - 1}]" for number in range(1, 40)]
+    (line,) = given(yaml="\n".join(["k0: &k0 [1, 2]", *names])).problems
+    assert line.endswith("by its aliases it is more than 100,000 values.")
+
+
+@pytest.mark.parametrize("option", ["--output-dir", "--dataset", "--model", "--template"])
+def test_links_that_lead_nowhere_are_refused(option, here):
+    Path("loop").symlink_to("loop")
+    Path("lost").symlink_to("gone")
+    for name, fault in [("loop", "is a link that leads to itself."), ("lost", "is a link to gone")]:
+        (line,) = given(option, name).problems
+        assert line.startswith(f"Invalid value for '{option}': {name} {fault}")
+
+
+def test_a_very_long_value_is_shown_without_its_middle(here):
+    (line,) = refused(train, "--labels", "[" * 100_000)
+    assert len(line) < 2100 and " characters ... " in line
+
+
+def test_options_that_take_several_values_may_be_repeated():
+    config = given("--map", "output=reply", "--map", "input=text", "--plugin", "a.py")
+    assert config.map == (("output", "reply"), ("input", "text"))
+    assert config.problems == ()
+
+
+def test_every_name_of_other_trainers_is_answered_with_an_option_that_exists():
+    params = [param for c in (TrainConfig, InferConfig, ExportConfig) for param in params_of(c)]
+    flags = {flag.strip("-") for param in params for flag in param.opts}
+    assert [o for ours in foreign.OURS for o in ours.split("|") if o.split()[0] not in flags] == []
+    theirs = [name for table in (foreign.OURS, foreign.NONE) for name in foreign.turned(table)]
+    assert len(theirs) == len(set(theirs)) > 60
+
+
+def params_of(config_class):
+    return command(config_class)(print).params
+
+
+def test_a_run_is_never_taken_for_a_question(here):
+    Path("runs/x").mkdir(parents=True)
+    Path("runs/x/run.json").touch()
+    config = given("--adapter", "runs/x", "Hello", config_class=InferConfig)
+    assert config.problems == ("'runs/x' is the folder of a run; name it with --run runs/x.",)
+
+
+def test_several_processes_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    (line,) = given().problems
+    assert line.startswith("WORLD_SIZE=2, as torchrun sets it: Threetoe trains in one process")
 
 
 def test_a_missing_config_file_is_suggested(here):

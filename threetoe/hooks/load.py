@@ -25,6 +25,10 @@ def load_plugins(config, checks: Checks | None = None, run: Recorded | None = No
     With `checks`, what is wrong with a plugin goes there, and the hooks of the others come back.
     """
     gathered, notes = checks or Checks(), []
+    if config.record:  # of train.py --config run.json
+        path, entries = config.record
+        run = Recorded(path.parent, entries, str(path))
+    run = run and gathered(of_run.check_record, run)
     plugins = [gathered(load, *each) for each in named(config.plugin, gathered)]
     again = of_run.to_load(run, present(plugins), notes) if run else ()
     plugins += [gathered(load, *each) for each in again]
@@ -32,6 +36,8 @@ def load_plugins(config, checks: Checks | None = None, run: Recorded | None = No
     plugins += [gathered(load, *each) for each in gathered(installed, taken) or ()]
     if run:
         of_run.take_up(run, present(plugins), notes)
+    if config.record:  # without them it would be another training
+        gathered.problems += notes
     hooks = Hooks([*present(plugins), builtin()], notes)
     if all(plugins):  # else what is asked of the missing ones would be reported, too
         settings.settle(hooks.plugins, config.settings, gathered)
@@ -46,13 +52,7 @@ def present(plugins: list) -> list[Plugin]:
 
 def load(name: str, get_module, origin: str, given: str, distribution=None) -> Plugin:
     """A plugin whose module has been imported and checked; else a UserError that names it."""
-    try:
-        return Plugin(name, load_checked(name, get_module), origin, given, distribution)
-    except UserError as error:
-        if origin != "run":
-            raise
-        without = "--no-run-plugins leaves it out."
-        raise UserError(*(f"{problem} {without}" for problem in error.problems)) from error
+    return Plugin(name, load_checked(name, get_module), origin, given, distribution)
 
 
 def builtin() -> Plugin:

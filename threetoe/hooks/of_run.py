@@ -1,11 +1,13 @@
-"""The plugins of a run: written into run.json, and loaded again by infer.py and export.py.
+"""The plugins of a run: written into run.json, and loaded again by infer.py, by export.py, and by
+train.py --config run.json.
 
 What is loaded is the file or module that the record names, and only if it is what it was: its
 hash is the same. Code never comes from a run folder, nor from the Hub, whose records name no files.
 As anyone can write a record, and a file beside it, a training notes on this machine which files it
-has used, and only those are loaded again.
+has used with which settings; only those are loaded again, with those settings.
 """
 
+import json
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -14,13 +16,15 @@ from typing import NamedTuple
 
 import click
 
+from threetoe.errors import UserError
 from threetoe.hooks.module import import_plugin
 from threetoe.hooks.plugin import Plugin, hash_file
 from threetoe.machine.libraries import CACHE
 
 AS_IT_IS = "name it with --plugin to use it as it is"
 
-USED = CACHE / "plugins.txt"  # a line for each plugin that was trained with: hash and file
+USED = CACHE / "plugins.jsonl"  # of each plugin that was trained with: hash, settings, file
+TEXTS = ("name", "stem", "origin", "file", "module", "version", "sha256")  # of an entry, or None
 
 
 class Recorded(NamedTuple):
@@ -28,6 +32,7 @@ class Recorded(NamedTuple):
 
     folder: Path
     entries: list[dict]
+    name: str = "this run"  # in messages
 
 
 def as_record(plugin: Plugin) -> dict:
@@ -47,11 +52,21 @@ def as_record(plugin: Plugin) -> dict:
     }
 
 
+def check_record(record: Recorded) -> Recorded:
+    """The record; UserError when what it says of plugins is not what `as_record` writes."""
+    for entry in record.entries:
+        texts = [entry.get(name) for name in TEXTS] if isinstance(entry, dict) else [0]
+        right = all(text is None or isinstance(text, str) for text in texts)
+        if not (right and isinstance(entry.get("settings", {}), dict)):
+            raise UserError(f"{record.folder}: the plugins of its record are damaged.")
+    return record
+
+
 def note_used(plugins: list[Plugin]) -> None:
-    """Note on this machine that a training has used these plugins' files; where that cannot be
-    written, it is said."""
-    lines = {f"{plugin.sha256} {plugin.file}\n" for plugin in plugins if plugin.file}
-    new = sorted(lines - used())
+    """Note on this machine that a training has used these plugins' files with their settings;
+    where that cannot be written, it is said."""
+    entries = [(as_record(plugin), plugin.file) for plugin in plugins if plugin.file]
+    new = sorted({line_of(*entry) for entry in entries} - used())
     try:
         if new:
             USED.parent.mkdir(parents=True, exist_ok=True)
@@ -65,44 +80,53 @@ def note_used(plugins: list[Plugin]) -> None:
         )
 
 
+def line_of(entry: dict, file: Path | None) -> str:
+    """What is noted of a plugin that was used; without a file, how such a line begins."""
+    noted = json.dumps([entry["sha256"], entry.get("settings", {})], sort_keys=True)
+    return noted.removesuffix("]") + (f", {json.dumps(str(file))}]\n" if file else ", ")
+
+
 def used() -> set[str]:
     return set(USED.read_text(encoding="utf-8").splitlines(True)) if USED.is_file() else set()
 
 
 def to_load(record: Recorded, named: list[Plugin], notes: list[str]):
-    """What plugins.load takes, for each plugin of the run that is not named now; why the others
-    are not used goes to `notes`. Named ones that are as they were get the run's settings."""
+    """What load.load takes, for each plugin of the run that is not named now; why the others are
+    not used goes to `notes`."""
     for entry in record.entries:
-        again = [p for p in named if p.stem == entry.get("stem") or p.sha256 == entry.get("sha256")]
-        for plugin in again:
-            take_settings(plugin, entry)
+        again = any(is_of(plugin, entry) for plugin in named)
         if again or entry.get("origin") == "installed":
             continue
-        given, why_not = found(entry, record.folder)
+        given, why_not = find(entry, record.folder)
         if why_not:
-            notes.append(f"plugin {entry.get('name')} of this run is not used: {why_not}")
+            notes.append(f"plugin {entry.get('name')} of {record.name} is not used: {why_not}")
         else:
-            yield f"{entry['name']} (of the run)", partial(import_plugin, given), "run", given
+            yield f"{entry['name']} (of {record.name})", partial(import_plugin, given), "run", given
 
 
-def take_settings(plugin: Plugin, entry: dict) -> bool:
-    """Give a plugin the settings that the run had for it; False when it is not as it was."""
-    same = plugin.sha256 is not None and plugin.sha256 == entry.get("sha256")
-    if same:
-        plugin.of_run = entry.get("settings", {})
-    return same
+def is_of(plugin: Plugin, entry: dict) -> bool:
+    return plugin.stem == entry.get("stem") or plugin.sha256 == entry.get("sha256")
 
 
 def take_up(record: Recorded, plugins: list[Plugin], notes: list[str]) -> None:
-    """Give the plugins that were loaded, installed ones too, what the run says of them."""
+    """Give the plugins that were loaded, installed ones too, the settings that the run had for
+    them, where they are as they were and a training on this machine has had these settings."""
     for entry in record.entries:
         if entry.get("origin") == "installed":
             mine = [p for p in plugins if p.module.__name__ == entry.get("module")]
             notes += note_installed(entry, mine)
         else:
-            mine = [p for p in plugins if p.origin == "run" and p.stem == entry.get("stem")]
+            mine = [p for p in plugins if p.origin != "installed" and is_of(p, entry)]
         for plugin in mine:
-            take_settings(plugin, entry)
+            if not entry.get("settings") or plugin.sha256 != entry.get("sha256"):
+                continue
+            if any(line.startswith(line_of(entry, None)) for line in used()):
+                plugin.of_run = entry["settings"]
+            else:
+                notes.append(
+                    f"settings of plugin {plugin.stem} in {record.name} are not "
+                    "used: no training on this machine has had them; give them with --set"
+                )
 
 
 def note_installed(entry: dict, mine: list[Plugin]) -> list[str]:
@@ -116,7 +140,7 @@ def note_installed(entry: dict, mine: list[Plugin]) -> list[str]:
     return [f"{name} has changed since: it was version {then}, and {now} is installed and used"]
 
 
-def found(entry: dict, folder: Path) -> tuple[str, str]:
+def find(entry: dict, folder: Path) -> tuple[str, str]:
     """(what --plugin would take, why it is not used) of a plugin of a record; one of them is ''."""
     file, module = entry.get("file"), entry.get("module")
     if not (file or module):
@@ -129,8 +153,9 @@ def found(entry: dict, folder: Path) -> tuple[str, str]:
         return "", f"{files[-1]} {place}; {AS_IT_IS}"
     if hash_file(files[-1]) != entry.get("sha256"):
         return "", f"{files[-1]} has changed since; {AS_IT_IS}"
-    if f"{entry['sha256']} {files[-1].resolve()}\n" not in used():
-        return "", f"no training on this machine has used {files[-1]}; {AS_IT_IS}"
+    if line_of(entry, files[-1].resolve()) not in used():
+        said = f"no training on this machine has used {files[-1]} with its settings"
+        return "", f"{said}; {AS_IT_IS}"
     return file or module, ""
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from contextlib import suppress
 from dataclasses import fields
@@ -10,12 +11,14 @@ from io import TextIOWrapper
 import click
 from click.core import ParameterSource, iter_params_for_processing
 
-from threetoe.errors import TOKEN, TYPED_TOKEN, Failure, UserError, did_you_mean, without_tokens
+from threetoe.errors import Failure, UserError, without_tokens
 from threetoe.machine.terminal import visible
-from threetoe.options.config_file import read_config
+from threetoe.options.arguments import explain_place, kept_words
+from threetoe.options.config_file import read_config, refuse_code
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
-NO_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR)
+NO_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
+LONGEST = 2000  # characters of a problem
 
 
 def command(config_class, only=()):
@@ -34,7 +37,8 @@ def command(config_class, only=()):
         @click.pass_context
         def callback(context, **values):
             given = {n: v for n, v in values.items() if is_given(context, n)}
-            config = config_class(**given, problems=tuple(context.meta["problems"]))
+            record = context.meta.get("record") if "plugin" not in given else None
+            config = config_class(**given, problems=tuple(context.meta["problems"]), record=record)
             run_reporting_errors(function, config)
 
         settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -68,8 +72,17 @@ def run_reporting_errors(function, config) -> None:
 def fail(problems: list[str], code: int) -> None:
     colour = False if os.environ.get("NO_COLOR") else None  # no-color.org; None: on a terminal
     for problem in map(without_tokens, problems):
-        click.echo(f"{click.style('Error:', fg='red')} {visible(problem)}", err=True, color=colour)
+        line = visible(shorten(problem))
+        click.echo(f"{click.style('Error:', fg='red')} {line}", err=True, color=colour)
     raise SystemExit(code)
+
+
+def shorten(text: str) -> str:
+    """A problem that repeats what a user gave, without its middle where that was very long."""
+    left_out = len(text) - LONGEST
+    if left_out <= 0:
+        return text
+    return f"{text[: LONGEST // 2]} ... {left_out:,} characters ... {text[-LONGEST // 2 :]}"
 
 
 def is_given(context, name: str) -> bool:
@@ -121,24 +134,20 @@ def config_option() -> click.Option:
     return option
 
 
-def no_option(flag: str, known) -> str:
-    if flag.strip("-") in ("token", "hf-token", "hub-token"):
-        return f"There is no {flag}: the token is read from HF_TOKEN, or from the saved login."
-    if " " in flag:
-        return f"'{flag}' starts with '-', as an option does; put -- before such a text."
-    return f"No such option: {flag}.{did_you_mean(flag, known)}"
-
-
 class Command(click.Command):
     """A click command that gathers what is wrong with its arguments and shows options in groups."""
 
     def parse_args(self, ctx, args):
         problems = ctx.meta.setdefault("problems", [])
-        if any(TOKEN.fullmatch(arg.partition("=")[2] or arg) for arg in args):
-            problems.append(TYPED_TOKEN)
-        args = self.without_mistakes(ctx, args, problems)
-        parser = self.make_parser(ctx)
-        opts, rest, order = parser.parse_args(args=args)
+        processes = os.environ.get("WORLD_SIZE", "1")
+        if processes.isdecimal() and int(processes) > 1:
+            problems.append(
+                f"WORLD_SIZE={processes}, as torchrun sets it: Threetoe trains in one process, on "
+                "one device; start it with python."
+            )
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        words = kept_words(options, args, problems)
+        opts, rest, order = self.make_parser(ctx).parse_args(args=words)
         for param in iter_params_for_processing(order, self.get_params(ctx)):
             try:
                 _, rest = param.handle_parse_result(ctx, opts, rest)
@@ -149,36 +158,23 @@ class Command(click.Command):
                 place = f"{ctx.meta['config']}: " if from_file else ""
                 problems.append(place + error.format_message())
                 ctx.params.pop(param.name, None)
+        refuse_code(ctx)
+        if "--" not in args:
+            rest = self.without_places(ctx, rest, problems)
         if rest:
             problems.append(f"Unexpected argument '{' '.join(rest)}'; quote a text with spaces.")
         ctx.args = []
         return []
 
-    def without_mistakes(self, ctx, args, problems) -> list[str]:
-        """The arguments that click can parse; options that do not exist are problems, and so are
-        those that lack their value or have one too many."""
-        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
-        takes_value = {f: not p.is_flag for p in options for f in (*p.opts, *p.secondary_opts)}
-        kept, left = [], list(args)
-        while left and left[0] != "--":
-            arg = left.pop(0)
-            flag, equals, _ = arg.partition("=")
-            value_follows = bool(left) and left[0] != "--" and left[0] not in takes_value
-            if arg == "-" or not arg.startswith("-"):
-                kept.append(arg)
-            elif flag not in takes_value:
-                problems.append(no_option(flag, takes_value))
-                if value_follows and not equals and not left[0].startswith("--"):
-                    left.pop(0)
-            elif equals and not takes_value[flag]:
-                problems.append(f"{flag} takes no value; write {flag} alone.")
-            elif equals or not takes_value[flag]:
-                kept.append(arg)
-            elif value_follows:
-                kept += [arg, left.pop(0)]
-            else:
-                problems.append(f"{flag} needs a value.")
-        return kept + left
+    def without_places(self, ctx, rest: list[str], problems: list[str]) -> list[str]:
+        """The words that are left over, unless one, or the question, is the name of a file or
+        folder: then that is the problem."""
+        flags = [flag for param in self.get_params(ctx) for flag in param.opts]
+        asked = str(ctx.params.get("prompt"))
+        words = [*rest, *([asked] if re.search(r"[./]", asked) else [])]  # "data" may be a question
+        said = {word: explain_place(word, flags) for word in words}
+        problems += filter(None, said.values())
+        return [] if any(said.values()) else rest
 
     def format_options(self, ctx, formatter):
         groups = {}

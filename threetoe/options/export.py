@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from threetoe.options.shared import Common, force_option, run_plugins_option, template_option
-from threetoe.options.types import FilePath, Gigabytes, Pair, option
+from threetoe.options.types import PLACE, FilePath, Gigabytes, Pair, option
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ExportConfig(Common):
         False, "Push even what the comparison found wrong.", click.BOOL, "Where", is_flag=True
     )
     base: str = option(
-        None, "Base weights to merge into: a folder or Hub id.", group="Merge",
+        None, "Base weights to merge into: a folder or Hub id.", PLACE, "Merge",
         show_default="the run's base in 16 bits",
     )  # fmt: skip
     base_weights: str = option(

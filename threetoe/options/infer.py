@@ -12,7 +12,7 @@ from threetoe.options.shared import (
     split_option,
     template_option,
 )
-from threetoe.options.types import POSITIVE, SEED, FilePath, FiniteRange, option
+from threetoe.options.types import PLACE, POSITIVE, SEED, FilePath, FiniteRange, option
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class InferConfig(DataConfig):
         switch=True,
     )
     model: str = option(
-        None, "Base model: a folder or Hub id.", group="Model", show_default="the run's base"
+        None, "Base model: a folder or Hub id.", PLACE, "Model", show_default="the run's base"
     )
     input: str = option(None, "Input text that goes with the question (Alpaca).", group="Prompt")
     system: str = option(
@@ -45,7 +45,7 @@ class InferConfig(DataConfig):
     )
     seed: int = option(3407, "Seed of sampling.", SEED, "Answer")
     file: str = option(
-        None, "Answer every row of a dataset: a file, a bundled name, or a Hub id.", group="Batch"
+        None, "Answer every row of a dataset: a file, a bundled name, or a Hub id.", PLACE, "Batch"
     )
     dataset: tuple = ()  # --file is its flag here
     streaming: bool = False  # no option: every row is asked

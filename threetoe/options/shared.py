@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import click
 
-from threetoe.options.types import POSITIVE, FiniteRange, Labels, Pair, Setting, option
+from threetoe.options.types import PLACE, POSITIVE, FiniteRange, Labels, Pair, Setting, option
 
 
 def template_option(group):
     return option(
         None, "Prompt template of a folder that other tools made: a name, a .yaml file, or "
-        "from-tokenizer.", group=group, show_default="the run's own",
+        "from-tokenizer.", PLACE, group, show_default="the run's own",
     )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ class Common:
     """What all three scripts share."""
 
     plugin: tuple = option(
-        (), "A plugin: file.py or package.module; may be repeated.", multiple=True, group="Plugins"
+        (), "A plugin: file.py or package.module; may be repeated.", PLACE, "Plugins", multiple=True
     )
     settings: tuple = option(
         (), "A setting that a plugin declares, PLUGIN.NAME=VALUE where two have it; may be "
@@ -41,6 +41,9 @@ class Common:
         Setting(), "Plugins", multiple=True, flag="--set", adds=True,
     )  # fmt: skip
     problems: tuple = ()  # what the command line got wrong; reported with all other problems
+    record: tuple | None = (
+        None  # (path, plugins) of a --config run.json, unless --plugin names some
+    )
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,13 @@ class DataConfig(Common):
         "A dataset's name (python -m threetoe datasets), a file (json, jsonl, csv, tsv, parquet, "
         "txt), a folder of them, - for standard input, my.py:function, or a Hub id. Several are "
         "mixed; oasst1:0.3 draws a share of one.",
-        group="Data", multiple=True, show_default="sentiment",
+        PLACE, "Data", multiple=True, show_default="sentiment",
     )  # fmt: skip
     max_samples: int = option(
         None, "The first N usable rows of each dataset alone.", POSITIVE, "Data"
     )
     dataset_path: str = option(
-        None, "A local copy of a named dataset: a file or a folder.", group="Data"
+        None, "A local copy of a named dataset: a file or a folder.", PLACE, "Data"
     )
     dataset_subset: str = option(None, "Subset (configuration) of a Hub id.", group="Data")
     dataset_option: tuple = option(

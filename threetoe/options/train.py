@@ -11,6 +11,8 @@ import click
 
 from threetoe.options.shared import DataConfig, split_option
 from threetoe.options.types import (
+    MOST,
+    PLACE,
     POSITIVE,
     SEED,
     FilePath,
@@ -22,6 +24,7 @@ from threetoe.options.types import (
 )
 
 DEFAULT_STEPS = 60  # without --max-steps and --num-train-epochs
+LEARNING_RATE, WIDTH = 2e-4, 4096  # that of Llama 3 8B; Adam's rate goes with 1 / width, as in muP
 SEVEN_PROJECTIONS = tuple(f"{name}_proj" for name in "q k v o gate up down".split())
 
 RANKED = """
@@ -51,13 +54,13 @@ class TrainConfig(DataConfig):
         None, "Split to measure the loss on, instead of --val-size.", group="Data"
     )
     val_dataset: str = option(
-        None, "Dataset to measure the loss on, instead of --val-size.", group="Data"
+        None, "Dataset to measure the loss on, instead of --val-size.", PLACE, "Data"
     )
     template: str = option(
         None,
         "Prompt template: a name (python -m threetoe templates), a .yaml file, or from-tokenizer: "
         "the base's own chat template.",
-        group="Data", show_default="alpaca; plain where all rows are whole texts",
+        PLACE, "Data", show_default="alpaca; plain where all rows are whole texts",
     )  # fmt: skip
     train_on_inputs: bool = option(
         False, "Learn the prompt too, not the answer alone.", click.BOOL, "Data", is_flag=True
@@ -74,18 +77,20 @@ class TrainConfig(DataConfig):
         click.Choice(["padding", "packing"]), "Data",
     )  # fmt: skip
     max_seq_length: int = option(
-        2048, "Longest row in tokens; longer rows are cut.", WholeRange(min=8), "Data"
+        2048, "Longest row in tokens; longer rows are cut.", WholeRange(8, MOST), "Data"
     )
 
     model: str = option(
-        None, "A Hub id, a folder, or tiny (the embedded model).", group="Model",
+        None, "A Hub id, a folder, or tiny (the embedded model).", PLACE, "Model",
         show_default="unsloth/llama-3-8b-bnb-4bit on a CUDA GPU, else tiny",
     )  # fmt: skip
     load_in_4bit: bool = option(
         True, "Quantise the base to 4 bits (NF4).", click.BOOL, "Model", switch=True
     )
-    lora_r: int = option(16, "LoRA rank.", POSITIVE, "Model")
-    lora_alpha: int = option(16, "LoRA alpha; updates are scaled by alpha / r.", POSITIVE, "Model")
+    lora_r: int = option(16, "LoRA rank.", WholeRange(1, 65_536), "Model")
+    lora_alpha: int = option(
+        16, "LoRA alpha; updates are scaled by alpha / r.", WholeRange(1, 10**6), "Model"
+    )
     lora_dropout: float = option(
         0.0, "LoRA dropout; 0 is the fast path.", FiniteRange(0, 1, max_open=True), "Model"
     )
@@ -114,17 +119,19 @@ class TrainConfig(DataConfig):
         4, "Forward passes an optimizer step.", POSITIVE, "Training"
     )
     learning_rate: float = option(
-        2e-4, "Peak learning rate.", FiniteRange(0, min_open=True), "Training"
-    )
+        None, "Peak learning rate.", FiniteRange(0, min_open=True), "Training",
+        show_default=f"{LEARNING_RATE} for a base of hidden size {WIDTH:,} or more, and for a "
+        f"narrower one {LEARNING_RATE} x {WIDTH} / hidden size",
+    )  # fmt: skip
     num_train_epochs: float = option(
         None, "Passes over the data, instead of --max-steps.",
-        FiniteRange(0, min_open=True), "Training",
+        FiniteRange(0, 10**6, min_open=True), "Training",
     )  # fmt: skip
     max_steps: int = option(
         None, "Optimizer steps.", POSITIVE, "Training",
         show_default=f"{DEFAULT_STEPS}, unless --num-train-epochs is given",
     )  # fmt: skip
-    warmup_steps: int = option(5, "Steps of rising learning rate.", WholeRange(min=0), "Training")
+    warmup_steps: int = option(5, "Steps of rising learning rate.", WholeRange(0, MOST), "Training")
     weight_decay: float = option(0.01, "Weight decay.", FiniteRange(min=0), "Training")
     lr_scheduler_type: str = option(
         "linear", "Learning-rate schedule.",
@@ -139,7 +146,7 @@ class TrainConfig(DataConfig):
 
     preview: int = option(
         0, "Print N rows as the model will see them and stop; no weights are loaded.",
-        WholeRange(min=0), "Look first", show_default=False,
+        WholeRange(0, MOST), "Look first", show_default=False,
     )  # fmt: skip
     dry_run: bool = option(
         False, "Print what would be trained and stop; no weights are loaded.", click.BOOL,

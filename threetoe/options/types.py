@@ -1,11 +1,17 @@
 """The kinds of values that options take, each with what is wrong with one that is not."""
 
+import errno
 import json
 import math
+import os
+import re
 from dataclasses import field
-from pathlib import Path
 
 import click
+
+MOST = 10**9  # steps, rows, tokens: what no count reaches, and libraries still can count to
+
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # no file's name has the one, UTF-8 not the others
 
 
 def option(default, help, type=click.STRING, group="Options", **extra):
@@ -28,7 +34,44 @@ class FilePath(click.Path):
     """A path; ~ is the home folder, also where no shell has expanded it."""
 
     def convert(self, value, param, ctx):
-        return super().convert(Path(value).expanduser(), param, ctx)
+        if fault := find_fault_in_place(str(value)):
+            self.fail(fault, param, ctx)
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
+class Place(click.ParamType):
+    """A name, or the path of a file or folder; a text as it was given."""
+
+    name = "text"
+
+    def convert(self, value, param, ctx):
+        if fault := find_fault_in_place(value):
+            self.fail(fault, param, ctx)
+        return value
+
+
+def find_fault_in_text(text: str) -> str | None:
+    """Why a text can be no option's value; None when it can."""
+    if found := UNWRITABLE.search(text):
+        kind = "the character NUL" if found[0] == "\0" else "a byte that is not UTF-8"
+        return f"{ascii(text)} holds {kind}"
+    return None
+
+
+def find_fault_in_place(place: str) -> str | None:
+    """Why nothing can be read or written at a path; None for one that may be there or not."""
+    path = os.path.expanduser(place)
+    if place.startswith("~") and path == place and not os.path.lexists(path):
+        return f"{place}: there is no such home folder."
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        if os.path.islink(path):
+            return f"{place} is a link to {os.readlink(path)}, and nothing is there."
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return f"{place} is a link that leads to itself."
+    return None
 
 
 class Pair(click.ParamType):
@@ -72,7 +115,7 @@ class Gigabytes(FiniteRange):
     name = "size"
 
     def __init__(self):
-        super().__init__(0, min_open=True)
+        super().__init__(0, 10**6, min_open=True)
 
     def convert(self, value, param, ctx):
         text = str(value).strip().upper()
@@ -97,7 +140,7 @@ class Share(click.ParamType):
             number = float(value)
         except ValueError:
             number = math.nan
-        if not (0 < number < 1 or number >= 1 and number == int(number)):
+        if not (0 < number < 1 or 1 <= number <= MOST and number.is_integer()):
             self.fail(
                 f"{value} is neither a share between 0 and 1 nor a number of rows.", param, ctx
             )
@@ -114,10 +157,11 @@ class Labels(click.ParamType):
             return value
         try:
             return tuple((str(code), str(text)) for code, text in json.loads(value).items())
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             example = '{"0": "Negative", "1": "Positive"}'
             self.fail(f"{value} is not a JSON object such as {example}.", param, ctx)
 
 
-POSITIVE = WholeRange(min=1)
+PLACE = Place()
+POSITIVE = WholeRange(1, MOST)
 SEED = WholeRange(0, 2**32 - 1)  # what numpy and transformers.set_seed take

@@ -16,6 +16,11 @@ def check_model(model: str | None, flag: str = "--model") -> None:
         return
     path = Path(model).expanduser()
     if path.is_dir():
+        if (path / "run.json").is_file() or is_adapter(path):
+            raise UserError(
+                f"{flag} {model} is the folder of a run, not a base: --run {model} asks or exports "
+                "it, and every training begins at a base."
+            )
         if not (path / "config.json").is_file():
             raise UserError(f"{flag} {model}: the folder holds no config.json.")
         list_checkpoint(path)  # whole, and safetensors

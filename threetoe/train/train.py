@@ -16,6 +16,7 @@ from threetoe.backend.model import (
     choose_training_arguments,
     count_token_rows,
     load_tokenizer,
+    read_model_config,
     save_adapter,
 )
 from threetoe.errors import Failure
@@ -23,7 +24,7 @@ from threetoe.hooks.calls import Hooks
 from threetoe.hooks.of_run import as_record, note_used
 from threetoe.machine.libraries import chatter_hidden, has_gpu, load_unsloth
 from threetoe.machine.terminal import clear_line, say
-from threetoe.options.train import TrainConfig, options_of
+from threetoe.options.train import LEARNING_RATE, WIDTH, TrainConfig, options_of
 from threetoe.prompt import new_tokens
 from threetoe.prompt.encode import stop_ids
 from threetoe.prompt.template import hash_of
@@ -47,6 +48,7 @@ def train(config: TrainConfig) -> None:
     job = resolve_batching(resolve_model(job))
     tokenizer = load_tokenizer(job.config.model)
     check_length(job.config)
+    job = resolve_learning_rate(job)
     if job.template is None:
         own = from_tokenizer(tokenizer, marks_of(tokenizer), job.config.model)
         job = job._replace(template=own)
@@ -72,6 +74,18 @@ def resolve_model(job: TrainPlan) -> TrainPlan:
     if model == TINY:
         say("no CUDA GPU: training the embedded tiny model on the CPU (choose with --model)")
     return job._replace(config=replace(job.config, model=model))
+
+
+def resolve_learning_rate(job: TrainPlan) -> TrainPlan:
+    """The plan with a learning rate: the one asked for, or one for the base's width, which is
+    said where it is not that of a Llama of 8B."""
+    if job.config.learning_rate:
+        return job
+    width = min(read_model_config(job.config.model).hidden_size, WIDTH)
+    rate = float(f"{LEARNING_RATE * WIDTH / width:.1e}")
+    if rate != LEARNING_RATE:
+        say(f"learning rate {rate:g}, for a base of hidden size {width} (--learning-rate chooses)")
+    return job._replace(config=replace(job.config, learning_rate=rate))
 
 
 def resolve_batching(job: TrainPlan) -> TrainPlan:

@@ -61,6 +61,7 @@ def read_source(source: Source, given: dict[str, Callable]) -> Iterator[Row] | N
     if path.exists():
         return files.read_file(source.file(path))
     is_path = source.name.startswith((".", "/", "~")) or source.name.count("/") > 1
+    is_path = is_path or (path.suffix and "/" not in source.name)
     if is_path or files.kind_of(path) or path.is_symlink():
         raise no_such_file(path)
     return hub_rows.read_hub(source) if "/" in source.name else None
