@@ -247,10 +247,12 @@ def params_of(config_class):
 
 
 def test_a_run_is_never_taken_for_a_question(here):
-    Path("runs/x").mkdir(parents=True)
-    Path("runs/x/run.json").touch()
-    config = given("--adapter", "runs/x", "Hello", config_class=InferConfig)
-    assert config.problems == ("'runs/x' is the folder of a run; name it with --run runs/x.",)
+    Path("mine").mkdir()
+    Path("mine/run.json").touch()
+    for words in (["--adapter", "mine", "Hello"], ["mine"], ["--", "mine"]):
+        config = given(*words, config_class=InferConfig)
+        said = ("'mine' is the folder of a run; name it with --run mine.",)
+        assert config.problems == (() if "--" in words else said)
 
 
 def test_several_processes_are_refused(monkeypatch):

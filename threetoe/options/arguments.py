@@ -78,6 +78,11 @@ def no_option(flag: str, known) -> str:
     return f"No such option: {flag}." + explain(flag.strip("-"), [k.strip("-") for k in known])
 
 
+def is_run(word: str) -> bool:
+    """Whether a word is the name of a folder that train.py, or another tool, has left."""
+    return any(os.path.isfile(os.path.join(word, name)) for name in RECORDS)
+
+
 def explain_place(word: str, flags) -> str | None:
     """What to say of a word that is the name of a folder or file, or looks like one, and so a
     mistake where a text is expected; None for any other."""
@@ -85,7 +90,7 @@ def explain_place(word: str, flags) -> str | None:
     there = word.strip() and len(word) < 256 and os.path.lexists(path)
     if not there and (" " in word or path.suffix not in FILES):
         return None
-    if path.is_dir() and any((path / name).exists() for name in RECORDS):
+    if is_run(word):
         flag, what = "--run", "the folder of a run"
     elif path.is_dir():
         flag, what = "--dataset", "a folder"

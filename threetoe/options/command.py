@@ -13,7 +13,7 @@ from click.core import ParameterSource, iter_params_for_processing
 
 from threetoe.errors import Failure, UserError, without_tokens
 from threetoe.machine.terminal import visible
-from threetoe.options.arguments import explain_place, kept_words
+from threetoe.options.arguments import explain_place, is_run, kept_words
 from threetoe.options.config_file import read_config, refuse_code
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
@@ -171,7 +171,8 @@ class Command(click.Command):
         folder: then that is the problem."""
         flags = [flag for param in self.get_params(ctx) for flag in param.opts]
         asked = str(ctx.params.get("prompt"))
-        words = [*rest, *([asked] if re.search(r"[./]", asked) else [])]  # "data" may be a question
+        clear = is_run(asked) or re.search(r"[./]", asked)  # "data" may be a question
+        words = [*rest, asked] if clear else rest
         said = {word: explain_place(word, flags) for word in words}
         problems += filter(None, said.values())
         return [] if any(said.values()) else rest
