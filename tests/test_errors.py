@@ -80,7 +80,11 @@ def test_all_problems_of_a_call_are_reported_together(here):
 @pytest.mark.parametrize(
     ("folder", "problem"),
     [
-        ("run", "--output-dir run already holds a run; name another folder."),
+        (
+            "run",
+            "--output-dir run already holds a run; name another folder, or "
+            "replace it with --overwrite.",
+        ),
         ("file", "--output-dir file is a file; name a folder."),
         ("file/below", "--output-dir file/below cannot be written"),
         ("other", "--output-dir other holds other files; name a new or empty folder."),

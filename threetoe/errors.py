@@ -2,6 +2,7 @@
 
 UserError      one or more problems of the call itself; shown line by line, exit code 2
 Failure        work that could not be finished, in one line; what was saved stays, exit code 1
+  Stopped      a signal asked for the end; exit code 130 or 143
   PluginError  a plugin raised in one of its hooks; named with hook, file and line
   PushError    what reached the Hub, or did not (threetoe.export.push)
 """
@@ -30,9 +31,19 @@ class UserError(Exception):
 class Failure(Exception):
     """Work that could not be finished; what was saved before stays saved."""
 
+    code = 1  # with which the process ends
+
     def __init__(self, *problems: str):
         super().__init__("\n".join(problems))
         self.problems = list(problems)
+
+
+class Stopped(Failure):
+    """Work that was asked to stop, and says how it goes on; `code` is 128 and the signal."""
+
+    def __init__(self, said: str, code: int):
+        super().__init__(said)
+        self.code = code
 
 
 class PluginError(Failure):

@@ -58,7 +58,7 @@ def run_reporting_errors(function, config) -> None:
     except UserError as error:
         fail(error.problems, 2)
     except Failure as error:
-        fail(error.problems, 1)
+        fail(error.problems, error.code)
     except OSError as error:
         if error.errno in NO_PATH:
             fail([f"{error.strerror}: {error.filename}"], 2)

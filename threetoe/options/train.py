@@ -142,6 +142,22 @@ class TrainConfig(DataConfig):
         click.Choice(["adamw_8bit", "adamw_torch", "paged_adamw_8bit", "paged_adamw_32bit"]),
         "Training",
     )  # fmt: skip
+    save_steps: int = option(
+        None, "Steps between checkpoints, from which the same command continues after a kill.",
+        POSITIVE, "Training", show_default="two minutes, and at least three a run",
+    )  # fmt: skip
+    save_total_limit: int = option(2, "Checkpoints that are kept.", POSITIVE, "Training")
+    resume: str = option(
+        "auto", "auto continues an unfinished run in --output-dir from its latest whole "
+        "checkpoint; never starts anew; or the folder of a checkpoint.", group="Training",
+    )  # fmt: skip
+    resume_anyway: bool = option(
+        False, "Continue with other versions of libraries than those it was begun with.",
+        click.BOOL, "Training", is_flag=True,
+    )  # fmt: skip
+    overwrite: bool = option(
+        False, "Replace the finished run in --output-dir.", click.BOOL, "Training", is_flag=True
+    )  # fmt: skip
     seed: int = option(3407, "Seed of the order, the adapter and dropout.", SEED, "Training")
 
     preview: int = option(

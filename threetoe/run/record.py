@@ -71,30 +71,40 @@ def default_folder(config: TrainConfig) -> Path:
     base = Path("runs", "-".join(names))
     number = 2
     folder = base
-    while (folder / RECORD).exists():
+    while (folder / RECORD).exists() and not config.overwrite:
         folder, number = base.with_name(f"{base.name}-{number}"), number + 1
     return folder
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, overwrite: bool) -> None:
     """UserError unless a run may be written to this folder; nothing is made yet."""
-    if (folder / RECORD).exists():
-        raise UserError(f"--output-dir {folder} already holds a run; name another folder.")
+    if (folder / RECORD).exists() and not overwrite:
+        raise UserError(
+            f"--output-dir {folder} already holds a run; name another folder, or replace it with "
+            "--overwrite."
+        )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output-dir {folder} is a file; name a folder.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / PARTIAL).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder):
         raise UserError(f"--output-dir {folder} holds other files; name a new or empty folder.")
     check_writable(folder, "--output-dir")
     if folder.is_dir():
         lock(folder).close()
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds a run, whole or under way."""
+    return any((folder / name).exists() for name in (RECORD, PARTIAL))
+
+
 def start(folder: Path, options: dict) -> ExitStack:
-    """Make the folder, or take over the one of a run that was interrupted; the lock on it."""
+    """Make the folder, or take over the one of a run that was interrupted or is replaced; the lock
+    on it."""
     folder.mkdir(parents=True, exist_ok=True)
     held = lock(folder)
     write_json(folder / PARTIAL, {"options": options})
-    (folder / METRICS).unlink(missing_ok=True)
+    for name in (RECORD, METRICS, EVALUATIONS):
+        (folder / name).unlink(missing_ok=True)
     return held
 
 
@@ -108,7 +118,7 @@ def load(folder: Path | None) -> tuple[Path, Run]:
     """A run's folder and record; without a folder, the latest run's."""
     folder = folder or latest()
     if (folder / PARTIAL).exists() and not (folder / RECORD).exists():
-        raise UserError(f"--run {folder} did not finish; train again with --output-dir {folder}.")
+        raise UserError(f"--run {folder} did not finish; the command that began it continues it.")
     try:
         run = Run(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
         run.the_template(), run.the_marks(), list(map(dict, run.plugins))

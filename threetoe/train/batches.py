@@ -1,6 +1,7 @@
 """Prepared rows as a Dataset, in an order that puts similar lengths together, and in packs."""
 
 from bisect import bisect_left, insort
+from collections.abc import Callable
 from tempfile import TemporaryDirectory
 
 COLUMNS = ["input_ids", "labels"]  # what a batch is made of; length is for the order alone
@@ -46,19 +47,28 @@ def by_length(lengths, size: int, random) -> list[int]:
     return [row for step in steps + rest for row in step.tolist()]
 
 
-class ByLength:
-    """A sampler: by_length anew in every epoch, by the seed alone."""
+def shuffled(lengths, size: int, random) -> list[int]:
+    """Row indices in a random order; what packs are trained in."""
+    return random.permutation(len(lengths)).tolist()
 
-    def __init__(self, lengths, size: int, seed: int):
-        from numpy.random import default_rng
 
-        self.lengths, self.size, self.random = lengths, size, default_rng(seed)
+class InOrder:
+    """A sampler: `order(lengths, size, random)` anew in every epoch, from seed and epoch alone, so
+    that a process that continues a training in a later epoch sees the order of that epoch."""
+
+    def __init__(self, order: Callable, lengths, size: int, seed: int):
+        self.order, self.lengths, self.size, self.seed, self.epoch = order, lengths, size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __iter__(self):
-        return iter(by_length(self.lengths, self.size, self.random))
+        from numpy.random import default_rng
+
+        return iter(self.order(self.lengths, self.size, default_rng([self.seed, self.epoch])))
 
 
 def packed(rows, room: int):

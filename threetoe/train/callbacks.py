@@ -71,7 +71,7 @@ class Progress(TrainerCallback):
     the first step and for each tenth of the way."""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.began = time.monotonic()
+        self.began, self.first = time.monotonic(), state.global_step
         self.tenths = -1  # of the way, that have a line
         self.measured = ""  # the validation loss, once it is known
         self.batches = 0  # of validation rows, since the last loss
@@ -81,7 +81,8 @@ class Progress(TrainerCallback):
             self.measured, self.batches = f"  validation {logs['eval_loss']:.4f}", 0
         if "loss" in (logs or {}):
             spent = time.monotonic() - self.began
-            left = spent / max(state.global_step, 1) * (state.max_steps - state.global_step)
+            done = max(state.global_step - self.first, 1)  # by this process
+            left = spent / done * (state.max_steps - state.global_step)
             words = f"loss {float(logs['loss']):.4f}{self.measured}  {clock(left)} left"
             self.show(state, words)
             self.keep(state, words)

@@ -40,7 +40,7 @@ def plan_training(config: TrainConfig) -> TrainPlan:
         template = choose_template(sources[0].ledger) if sources else "alpaca"
         config = replace(config, template=template)
     folder = config.output_dir or record.default_folder(config)
-    checks(record.check_folder, folder)
+    checks(record.check_folder, folder, config.overwrite)
     checks(base.check_model, config.model)
     if config.push_to:
         checks(check_push, config.push_to)

@@ -4,23 +4,39 @@ transformers' own evaluation averages the means of batches, so it changes with t
 its loader draws a random number, so the training that follows would be another one.
 """
 
+from pathlib import Path
+
 import torch
 from trl import SFTTrainer
 
 from threetoe.prompt.encode import IGNORED
-from threetoe.train.batches import COLUMNS, ByLength, collator, lengths_of
+from threetoe.train.batches import COLUMNS, InOrder, by_length, collator, lengths_of, shuffled
+from threetoe.train.saving import load_trained
+
+ORDERS = {"group_by_length": by_length, "random": shuffled}
 
 
 class Learner(SFTTrainer):
     """What build_trainer returns."""
 
+    saving = None  # a Saving, once the run folder is there
+
     def _get_train_sampler(self, train_dataset=None):
-        if self.args.train_sampling_strategy != "group_by_length":
+        strategy, rows = self.args.train_sampling_strategy, self.train_dataset
+        if strategy not in ORDERS:
             return super()._get_train_sampler(train_dataset)
-        # transformers' own reads a row for every comparison, and goes from long to short again
-        # and again
+        # transformers' own grouping reads a row for every comparison, and goes from long to short
+        # again and again; its random order is that of a process, not of an epoch
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return ByLength(lengths_of(self.train_dataset), size, self.args.seed)
+        lengths = lengths_of(rows) if strategy == "group_by_length" else range(len(rows))
+        return InOrder(ORDERS[strategy], lengths, size, self.args.seed)
+
+    def _save_checkpoint(self, model, trial=None):
+        """As transformers does, but whole, proven, and no more than --save-total-limit of them."""
+        self.saving.save(self)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        load_trained(self.model, Path(resume_from_checkpoint))
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """{"eval_loss": nats a learned token}; logged, and told to callbacks."""

@@ -1,7 +1,6 @@
 """The training flow: check everything, encode, load the model, train, save the run."""
 
 import math
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +30,7 @@ from threetoe.prompt.template import hash_of
 from threetoe.prompt.tokenizer import fingerprint, marks_of
 from threetoe.prompt.tokenizer_template import from_tokenizer, unlike_own
 from threetoe.run import probes, record
-from threetoe.train import preview
+from threetoe.train import checkpoint, preview, resume
 from threetoe.train.plan import TrainPlan, plan_training
 from threetoe.train.prepare import Prompting
 from threetoe.train.preview import announce
@@ -115,32 +114,33 @@ def make_prompting(job: TrainPlan, tokenizer) -> Prompting:
 def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     """Load the model, train it on encoded rows, and save the run."""
     from threetoe.train.callbacks import guarded_callbacks  # unsloth is imported by now
+    from threetoe.train.saving import Saving
 
     config, hooks, folder = job.config, job.hooks, job.folder
     tokenizer = prompting.tokenizer
     training, validation = rows.to_train(), rows.to_validate()
-    if config.model != TINY and not Path(config.model).expanduser().is_dir():
-        say(f"loading {config.model}; the first time it is downloaded")
-    model = hooks.first("load_model", config=config, adapter=None)
-    if config.token_rows:
-        token_rows.check_trained(model)
-    model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer, config=config)
+    same = resume.identity(config, hash_of(vars(job.template)), hooks.theirs(), training)
+    found = resume.begin(config, folder, same)
+    model = load_to_train(job, tokenizer)
+    facts = {"identity": same, "base": resume.hash_of_base(model)}
+    resume.check_base(found, facts["base"])
     arguments = choose_training_arguments(config, folder)
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments, config=config)
     held = record.start(folder, options_of(config))
     save_account(rows, folder)
     callbacks = guarded_callbacks(hooks, config)
+    saving = Saving(folder, facts, config, callbacks)
     trainer = hooks.first(
         "build_trainer", model=model, tokenizer=tokenizer, rows=training,
         arguments=arguments, callbacks=callbacks, validation=validation, config=config,
     )  # fmt: skip
-    began = time.monotonic()
+    saving.take(trainer, found)
     try:
         with chatter_hidden(), hooks.name_culprit("training"):
-            result = trainer.train()
+            result = saving.train(trainer)
     finally:
         clear_line()  # Ctrl-C leaves the progress where it was
-    metrics = collect_metrics(result, time.monotonic() - began, hooks) | validation_metrics(folder)
+    metrics = collect_metrics(result, saving.seconds, hooks) | validation_metrics(folder)
     save(job, model, prompting, metrics, rows)
     say_result(metrics, rows, folder)
     held.close()
@@ -148,6 +148,18 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     if config.push_to:
         say(f"push it: python export.py --run {folder} --push {config.push_to}")
     hooks.end()
+
+
+def load_to_train(job: TrainPlan, tokenizer):
+    """The model with its adapter, as plugins have it."""
+    config, hooks = job.config, job.hooks
+    if config.model != TINY and not Path(config.model).expanduser().is_dir():
+        say(f"loading {config.model}; the first time it is downloaded")
+    model = hooks.first("load_model", config=config, adapter=None)
+    if config.token_rows:
+        token_rows.check_trained(model)
+    model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer, config=config)
+    return model
 
 
 def say_result(metrics: dict, rows: RowSets, folder: Path) -> None:
@@ -200,4 +212,5 @@ def save(job: TrainPlan, model, prompting: Prompting, metrics: dict, rows: RowSe
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     record.finish(folder, finished)
+    checkpoint.prune(folder, 0)
     note_used(job.hooks.theirs())

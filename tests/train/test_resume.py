@@ -1,0 +1,173 @@
+"""A training that is killed goes on by the same command, and ends with the same bits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from threetoe.errors import UserError
+from threetoe.options.train import TrainConfig
+from threetoe.train import checkpoint, resume
+from threetoe.train.batches import InOrder, by_length, shuffled
+
+CHILD = {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+QUICK = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "save_steps": 2}
+ROWS = [{"instruction": f"Say {n}.", "output": f"{n} is {'a' * (n % 7)}"} for n in range(18)]
+WAYS = {
+    "dropout, validation inside an epoch": {
+        "max_steps": 10, "val_size": "20", "eval_steps": 3, "lora_dropout": 0.1,
+    },
+    "three epochs": {"dataset": "rows.json", "num_train_epochs": 3.0},
+    "new tokens": {"max_steps": 8, "template": "chatml", "new_tokens": "add"},
+    "cosine": {"max_steps": 8, "optim": "adamw_torch", "lr_scheduler_type": "cosine"},
+    "constant": {"max_steps": 8, "optim": "paged_adamw_8bit", "lr_scheduler_type": "constant"},
+    "constant_with_warmup, 16 bits": {
+        "max_steps": 8, "optim": "paged_adamw_32bit", "load_in_4bit": False,
+        "lr_scheduler_type": "constant_with_warmup",
+    },
+}  # fmt: skip
+
+
+def killed(folder, ways: dict, kills: int) -> list[dict]:
+    """What came of trainings that were killed so often each (killed_trainings.py)."""
+    (folder / "rows.json").write_text(json.dumps(ROWS), encoding="utf-8")
+    common = {"dataset": "sentiment", "model": "tiny", "template": "alpaca", **QUICK}
+    cases = [
+        {"options": common | changes, "kills": kills, "seed": n}
+        for n, changes in enumerate(ways.values())
+    ]
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests" / "killed_trainings.py"], env={**os.environ, **CHILD},
+        input=json.dumps({"folder": str(folder), "cases": cases}), cwd=folder,
+        capture_output=True, text=True, encoding="utf-8", timeout=3000,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def assert_same(found: list[dict], ways: dict, kills: int) -> None:
+    assert len(found) == len(ways)
+    for name, facts in zip(ways, found, strict=True):
+        assert facts["code"] == 0, (name, facts["log"])
+        assert len(facts["steps"]) == kills and max(facts["steps"]) > 0, (name, facts["steps"])
+        assert all(one == facts["wanted"] for one in facts["results"]), name
+
+
+def test_a_training_killed_at_random_moments_ends_with_the_same_bits(tmp_path):
+    ways = dict([next(iter(WAYS.items()))])
+    assert_same(killed(tmp_path, ways, 5), ways, 5)
+
+
+@pytest.mark.wide
+def test_every_optimizer_schedule_and_order_survives_twenty_kills(tmp_path):
+    assert_same(killed(tmp_path, WAYS, 20), WAYS, 20)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A run folder that SIGTERM left, what was said, and the command's words."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    words = "--max-steps 40 --save-steps 30 --gradient-accumulation-steps 1 --output-dir run"
+    command = [sys.executable, ROOT / "train.py", *words.split()]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    metrics = folder / "run" / "metrics.jsonl"
+    while not (metrics.exists() and '"loss"' in metrics.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate()[1]
+    return folder, process.returncode, said, words.split()
+
+
+def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(interrupted):
+    folder, code, said, _ = interrupted
+    (saved,) = checkpoint.found_in(folder / "run")
+    step = checkpoint.read(saved)[0].step
+    assert code == 143
+    assert f"Stopped after step {step} of 40, and saved: the same command continues." in said
+
+
+def test_what_changed_is_named_and_refused(interrupted):
+    folder = interrupted[0] / "run"
+    found, _ = checkpoint.newest(folder)
+    then = found.facts["identity"]
+    resume.check(found, then, False)
+    for changes, said in [
+        ({"learning_rate": 0.1}, "learning_rate was 0.0002, is 0.1"),
+        ({"the rows": "other"}, "the rows changed"),
+        ({"the template's text": "other"}, "the template's text changed"),
+        ({"plugins": {"a": ["1", {}]}}, "plugins changed"),
+        ({"target_modules": ["q_proj"]}, "target_modules changed"),
+    ]:
+        with pytest.raises(UserError, match=said):
+            resume.check(found, then | changes, True)
+    other = then | {"versions": then["versions"] | {"torch": "1.0"}}
+    with pytest.raises(UserError, match="torch was .*, is 1.0 .--resume-anyway"):
+        resume.check(found, other, False)
+    resume.check(found, other, True)
+    with pytest.raises(UserError, match="trained on other weights of the base"):
+        resume.check_base(found, "other")
+
+
+def test_an_altered_or_cut_checkpoint_is_passed_over_and_the_one_before_is_taken(tmp_path):
+    for step in (1, 2, 3, 4):
+        checkpoint.write(tmp_path, step, {}, lambda to: (to / "x").write_bytes(b"abc"))
+    (tmp_path / "checkpoint-4" / "x").write_bytes(b"abd")
+    (tmp_path / "checkpoint-3" / "x").unlink()
+    found, passed_over = checkpoint.newest(tmp_path)
+    assert found.step == 2
+    assert passed_over == [
+        f"{tmp_path}/checkpoint-4 is passed over: x was altered",
+        f"{tmp_path}/checkpoint-3 is passed over: x is missing",
+    ]
+    (tmp_path / "checkpoint-2" / checkpoint.MANIFEST).write_text("{")
+    assert checkpoint.newest(tmp_path)[0].step == 1
+
+
+def test_a_checkpoint_that_cannot_be_filled_leaves_those_before_it(tmp_path):
+    def full(to):
+        (to / "x").write_bytes(b"abc")
+        raise OSError("No space left on device")
+
+    checkpoint.write(tmp_path, 1, {}, lambda to: (to / "x").write_bytes(b"abc"))
+    with pytest.raises(OSError):
+        checkpoint.write(tmp_path, 2, {}, full)
+    checkpoint.discard(tmp_path, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
+def test_only_the_latest_checkpoints_are_kept(tmp_path):
+    for step in (5, 9, 10):
+        checkpoint.write(tmp_path, step, {}, lambda to: (to / "x").write_bytes(b"abc"))
+    checkpoint.prune(tmp_path, 2)
+    assert [path.name for path in checkpoint.found_in(tmp_path)] == [
+        "checkpoint-10",
+        "checkpoint-9",
+    ]
+
+
+def test_a_named_checkpoint_that_is_not_one_is_refused(tmp_path):
+    with pytest.raises(UserError, match="manifest.json is missing; name another, or auto"):
+        resume.find(TrainConfig(resume=str(tmp_path)), tmp_path)
+    assert resume.find(TrainConfig(resume="never"), tmp_path) is None
+
+
+def test_an_order_follows_from_seed_and_epoch_alone():
+    import numpy
+
+    lengths = numpy.arange(1, 41)
+    for order in (by_length, shuffled):
+        first = InOrder(order, lengths, 4, 7)
+        epochs = []
+        for epoch in range(3):
+            first.set_epoch(epoch)
+            epochs.append(list(first))
+        later = InOrder(order, lengths, 4, 7)  # as in a process that continues in epoch 2
+        later.set_epoch(2)
+        assert list(later) == epochs[2] != epochs[0]
+        assert sorted(epochs[1]) == list(range(40))

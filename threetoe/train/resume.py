@@ -1,0 +1,124 @@
+"""What a training has to have in common with the one that it continues, and what differs."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from threetoe import __version__
+from threetoe.data import cache
+from threetoe.errors import UserError
+from threetoe.hooks.of_run import as_record
+from threetoe.hooks.plugin import Plugin
+from threetoe.machine.terminal import say
+from threetoe.options.train import TrainConfig, options_of
+from threetoe.run.record import PARTIAL, package_versions
+from threetoe.train import checkpoint
+from threetoe.train.checkpoint import Checkpoint
+
+FREE = """
+    output_dir push_to preview dry_run resume resume_anyway overwrite save_steps save_total_limit
+    allow_dropped data_cache plugin plugin_errors settings
+""".split()  # options that change no bit of the adapter; plugins are compared by their hashes
+HEAD = 64  # numbers of each weight of the base that are compared
+ROWS_AT_ONCE = 10_000
+
+
+def find(config: TrainConfig, run: Path) -> Checkpoint | None:
+    """The checkpoint that --resume means: the latest whole one of an unfinished run folder, the
+    one that is named, or none."""
+    if config.resume == "never":
+        return None
+    if config.resume != "auto":
+        found, problem = checkpoint.read(Path(config.resume).expanduser())
+        if not found:
+            raise UserError(f"--resume {config.resume}: {problem}; name another, or auto.")
+        return found
+    if not (run / PARTIAL).exists():
+        return None
+    found, passed_over = checkpoint.newest(run)
+    for line in passed_over:
+        say(line)
+    return found
+
+
+def identity(config: TrainConfig, template_hash: str, plugins: list[Plugin], rows) -> dict:
+    """What has to be the same, as JSON has it; `rows` is the Dataset that is trained."""
+    records = map(as_record, plugins)
+    found = {
+        **{k: v for k, v in options_of(config).items() if k not in FREE},
+        "the template's text": template_hash,
+        "the rows": hash_of_rows(rows),
+        "plugins": {r["stem"]: [r["sha256"], r["settings"]] for r in records},
+        "versions": {"threetoe": f"{__version__} ({cache.code()[:8]})", **package_versions()},
+    }
+    return json.loads(json.dumps(found, default=str))
+
+
+def hash_of_rows(rows) -> str:
+    """A hash of all ids and labels in their order."""
+    digest = hashlib.sha256(str(len(rows)).encode())
+    table = rows.with_format("arrow")
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = table[start : start + ROWS_AT_ONCE]
+        for name in ("length", "input_ids", "labels"):
+            column = part.column(name).combine_chunks()
+            values = column if name == "length" else column.flatten()
+            digest.update(values.to_numpy(zero_copy_only=False).tobytes())
+    return digest.hexdigest()
+
+
+def hash_of_base(model) -> str:
+    """A hash of the names and first numbers of all weights that are not trained."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            head = parameter.detach().flatten()[:HEAD].cpu().contiguous()
+            digest.update(name.encode() + head.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def begin(config: TrainConfig, run: Path, now: dict) -> Checkpoint | None:
+    """The checkpoint that is continued, once it is known to be of this very training."""
+    found = find(config, run)
+    if found:
+        check(found, now, config.resume_anyway)
+        say(f"continuing {run} from step {found.step}")
+    return found
+
+
+def check_base(found: Checkpoint | None, base: str) -> None:
+    """UserError where the weights of the base are others than those that were trained on."""
+    if found and found.facts["base"] != base:
+        raise UserError(
+            f"{found.folder} was trained on other weights of the base; start anew with --resume "
+            "never, or name another --output-dir."
+        )
+
+
+def check(found: Checkpoint, now: dict, anyway: bool) -> None:
+    """UserError where the training that is asked for is not the one that was begun."""
+    then = found.facts["identity"]
+    lines = list(differences(then, now))
+    versions = list(differences(then["versions"], now["versions"]))
+    if versions and anyway:
+        say(f"continuing with other versions: {'; '.join(versions)}")
+    elif versions:
+        lines += [f"{line} (--resume-anyway continues with other versions)" for line in versions]
+    if lines:
+        raise UserError(
+            f"{found.folder} is of another training: {'; '.join(lines)}. Ask for the same again, "
+            "start anew with --resume never, or name another --output-dir."
+        )
+
+
+def differences(then: dict, now: dict) -> Iterator[str]:
+    """'learning_rate was 0.0002, is 0.0001' for each value that differs, the versions apart."""
+    for name in sorted((then.keys() | now.keys()) - {"versions"}):
+        one, other = then.get(name), now.get(name)
+        if one != other:
+            brief = all(isinstance(v, (int, float, str, type(None))) for v in (one, other))
+            long = name.startswith("the ") or not brief
+            yield f"{name} changed" if long else f"{name} was {one}, is {other}"

@@ -1,0 +1,204 @@
+"""When a training is saved, and what a checkpoint holds: all that the next step depends on."""
+
+import json
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from copy import copy
+from functools import partial
+from pathlib import Path
+from shutil import copyfile
+from types import SimpleNamespace
+
+from transformers import TrainerCallback
+
+from threetoe.errors import Failure, Stopped, first_line
+from threetoe.machine.terminal import clear_line, say
+from threetoe.run.record import METRICS
+from threetoe.train import checkpoint
+from threetoe.train.checkpoint import Checkpoint
+
+TRAINED, STATE = "trained.safetensors", "trainer_state.json"
+SUMS = ("_total_loss_scalar", "_total_train_tokens")  # of a trainer: losses, and tokens read
+SECONDS, AT_LEAST = 120, 4  # between two checkpoints; parts of a run, so three before its end
+
+
+class Saving(TrainerCallback):
+    """Decides when a checkpoint is written, and ends the training after the step in which the
+    process was asked to stop."""
+
+    def __init__(self, run: Path, facts: dict, config, callbacks: dict):
+        self.run, self.facts = run, facts
+        self.every, self.limit = config.save_steps, config.save_total_limit
+        self.callbacks = callbacks  # by name; those with a state are saved too
+        self.resumed: Checkpoint | None = None  # what this process continues
+        self.asked: int | None = None  # the signal that asked to stop
+        self.began = self.saved = time.monotonic()
+
+    def take(self, trainer, resumed: Checkpoint | None) -> None:
+        """Save this trainer from now on, and begin where the checkpoint is. One that a plugin made
+        without build_trainer knows no checkpoints, which is said."""
+        if not hasattr(trainer, "saving"):
+            say("a plugin's own trainer saves no checkpoints: if it is killed, it begins anew")
+            resumed = None
+        else:
+            trainer.saving = self
+            trainer.add_callback(self)
+        self.resumed, self.trainer = resumed, trainer
+        if resumed:
+            copyfile(resumed.folder / METRICS, self.run / METRICS)
+        else:
+            checkpoint.prune(self.run, 0)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, those of the processes before this one included."""
+        before = self.resumed.facts["seconds"] if self.resumed else 0
+        return before + time.monotonic() - self.began
+
+    def on_step_end(self, args, state, control, **kwargs):
+        step, total = state.global_step, state.max_steps
+        control.should_training_stop |= self.asked is not None
+        control.should_save = control.should_training_stop or self.is_due(step, total)
+        control.should_log |= control.should_save  # or the sum of losses would lack some
+
+    def is_due(self, step: int, total: int) -> bool:
+        if step == total:
+            return True
+        if self.every:
+            return step % self.every == 0
+        parts = {total * part // AT_LEAST for part in range(1, AT_LEAST)}
+        return step in parts or time.monotonic() - self.saved > SECONDS
+
+    def save(self, trainer) -> None:
+        """A checkpoint of this step; Failure where it cannot be written, the ones before stay."""
+        step = trainer.state.global_step
+        stands = {
+            "seconds": self.seconds,
+            "sums": {name: getattr(trainer, name) for name in SUMS if hasattr(trainer, name)},
+            "total": trainer.state.max_steps,
+            "callbacks": states_of(self.callbacks),
+        }
+        filled = partial(fill, trainer, self.run)
+        try:
+            checkpoint.write(self.run, step, self.facts | stands, filled)
+        except Exception as error:  # a full disk: OSError, torch's RuntimeError, SafetensorError
+            checkpoint.discard(self.run, step)
+            raise Failure(
+                f"The checkpoint of step {step} cannot be written to {self.run}: "
+                f"{first_line(error)}. Those before it stay; make room, and run the same command "
+                "again."
+            ) from error
+        checkpoint.prune(self.run, self.limit)
+        self.saved = time.monotonic()
+
+    def train(self, trainer):
+        """What trainer.train() returns; from the checkpoint on, where there is one."""
+        try:
+            with step_finished_first(self):
+                result = self.go_on(trainer)
+        except Exception:
+            if kept := checkpoint.found_in(self.run):
+                say(f"what was trained until {kept[0].name} stays: the same command continues")
+            raise
+        if self.asked and result.global_step < trainer.state.max_steps:
+            raise Stopped(
+                f"Stopped after step {result.global_step} of {trainer.state.max_steps}, and saved: "
+                "the same command continues.",
+                128 + self.asked,
+            )
+        return result
+
+    def go_on(self, trainer):
+        found = self.resumed
+        if found is None:
+            return trainer.train()
+        if found.step >= found.facts["total"]:  # killed before the run was saved
+            return finished(trainer, found)
+        trainer.args.eval_on_start = False  # it was measured
+        put_states(self.callbacks, found.facts["callbacks"])
+        return trainer.train(resume_from_checkpoint=str(found.folder))
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if self.resumed:  # transformers and TRL begin them anew
+            vars(self.trainer).update(self.resumed.facts["sums"])
+
+
+def fill(trainer, run: Path, folder: Path) -> None:
+    """Adapter in its own precision, optimizer, schedule, scaler, random numbers, position."""
+    from safetensors.torch import save_file
+
+    trained = {n: p for n, p in trainer.model.named_parameters() if p.requires_grad}
+    save_file({n: p.detach().contiguous().cpu() for n, p in trained.items()}, folder / TRAINED)
+    copyfile(run / METRICS, folder / METRICS)
+    trainer._save_optimizer_and_scheduler(str(folder))
+    trainer._save_scaler(str(folder))
+    trainer._save_rng_state(str(folder))
+    state = copy(trainer.state)
+    state.stateful_callbacks = {}  # ours keep plugins' guards: put_states
+    state.save_to_json(str(folder / STATE))
+
+
+def load_trained(model, folder: Path) -> None:
+    """Put a checkpoint's adapter in the place of a fresh one; the optimizer keeps its groups."""
+    import torch
+    from safetensors.torch import load_file
+
+    stored = load_file(folder / TRAINED)
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    shapes = {n: tuple(p.shape) for n, p in trained.items()}
+    if shapes != {n: tuple(t.shape) for n, t in stored.items()}:
+        raise Failure(f"{folder}: its adapter has other weights than the one that is trained now.")
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(stored[name])
+
+
+def finished(trainer, found: Checkpoint):
+    """What training returned before the process was ended, with the model as it was."""
+    load_trained(trainer.model, found.folder)
+    trainer.state = type(trainer.state).load_from_json(str(found.folder / STATE))
+    loss = found.facts["sums"]["_total_loss_scalar"] / found.step
+    return SimpleNamespace(global_step=found.step, training_loss=loss, metrics={})
+
+
+def states_of(callbacks: dict) -> dict:
+    """What each callback that has a state() says of itself; JSON values."""
+    states = {name: c.state() for name, c in callbacks.items() if hasattr(c, "state")}
+    return json.loads(json.dumps(states))
+
+
+def put_states(callbacks: dict, states: dict) -> None:
+    """Give callbacks their states back: by load_state(), or as transformers' ExportableState."""
+    for name, state in states.items():
+        callback = callbacks.get(name)
+        if hasattr(callback, "load_state"):
+            callback.load_state(state)
+        elif callback is not None:
+            vars(callback).update(state["attributes"])
+
+
+@contextmanager
+def step_finished_first(saving: Saving):
+    """SIGINT and SIGTERM end the training when its step is done and saved; a second one at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number, frame):
+        saving.asked = number
+        signal.signal(number, before[number])
+        clear_line()
+        say("stopping when this step is done and saved; once more stops at once")
+
+    asking = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in asking}
+    for number in asking:
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        for number in asking:
+            signal.signal(number, before[number])
