@@ -1,14 +1,16 @@
 """One run of the real scripts, made as `make demo` makes it, for all tests that need one."""
 
+import fcntl
 import json
 import os
+import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from forked import run_python
 from recorders import write_recorders
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as make test sets it, and for the same reason
@@ -21,24 +23,20 @@ pytest_plugins = ["threetoe.testing"]
 
 def run_script(name, *args, cwd, code=0, **settings):
     """Run train.py, infer.py or export.py as a user would; `code` is the exit code expected."""
-    done = subprocess.run(
-        [sys.executable, ROOT / name, *map(str, args)],
-        cwd=cwd, capture_output=True, text=True, encoding="utf-8", timeout=900, **settings,
-    )  # fmt: skip
+    done = run_python([str(ROOT / name), *map(str, args)], cwd, **settings)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
 
 def run_in_one_process(calls, cwd, **variables):
-    """The exit code, stdout and stderr of calls of the scripts, each given as its words, run one
-    after the other: importing Unsloth takes longer than a short training does."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **variables}
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "in_one_process.py"], input=json.dumps(calls), cwd=cwd,
-        env=variables, capture_output=True, text=True, encoding="utf-8", timeout=500,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    """The exit code, stdout and stderr of calls of the scripts, each given as its words."""
+    found = []
+    for words in calls:
+        start = words.index("python")
+        env = os.environ | variables | dict(word.split("=", 1) for word in words[:start])
+        done = run_python([str(ROOT / words[start + 1]), *words[start + 2 :]], cwd, env)
+        found.append({"code": done.returncode, "stdout": done.stdout, "stderr": done.stderr})
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -47,14 +45,33 @@ def workplace(tmp_path_factory):
     return tmp_path_factory.mktemp("workplace")
 
 
+def made_once(factory, name, make):
+    """A folder that `make` fills for all workers of this session: the others wait for the first,
+    and change nothing in it."""
+    place = factory.getbasetemp()
+    place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+    with open(place / f"{name}.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / name).exists():
+            making = factory.mktemp(name)
+            make(making)
+            making.rename(place / name)
+    return place / name
+
+
 @pytest.fixture(scope="session")
-def demo(workplace):
+def demo(workplace, tmp_path_factory):
     """The run folder of the demo, and what training it printed."""
-    printed = run_script(
-        "train.py", "--config", ROOT / "examples" / "demo.yaml", "--output-dir", "demo",
-        cwd=workplace,
-    )  # fmt: skip
-    return workplace / "demo", printed
+
+    def train(folder):
+        flags = ["--config", ROOT / "examples" / "demo.yaml", "--output-dir", "demo"]
+        done = run_script("train.py", *flags, cwd=folder, fresh=True)
+        (folder / "printed.json").write_text(json.dumps([done.stdout, done.stderr]))
+
+    made = made_once(tmp_path_factory, "trained-demo", train)
+    shutil.copytree(made / "demo", workplace / "demo")
+    stdout, stderr = json.loads((made / "printed.json").read_text())
+    return workplace / "demo", SimpleNamespace(stdout=stdout, stderr=stderr)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 from conftest import run_in_one_process
-from test_llamacpp import Loaded
+from llamacpp_server import Loaded
 
 from threetoe.machine import files as catalog
 from threetoe.prompt.template_file import read_template

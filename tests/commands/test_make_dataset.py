@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 from conftest import ROOT, run_script
 from gguf_scripted import write_scripted
+from llamacpp_server import Loaded
 from openai_server import completion, served
-from test_contract import TEMPLATES
-from test_llamacpp import Loaded
+from probes import TEMPLATES
 from tokenizers_made import KINDS
 
 from threetoe.commands.make_dataset.command import make_dataset

@@ -1,13 +1,11 @@
 """python -m threetoe templates rank: the gold answers' loss under every template."""
 
-import os
 import random
 import re
-import subprocess
-import sys
 
 import pytest
-from conftest import ROOT, TINY, run_script
+from conftest import TINY, run_script
+from forked import run_python
 from tokenizers_made import KINDS
 
 from threetoe.commands.rank import Score, all_templates, clearly_worse, mean_loss, score
@@ -18,11 +16,7 @@ from threetoe.prompt.tokenizer import with_cuts
 
 
 def ranked(*args, cwd, code=0):
-    done = subprocess.run(
-        [sys.executable, "-m", "threetoe", "templates", "rank", *map(str, args)],
-        cwd=cwd, capture_output=True, text=True, encoding="utf-8", timeout=600,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = run_python(["-m", "threetoe", "templates", "rank", *map(str, args)], cwd)
     assert done.returncode == code, done.stdout + done.stderr
     losses = dict(re.findall(r"^(\S+) +(\d+\.\d+) ", done.stdout, re.MULTILINE))
     return {name: float(loss) for name, loss in losses.items()}, done

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, quants
 from gguf_run import LONGEST, UNSEEN, WORDS, Server, ask_transformers, train_runs
+from probes import PROBES
 from safetensors.torch import load_file
-from test_contract import PROBES
 
 from threetoe.backend import model as backend
 from threetoe.export import export

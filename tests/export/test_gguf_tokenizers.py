@@ -5,7 +5,7 @@ import json
 import pytest
 from gguf import GGUFReader, TokenType
 from gguf_run import Server, random_run
-from test_contract import PROBES
+from probes import PROBES
 from tokenizers import Regex, pre_tokenizers
 from tokenizers_made import KINDS, LLAMA3, byte_level
 

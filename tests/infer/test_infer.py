@@ -48,7 +48,7 @@ def test_only_the_answer_goes_to_standard_output(demo, workplace):
     question = "Classify the sentiment of the text."
     done = run_script(
         "infer.py", question, "--input", "The waiter was rude to us.", "--run", "demo",
-        cwd=workplace,
+        cwd=workplace, fresh=True,
     )  # fmt: skip
     assert done.stdout == "Negative\n"
     assert done.stderr == ""

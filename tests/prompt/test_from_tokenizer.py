@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 from conftest import refused, run_script
-from test_contract import PROBES, TEMPLATES, assistant, user
+from probes import PROBES, TEMPLATES, assistant, user
 from tokenizers_made import KINDS
 from transformers import AutoTokenizer
 

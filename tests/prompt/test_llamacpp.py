@@ -1,13 +1,12 @@
 """llama.cpp itself, through xllamacpp's server, renders the Jinja in a GGUF file and tokenises."""
 
 import functools
-import json
-from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
-import xllamacpp
+from every import assert_every
 from gguf_made import write_gguf
-from test_contract import PROBES, TEMPLATES, assistant, user
+from llamacpp_server import Loaded
+from probes import PROBES, TEMPLATES, WITHOUT_INPUT, as_text, assistant, user
 from tokenizers_made import KINDS
 
 from threetoe.prompt.encode import prompt_ids
@@ -16,42 +15,12 @@ from threetoe.prompt.pieces import CUT, shielded
 from threetoe.prompt.template_file import read_template
 from threetoe.prompt.tokenizer import encode_texts, marks_of, splits_after_cue, with_cuts
 
-LOCAL = build_opener(ProxyHandler({}))  # whatever proxy the environment names
-WITHOUT_INPUT = {
-    name: [{key: message[key] for key in ("role", "content")} for message in messages]
-    for name, messages in PROBES.items()
-}
 # Probes with an earlier answer that the tokenizer may join to its cue.
 JOINED = {
     "llama3": {"answer starts with line breaks"},
     "qwen": {"answer starts with line breaks"},
     "llama2": {"answer starts with line breaks", "own marks"},
 }
-
-
-class Loaded:
-    """A GGUF file that llama.cpp serves on a local port."""
-
-    def __init__(self, path, context=512):
-        params = xllamacpp.CommonParams()
-        params.model.path = str(path)
-        params.n_ctx, params.n_parallel, params.cpuparams.n_threads = context, 1, 1
-        params.port, params.warmup, params.verbosity = 0, False, -1
-        self.server = xllamacpp.Server(params)
-        # One answer, so that its loop runs: a server that is let go before never ends.
-        self.server.handle_completions({"prompt": "a", "max_tokens": 1})
-
-    def ask(self, path, **body):
-        request = Request(self.server.listening_address + path, json.dumps(body).encode())
-        with LOCAL.open(request, timeout=60) as answer:
-            return json.load(answer)
-
-    def render(self, messages):
-        return self.ask("/apply-template", messages=messages)["prompt"]
-
-    def ids(self, text):
-        asked = self.ask("/tokenize", content=text, add_special=True, parse_special=True)
-        return asked["tokens"]
 
 
 @functools.cache
@@ -78,16 +47,12 @@ def loaded(kind, template, tmp_path_factory):
     return Loaded(path)
 
 
-def without_cuts(template, messages, marks):
-    """Our prompt as plain text, without the BOS in front: llama.cpp's tokenizer puts it there."""
-    text = "".join(piece.text for piece in template.prompt(messages, marks))
-    return text.removeprefix(marks.bos).replace(CUT, "")
-
-
-@pytest.mark.parametrize("messages", WITHOUT_INPUT.values(), ids=WITHOUT_INPUT)
-def test_llama_cpp_renders_a_gguf_as_we_do(loaded, kind, template, messages):
+def test_llama_cpp_renders_a_gguf_as_we_do(loaded, kind, template):
     marks = marks_of(tokenizer_of(kind))
-    assert loaded.render(messages) == without_cuts(template, messages, marks)
+    assert_every(
+        (name, loaded.render(messages), as_text(template, messages, marks))
+        for name, messages in WITHOUT_INPUT.items()
+    )
 
 
 def test_llama_cpp_hands_no_input_to_the_jinja(loaded):
@@ -112,13 +77,14 @@ def test_llama_cpp_reads_the_ids_that_were_trained(loaded, kind, template):
         assert loaded.ids(loaded.render(messages)) == ours
 
 
-@pytest.mark.parametrize("messages", WITHOUT_INPUT.values(), ids=WITHOUT_INPUT)
-def test_llama_cpp_tokenises_as_the_tokenizer_would_without_cuts(loaded, kind, template, messages):
+def test_llama_cpp_tokenises_as_the_tokenizer_would_as_text(loaded, kind, template):
     tokenizer = tokenizer_of(kind)
-    marks = marks_of(tokenizer)
-    text = without_cuts(template, messages, marks)
-    (ours,) = encode_texts([marks.bos + text], tokenizer)
-    assert loaded.ids(text) == ours
+    marks, found = marks_of(tokenizer), []
+    for name, messages in WITHOUT_INPUT.items():
+        text = as_text(template, messages, marks)
+        (ours,) = encode_texts([marks.bos + text], tokenizer)
+        found.append((name, loaded.ids(text), ours))
+    assert_every(found)
 
 
 def test_llama_cpp_renders_the_jinja_of_the_tokenizer_too_with_its_cuts(kind, template, tmp_path):
@@ -140,4 +106,4 @@ def test_llama_cpp_goes_on_with_a_last_answer(loaded, kind, template):
     """From the cue, without the text that the template puts in front of every answer."""
     marks = marks_of(tokenizer_of(kind))
     asked = [user("Hi")]
-    assert loaded.render([*asked, assistant("Hel")]) == without_cuts(template, asked, marks) + "Hel"
+    assert loaded.render([*asked, assistant("Hel")]) == as_text(template, asked, marks) + "Hel"

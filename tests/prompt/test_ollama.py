@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
+from every import assert_every
 from ollama_made import ask_ollama, read_modelfile, render_go
-from test_contract import PROBES, TEMPLATES, assistant, user
+from probes import TEMPLATES, WITHOUT_INPUT, as_text, assistant, user
 from tokenizers_made import KINDS
 
 from threetoe.__main__ import cli
 from threetoe.errors import UserError
 from threetoe.prompt.ollama import modelfile
-from threetoe.prompt.pieces import CUT, Marks
+from threetoe.prompt.pieces import Marks
 from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import read_template
 from threetoe.prompt.tokenizer import marks_of, with_cuts
@@ -23,10 +24,6 @@ from threetoe.prompt.tokenizer import marks_of, with_cuts
 KNOWN = {
     "llama3": "d98f9631be1e9607a9848c26c1f9eac1aa9fc21ac6ba82a2fc0741af9780a48f",
     "qwen": "1ff7f41064896984db5d1bb6ff64fa4bc29007d08c1b439e505b7392777a319e",
-}
-WITHOUT_INPUT = {
-    name: [{key: message[key] for key in ("role", "content")} for message in messages]
-    for name, messages in PROBES.items()
 }
 MARKS = Marks("<s>", "</s>", ("<s>", "</s>"))
 NASTY = Template(
@@ -48,38 +45,47 @@ def marks(request):
     return marks_of(with_cuts(KINDS[request.param]()))
 
 
-@pytest.fixture(params=[*TEMPLATES, "nasty"])
-def template(request):
-    return read_template(TEMPLATES[request.param]) if request.param in TEMPLATES else NASTY
+@pytest.fixture(scope="module")
+def templates():
+    return {name: read_template(path) for name, path in TEMPLATES.items()} | {"nasty": NASTY}
 
 
 def expected(template, messages, marks):
-    """Our prompt as plain text, without the BOS in front, which llama.cpp's tokenizer puts there,
-    and with the white space that Go's templates cannot take off."""
-    text = "".join(piece.text for piece in replace(template, trim=()).prompt(messages, marks))
-    return text.removeprefix(marks.bos).replace(CUT, "")
+    """Our prompt with the white space that Go's templates cannot take off."""
+    return as_text(replace(template, trim=()), messages, marks)
 
 
-@pytest.mark.parametrize("messages", WITHOUT_INPUT.values(), ids=WITHOUT_INPUT)
-def test_ollama_asks_with_our_prompt(template, marks, messages):
-    assert ask_ollama(modelfile(template, marks), messages) == expected(template, messages, marks)
+def test_ollama_asks_with_our_prompt(templates, marks):
+    assert_every(
+        (
+            f"{name}, {probe}",
+            ask_ollama(modelfile(template, marks), messages),
+            expected(template, messages, marks),
+        )
+        for name, template in templates.items()
+        for probe, messages in WITHOUT_INPUT.items()
+    )
 
 
-def test_a_last_answer_is_left_open_to_go_on(template, marks):
+def test_a_last_answer_is_left_open_to_go_on(templates, marks):
     asked = [{"role": "system", "content": "Be brief."}, user("Hi"), assistant("Hello!"), user("?")]
-    begun = ask_ollama(modelfile(template, marks), [*asked, assistant("\n And th")])
-    literal = template.roles["assistant"].partition("{content}")[0].replace("{learn}", "")
-    before = expected(template, asked, marks).removesuffix(template.cue)
-    assert begun == before + literal + "\n And th"
+    found = []
+    for name, template in templates.items():
+        begun = ask_ollama(modelfile(template, marks), [*asked, assistant("\n And th")])
+        literal = template.roles["assistant"].partition("{content}")[0].replace("{learn}", "")
+        before = expected(template, asked, marks).removesuffix(template.cue)
+        found.append((name, begun, before + literal + "\n And th"))
+    assert_every(found)
 
 
-def test_what_a_modelfile_says_is_what_ollama_reads(template):
-    read = read_modelfile(modelfile(template, MARKS, "./model.gguf"))
-    stops = [value for name, value in read if name == "stop"]
-    assert read[0] == ("from", "./model.gguf")
-    assert "".join(value for name, value in read if name == "system") == template.system
-    assert stops == [text for text in (template.eos, "</s>", *template.stop) if text]
-    assert {name for name, _ in read} <= {"from", "template", "system", "stop"}
+def test_what_a_modelfile_says_is_what_ollama_reads(templates):
+    for name, template in templates.items():
+        read = read_modelfile(modelfile(template, MARKS, "./model.gguf"))
+        stops = [value for key, value in read if key == "stop"]
+        assert read[0] == ("from", "./model.gguf"), name
+        assert "".join(value for key, value in read if key == "system") == template.system, name
+        assert stops == [text for text in (template.eos, "</s>", *template.stop) if text], name
+        assert {key for key, _ in read} <= {"from", "template", "system", "stop"}, name
 
 
 def test_what_a_modelfile_cannot_hold_is_said_in_it():

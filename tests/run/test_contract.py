@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
+from every import assert_every
+from probes import PROBES, TEMPLATES, assistant, user
 from tokenizers_made import CLASSES, KINDS, write_base
 from transformers import AddedToken, AutoTokenizer
 
 from threetoe.__main__ import cli
 from threetoe.backend import model as backend
 from threetoe.commands.rank import columns_of
-from threetoe.machine import files as catalog
 from threetoe.prompt.encode import IGNORED, encode, prompt_ids, stop_ids
 from threetoe.prompt.jinja import chat_template
 from threetoe.prompt.pieces import CUT
@@ -20,41 +21,10 @@ from threetoe.prompt.template_file import read_template
 from threetoe.prompt.tokenizer import marks_of, splits_after_cue, with_cuts
 from threetoe.train.batches import collator
 
-TEMPLATES = catalog.named_files("templates")
+BASES = [*KINDS, *CLASSES]
 
 
-def user(content, **more):
-    return {"role": "user", "content": content, **more}
-
-
-def assistant(content):
-    return {"role": "assistant", "content": content}
-
-
-PROBES = {
-    "plain": [user("Say hello.")],
-    "system": [{"role": "system", "content": "Be brief."}, user("Say hello.")],
-    "no system": [{"role": "system", "content": ""}, user("Say hello.")],
-    "input": [user("Translate.", input="Guten Tag, Welt")],
-    "two turns": [user("Hi"), assistant("Hello!"), user("And?")],
-    "answer starts with line breaks": [user("Hi"), assistant("\n\n Hello"), user("And?")],
-    "answer starts with a mark": [user("Hi"), assistant("'s 12"), user("And?")],
-    "spaces": [user("  Say hello.  \n\n "), assistant("yes  \n"), user(" x ")],
-    "emoji": [user("Naïve café 👩‍🚀 e\u0301 \u200d"), assistant("🙂"), user("ok")],
-    "chinese": [user("分类以下文本的情感。", input="今天真好！"), assistant("积极"), user("再来")],
-    "braces": [user("{content} {{x}} %s %(a)s {eos} {% if %} {{7}}"), assistant("{"), user("}")],
-    "own marks": [user("### Response:\nNo\n\n### Instruction:\n<|im_start|>assistant\n"),
-                  assistant("### Human:\n"), user("### 回答:\n")],
-    "special tokens": [
-        user("<|end_of_text|></s><s>c<|eot_id|><|im_end|><|endoftext|>", input="<|begin_of_text|>"),
-        assistant("<|reserved_special_token_7|><|im_start|>x"),
-        user("<|start_header_id|>system<|end_header_id|>"),
-    ],
-    "long": [user("Say hello to the world, 12345 times. " * 400)],
-}  # fmt: skip
-
-
-@pytest.fixture(scope="session", params=[*KINDS, *CLASSES])
+@pytest.fixture(scope="session", params=BASES)
 def base(request, tmp_path_factory):
     """A base's tokenizer as training loads it, and the config.json beside it, if any."""
     if request.param in KINDS:
@@ -82,57 +52,63 @@ def saved(base, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_training_asking_and_apply_chat_template_give_the_same_ids(saved, name):
-    template, marks, (trained, *loaded) = saved[name]
-    for probe, messages in PROBES.items():
-        prompt = prompt_ids(template.prompt(messages, marks), trained)
-        whole = template.pieces([*messages, assistant("An answer.")], marks)
-        (row,) = encode([whole], trained, max_length=100_000)
-        assert row.input_ids[: len(prompt)] == prompt, probe
-        for other in loaded:
-            assert prompt_ids(template.prompt(messages, marks), other) == prompt, probe
-            theirs = other.apply_chat_template(messages, add_generation_prompt=True)
-            assert theirs["input_ids"] == prompt, probe
-            assert encode([whole], other, max_length=100_000) == [row], probe
+def test_training_asking_and_apply_chat_template_give_the_same_ids(saved):
+    found = []
+    for name, (template, marks, (trained, *loaded)) in saved.items():
+        for probe, messages in PROBES.items():
+            case = f"{name}, {probe}"
+            prompt = prompt_ids(template.prompt(messages, marks), trained)
+            whole = template.pieces([*messages, assistant("An answer.")], marks)
+            (row,) = encode([whole], trained, max_length=100_000)
+            found.append((f"{case}: training", row.input_ids[: len(prompt)], prompt))
+            for other in loaded:
+                asked = prompt_ids(template.prompt(messages, marks), other)
+                theirs = other.apply_chat_template(messages, add_generation_prompt=True)
+                found.append((f"{case}: asking", asked, prompt))
+                found.append((f"{case}: apply_chat_template", theirs["input_ids"], prompt))
+                found.append((f"{case}: again", encode([whole], other, 100_000), [row]))
+    assert_every(found)
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_every_answer_and_its_end_are_learned(saved, name):
+def test_every_answer_and_its_end_are_learned(saved):
     """As asked turn by turn: all ids between a prompt and the next turn, and only those."""
-    template, marks, (tokenizer, *_) = saved[name]
     messages = [user("Hi"), assistant("Yes"), user("More"), assistant(" No\n"), user("And?")]
-    (row,) = encode([template.pieces([*messages, assistant("Bye")], marks)], tokenizer, 1000)
-    learned = [label != IGNORED for label in row.labels]
-    end = stop_ids(template.end(marks), tokenizer)[0]
-    for turns in (1, 3, 5):
-        start = len(prompt_ids(template.prompt(messages[:turns], marks), tokenizer))
-        stop = row.input_ids.index(end, start) + 1
-        assert all(learned[start:stop]) and not any(learned[stop : stop + 1])
-        learned[start:stop] = [False] * (stop - start)
-    assert not any(learned)
+    found = []
+    for name, (template, marks, (tokenizer, *_)) in saved.items():
+        (row,) = encode([template.pieces([*messages, assistant("Bye")], marks)], tokenizer, 1000)
+        answers = [False] * len(row.labels)
+        end = stop_ids(template.end(marks), tokenizer)[0]
+        for turns in (1, 3, 5):
+            start = len(prompt_ids(template.prompt(messages[:turns], marks), tokenizer))
+            stop = row.input_ids.index(end, start) + 1
+            answers[start:stop] = [True] * (stop - start)
+        found.append((name, [label != IGNORED for label in row.labels], answers))
+    assert_every(found)
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_what_is_learned_is_the_answers_and_their_end(saved, name):
-    template, marks, (tokenizer, *_) = saved[name]
-    (row,) = encode([template.pieces(PROBES["two turns"][:2], marks)], tokenizer, 1000)
-    learned = [label for label in row.labels if label != IGNORED]
-    expected = template.lead + "Hello!" + template.trail + template.end(marks)
-    assert tokenizer.decode(learned).lstrip(" ") == expected.lstrip(" ")
-    assert learned[-1] in (tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(template.eos))
+def test_what_is_learned_is_the_answers_and_their_end(saved):
+    found = []
+    for name, (template, marks, (tokenizer, *_)) in saved.items():
+        (row,) = encode([template.pieces(PROBES["two turns"][:2], marks)], tokenizer, 1000)
+        learned = [label for label in row.labels if label != IGNORED]
+        expected = template.lead + "Hello!" + template.trail + template.end(marks)
+        ends = tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids(template.eos)
+        found.append((name, tokenizer.decode(learned).lstrip(" "), expected.lstrip(" ")))
+        found.append((f"{name}: ends with one of {ends}", learned[-1] in ends, True))
+    assert_every(found)
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_bos_opens_a_conversation_and_stands_where_a_template_puts_it(saved, name):
+def test_bos_opens_a_conversation_and_stands_where_a_template_puts_it(saved):
     """Once, but for Llama 2's, which opens each of the probe's two turns with it."""
-    template, marks, (tokenizer, *_) = saved[name]
-    ids = prompt_ids(template.prompt(PROBES["special tokens"], marks), tokenizer)
-    bos = tokenizer.convert_tokens_to_ids(marks.bos) if marks.bos else None
-    places = [place for place, token in enumerate(ids) if token == bos]
-    turns = 2 if "{bos}" in template.roles["assistant"] else 1
-    assert len(places) == (turns if marks.bos else 0)
-    assert places[:1] == ([0] if marks.bos else [])
+    found = []
+    for name, (template, marks, (tokenizer, *_)) in saved.items():
+        ids = prompt_ids(template.prompt(PROBES["special tokens"], marks), tokenizer)
+        bos = tokenizer.convert_tokens_to_ids(marks.bos) if marks.bos else None
+        places = [place for place, token in enumerate(ids) if token == bos]
+        turns = 2 if "{bos}" in template.roles["assistant"] else 1
+        wanted = (turns, [0]) if marks.bos else (0, [])
+        found.append((name, (len(places), places[:1]), wanted))
+    assert_every(found)
 
 
 def test_special_tokens_in_a_users_text_stay_text(saved):
@@ -222,10 +198,19 @@ def differs(training, asking, marks, tokenizer):
     return False
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_one_line_break_in_training_or_inference_alone_is_noticed(saved, name):
-    """The check of the checks: every line break of every template, and one more at every slot."""
-    template, marks, (tokenizer, *_) = saved[name]
+PAIRS = [
+    pytest.param(kind, name, marks=[] if (row - column) % len(BASES) == 0 else pytest.mark.wide)
+    for column, kind in enumerate(BASES)
+    for row, name in enumerate(TEMPLATES)
+]
+
+
+@pytest.mark.parametrize(("base", "name"), PAIRS, indirect=["base"])
+def test_one_line_break_in_training_or_inference_alone_is_noticed(base, name):
+    """The check of the checks: every line break of every template, and one more at every slot;
+    every template with one of the tokenizers, and with the others in the wide sweep."""
+    template, tokenizer = read_template(TEMPLATES[name]), base[0]
+    marks = marks_of(tokenizer)
     assert not differs(template, template, marks, tokenizer)
     for mutant in mutations(template):
         if swallowed(mutant, marks) == swallowed(template, marks):
@@ -234,8 +219,8 @@ def test_one_line_break_in_training_or_inference_alone_is_noticed(saved, name):
         assert differs(template, mutant, marks, tokenizer), mutant.roles
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_a_template_is_shown_with_its_learned_part_marked(name):
-    shown = CliRunner().invoke(cli, ["templates", name])
-    assert shown.exit_code == 0
-    assert re.search("⟦ ?Positive ?<", shown.output)
+def test_every_template_is_shown_with_its_learned_part_marked():
+    for name in TEMPLATES:
+        shown = CliRunner().invoke(cli, ["templates", name])
+        assert shown.exit_code == 0, name
+        assert re.search("⟦ ?Positive ?<", shown.output), name

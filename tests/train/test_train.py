@@ -264,8 +264,9 @@ def test_an_unsloth_too_old_for_a_cpu_is_one_line_that_says_which_to_install(tmp
     record.parent.mkdir()
     record.write_text("Metadata-Version: 2.1\nName: unsloth\nVersion: 2026.10.7\n")
     done = run_script(
-        "train.py", cwd=tmp_path, code=2, env={**os.environ, "PYTHONPATH": str(tmp_path)}
-    )
+        "train.py", cwd=tmp_path, code=2, fresh=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
     assert done.stderr.splitlines()[-1] == (
         "Error: Unsloth 2026.10.7 needs a GPU, and none is found: pip install --no-deps "
         "unsloth==2026.10.9 unsloth_zoo==2026.10.9 runs on this CPU."
