@@ -124,8 +124,9 @@ def become(words, cwd, env, streams) -> None:
         how = os.O_WRONLY | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY
         os.dup2(os.open(place, how), number)
     os.chdir(cwd)
+    loaded = {name: value for name, value in os.environ.items() if name not in START}
     os.environ.clear()
-    os.environ.update(env)
+    os.environ.update(loaded | env)  # what a fresh process would set when it imports libraries
     for name in ("huggingface_hub.constants", "datasets.config"):
         if any(START.get(one) != env.get(one) for one in START | env if one.startswith("HF_")):
             importlib.reload(sys.modules[name])

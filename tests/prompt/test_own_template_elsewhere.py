@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 from gguf_run import Server, random_run
 from ollama_made import ask_ollama
-from test_contract import PROBES, TEMPLATES, assistant, user
+from probes import PROBES, TEMPLATES, assistant, user
 from test_from_tokenizer import ALTERNATING, DATED, ONE_TURN, WAYS
 from tokenizers_made import KINDS, phi3_class
 

@@ -3,7 +3,7 @@
 import pytest
 from gguf_run import Server, random_run
 from ollama_made import ask_ollama
-from test_contract import PROBES, TEMPLATES, assistant, user
+from probes import PROBES, TEMPLATES, assistant, user
 from tokenizers_made import KINDS, phi3_class
 
 from threetoe.export.gguf.gguf import write_gguf
