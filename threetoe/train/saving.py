@@ -57,6 +57,11 @@ class Saving(TrainerCallback):
         before = self.resumed.facts["seconds"] if self.resumed else 0
         return before + time.monotonic() - self.began
 
+    def rungs(self) -> dict:
+        """What run.json says where memory ran out: into how many parts each batch was cut."""
+        parts = self.trainer.micro_batches.parts if hasattr(self.trainer, "saving") else 1
+        return {"parts_of_a_batch": parts} if parts > 1 else {}
+
     def on_step_end(self, args, state, control, **kwargs):
         step, total = state.global_step, state.max_steps
         control.should_training_stop |= self.asked is not None
@@ -78,6 +83,7 @@ class Saving(TrainerCallback):
             "seconds": self.seconds,
             "sums": {name: getattr(trainer, name) for name in SUMS if hasattr(trainer, name)},
             "total": trainer.state.max_steps,
+            "parts": trainer.micro_batches.parts,
             "callbacks": states_of(self.callbacks),
         }
         filled = partial(fill, trainer, self.run)
@@ -117,6 +123,7 @@ class Saving(TrainerCallback):
         if found.step >= found.facts["total"]:  # killed before the run was saved
             return finished(trainer, found)
         trainer.args.eval_on_start = False  # it was measured
+        trainer.micro_batches.parts = found.facts["parts"]
         put_states(self.callbacks, found.facts["callbacks"])
         return trainer.train(resume_from_checkpoint=str(found.folder))
 

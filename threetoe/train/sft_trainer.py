@@ -11,6 +11,7 @@ from trl import SFTTrainer
 
 from threetoe.prompt.encode import IGNORED
 from threetoe.train.batches import COLUMNS, InOrder, by_length, collator, lengths_of, shuffled
+from threetoe.train.out_of_memory import MicroBatches, free_memory, out_of_memory
 from threetoe.train.saving import load_trained
 
 ORDERS = {"group_by_length": by_length, "random": shuffled}
@@ -20,6 +21,18 @@ class Learner(SFTTrainer):
     """What build_trainer returns."""
 
     saving = None  # a Saving, once the run folder is there
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.micro_batches = MicroBatches()
+
+    def get_batch_samples(self, *args, **kwargs):
+        self.micro_batches.begin()
+        return super().get_batch_samples(*args, **kwargs)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        learn, step = super().training_step, self.state.global_step + 1
+        return self.micro_batches.learn(learn, model, inputs, num_items_in_batch, step)
 
     def _get_train_sampler(self, train_dataset=None):
         strategy, rows = self.args.train_sampling_strategy, self.train_dataset
@@ -57,11 +70,19 @@ class Learner(SFTTrainer):
         collate, size = collator(self.processing_class), self.args.eval_batch_size
         order = (-lengths_of(rows)).argsort(kind="stable").tolist()
         rows, total, learned = rows.with_format(columns=COLUMNS), 0.0, 0
-        for start in range(0, len(order), size):
-            batch = collate([rows[index] for index in order[start : start + size]])
+        while order:
+            batch = collate([rows[index] for index in order[:size]])
             batch = self._prepare_inputs(batch)
             count = (batch["labels"][:, 1:] != IGNORED).sum()
-            loss = self.compute_loss(self.model, batch, num_items_in_batch=count)
+            try:
+                loss = self.compute_loss(self.model, batch, num_items_in_batch=count)
+            except torch.OutOfMemoryError as error:
+                if size == 1:
+                    raise out_of_memory("validation", self.state.global_step) from error
+                size = -(-size // 2)
+                free_memory()
+                continue
+            order = order[size:]
             total, learned = total + loss.item() * count.item(), learned + count.item()
             self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         return total / learned

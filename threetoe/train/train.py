@@ -140,7 +140,7 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
             result = saving.train(trainer)
     finally:
         clear_line()  # Ctrl-C leaves the progress where it was
-    metrics = collect_metrics(result, saving.seconds, hooks) | validation_metrics(folder)
+    metrics = collect_metrics(result, saving, hooks) | validation_metrics(folder)
     save(job, model, prompting, metrics, rows)
     say_result(metrics, rows, folder)
     held.close()
@@ -179,14 +179,14 @@ def save_account(rows: RowSets, folder: Path) -> None:
         say(not_drawn)
 
 
-def collect_metrics(result, seconds: float, hooks: Hooks) -> dict:
+def collect_metrics(result, saving, hooks: Hooks) -> dict:
     """What run.json says of the training; Failure when it went astray."""
     if not math.isfinite(result.training_loss):
         raise Failure(
             f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
         )
-    metrics = {"seconds": round(seconds, 1), "steps": result.global_step}
-    metrics["train_loss"] = round(result.training_loss, 4)
+    metrics = {"seconds": round(saving.seconds, 1), "steps": result.global_step}
+    metrics |= {"train_loss": round(result.training_loss, 4), **saving.rungs()}
     return metrics | ({"plugin_seconds": hooks.seconds()} if hooks.theirs() else {})
 
 
