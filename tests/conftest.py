@@ -76,8 +76,10 @@ def demo(workplace, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def three_steps(workplace):
-    """A run folder after three steps: enough where nothing needs to be learned."""
-    run_script("train.py", "--max-steps", 3, "--output-dir", "three", cwd=workplace)
+    """A run folder after three steps in 4 bits: enough where nothing needs to be learned."""
+    run_script(
+        "train.py", "--max-steps", 3, "--load-in-4bit", "--output-dir", "three", cwd=workplace
+    )
     return workplace / "three"
 
 

@@ -165,7 +165,8 @@ def packs() -> dict:
 def on_unsloth(**options) -> tuple:
     """A function that loads the model, the tokenizer and the arguments, as train.py does."""
     config = TrainConfig(
-        model="tiny", max_seq_length=ROOM, learning_rate=5e-3, warmup_steps=0, **options
+        model="tiny", load_in_4bit=True, max_seq_length=ROOM, learning_rate=5e-3, warmup_steps=0,
+        **options,
     )  # fmt: skip
     return (
         lambda: backend.load_model(config, None),

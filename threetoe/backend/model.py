@@ -55,6 +55,15 @@ def read_model_config(model: str):
         raise UserError(cannot_load(model, error)) from error
 
 
+def keep_dtype(model: str):
+    """torch.float32 where a CPU would lose what is stored: Unsloth turns fp16 and fp32 into bf16
+    there, in which a merged adapter is rounded away again; else None, which is Unsloth's choice."""
+    import torch
+
+    wider = read_model_config(model).dtype in (torch.float16, torch.float32)
+    return torch.float32 if wider and not has_gpu() else None
+
+
 def check_length(config) -> None:
     """UserError when rows may be longer than the positions that the model knows."""
     known = read_model_config(config.model).max_position_embeddings
@@ -76,7 +85,7 @@ def cannot_load(model, error: Exception) -> str:
 
 
 def load_model(config, adapter: Path | None):
-    """The 4-bit base with a new LoRA adapter, or with the adapter of a run folder.
+    """The base, in 4 or 16 bits, with a new LoRA adapter, or with the adapter of a run folder.
 
     An exported folder that holds merged weights instead is loaded as it is, in 16 bits. Where new
     tokens have no place among the base's rows, it gets more; the seed is for how those start.
@@ -91,6 +100,7 @@ def load_model(config, adapter: Path | None):
     checkpointing = {"true": True, "false": False}.get(config.use_gradient_checkpointing, "unsloth")
     base = locate(config.model)
     merged = adapter and not (adapter / "adapter_config.json").exists()
+    in_4bit = bool(config.load_in_4bit) and not merged
     rows = config.token_rows.total if config.token_rows else 0
     rows = rows_of_adapter(adapter) if adapter else rows
     torch.manual_seed(config.seed)
@@ -101,8 +111,8 @@ def load_model(config, adapter: Path | None):
             model, _ = FastLanguageModel.from_pretrained(
                 model_name=str(base),
                 max_seq_length=config.max_seq_length,
-                dtype=None,
-                load_in_4bit=config.load_in_4bit and not merged,
+                dtype=None if in_4bit else keep_dtype(str(adapter) if merged else config.model),
+                load_in_4bit=in_4bit,
                 use_gradient_checkpointing=checkpointing,
                 use_exact_model_name=True,  # or Unsloth may load another repository instead
                 cache_dir=HF_HUB_CACHE,  # or Unsloth makes a tokenizer cache here on Colab
@@ -158,7 +168,8 @@ def choose_training_arguments(config, output_dir: Path) -> dict:
     """The keyword arguments of trl.SFTConfig; all that Unsloth would rewrite is set."""
     from unsloth import is_bfloat16_supported
 
-    bf16 = bool(is_bfloat16_supported())
+    widened = not config.load_in_4bit and keep_dtype(config.model) is not None
+    bf16 = bool(is_bfloat16_supported()) and not widened
     packing = config.batching_strategy == "packing"
     return {
         "output_dir": str(output_dir),

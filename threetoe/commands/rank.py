@@ -20,7 +20,7 @@ from threetoe.prompt.pieces import Marks, Piece
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
 from threetoe.prompt.tokenizer import marks_of
 from threetoe.prompt.tokenizer_template import from_tokenizer
-from threetoe.run.base import check_model
+from threetoe.run.base import check_model, resolve_precision
 from threetoe.train.batches import collator
 
 RESAMPLES = 2000
@@ -50,6 +50,8 @@ def rank(config: RankConfig) -> None:
     checks.done()
     load_unsloth()
     config = replace(config, model=config.model or backend.choose_model())
+    config, _, line = resolve_precision(config)
+    click.echo(f"{config.model}: {line}", err=True)
     tokenizer = backend.load_tokenizer(config.model)
     templates = all_templates(config, known, tokenizer)
     asked = sample(data[0], config)

@@ -85,8 +85,9 @@ class TrainConfig(DataConfig):
         show_default="unsloth/llama-3-8b-bnb-4bit on a CUDA GPU, else tiny",
     )  # fmt: skip
     load_in_4bit: bool = option(
-        True, "Quantise the base to 4 bits (NF4).", click.BOOL, "Model", switch=True
-    )
+        None, "Quantise the base to 4 bits (NF4).", click.BOOL, "Model", switch=True,
+        show_default="for 1.5B parameters or more, but where a CPU has memory for 16 bits",
+    )  # fmt: skip
     lora_r: int = option(16, "LoRA rank.", WholeRange(1, 65_536), "Model")
     lora_alpha: int = option(
         16, "LoRA alpha; updates are scaled by alpha / r.", WholeRange(1, 10**6), "Model"

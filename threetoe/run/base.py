@@ -1,9 +1,11 @@
 """A run's base model: its name checked, its weights found; no model is loaded here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from threetoe.backend import model as backend
 from threetoe.backend.checkpoint import list_checkpoint
+from threetoe.backend.precision import choose_precision
 from threetoe.errors import UserError, did_you_mean
 from threetoe.machine.files import read_json
 
@@ -57,6 +59,15 @@ def base_of(folder: Path, flag: str) -> str:
 
 def is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").exists()
+
+
+def resolve_precision(config) -> tuple:
+    """The configuration with load_in_4bit decided, the precision in words, and with what chooses
+    another."""
+    stored = is_prequantised(config.model)
+    chosen = choose_precision(config.model, config.load_in_4bit, stored)
+    line = f"{chosen.said}; {chosen.flag}" if chosen.flag else chosen.said
+    return replace(config, load_in_4bit=chosen.in_4bit), chosen.said, line
 
 
 def is_prequantised(model: str) -> bool:

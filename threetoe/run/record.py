@@ -37,6 +37,7 @@ class Run:
     stop_ids: list
     template_hash: str
     tokenizer_hash: str = ""  # tokenizer.fingerprint; "" in runs from before there was one
+    precision: str = ""  # of the base in training: 135M parameters in bf16
     vocab_size: int = 0  # rows that new tokens make of the base's; 0: as many as it has
     data: dict = field(default_factory=dict)  # the ledger, and token statistics
     metrics: dict = field(default_factory=dict)

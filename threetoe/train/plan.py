@@ -25,6 +25,7 @@ class TrainPlan(NamedTuple):
     template: Template | None  # None until the tokenizer is there: from-tokenizer
     sources: list[Source]  # what to train on; then, with --val-split or --val-dataset, validation
     folder: Path
+    precision: str = ""  # of the base, in words, once its configuration is there
 
 
 def plan_training(config: TrainConfig) -> TrainPlan:

@@ -29,7 +29,7 @@ from threetoe.prompt.encode import stop_ids
 from threetoe.prompt.template import hash_of
 from threetoe.prompt.tokenizer import fingerprint, marks_of
 from threetoe.prompt.tokenizer_template import from_tokenizer, unlike_own
-from threetoe.run import probes, record
+from threetoe.run import base, probes, record
 from threetoe.train import checkpoint, preview, resume
 from threetoe.train.plan import TrainPlan, plan_training
 from threetoe.train.prepare import Prompting
@@ -44,7 +44,7 @@ def train(config: TrainConfig) -> None:
     looking = config.preview or config.dry_run
     if not looking:
         load_unsloth()
-    job = resolve_batching(resolve_model(job))
+    job = resolve_precision(resolve_batching(resolve_model(job)))
     tokenizer = load_tokenizer(job.config.model)
     check_length(job.config)
     job = resolve_learning_rate(job)
@@ -93,6 +93,13 @@ def resolve_batching(job: TrainPlan) -> TrainPlan:
         return job
     say("packing needs a CUDA GPU: Unsloth's CPU backend trains padded rows instead")
     return job._replace(config=replace(job.config, batching_strategy="padding"))
+
+
+def resolve_precision(job: TrainPlan) -> TrainPlan:
+    """The plan with 4 or 16 bits chosen for the base, which is said."""
+    config, precision, line = base.resolve_precision(job.config)
+    say(f"{config.model}: {line}")
+    return job._replace(config=config, precision=precision)
 
 
 def arrange_tokens(job: TrainPlan, tokenizer) -> TrainPlan:
@@ -204,6 +211,7 @@ def save(job: TrainPlan, model, prompting: Prompting, metrics: dict, rows: RowSe
         stop_ids=stops,
         template_hash=hash_of(vars(template)),
         tokenizer_hash=fingerprint(tokenizer),
+        precision=job.precision,
         data=rows.account(),
         vocab_size=added.total if added and added.total > added.held else 0,
         metrics=metrics,

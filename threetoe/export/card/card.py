@@ -62,6 +62,11 @@ def base(facts: dict) -> str:
     return f"`{PureWindowsPath(facts['model']).name}`, a model in a local folder"
 
 
+def precision(facts: dict) -> str:
+    """In which form the base was trained on, where that is known."""
+    return f", {facts['precision']} in training" if facts.get("precision") else ""
+
+
 def introduction(facts: dict, kind: str, repo_id: str | None) -> str:
     ledger = facts["data"]
     trained_on = "unknown"
@@ -72,7 +77,7 @@ def introduction(facts: dict, kind: str, repo_id: str | None) -> str:
 
 {WHAT[kind]}
 
-- Base model: {base(facts)}
+- Base model: {base(facts)}{precision(facts)}
 - Licence of the base: {f"`{terms}`" if terms else "not stated here; see the base"}
 - Trained on: {trained_on}
 - Prompt template: `{facts["template"]["name"]}`, saved with the tokenizer as its chat template

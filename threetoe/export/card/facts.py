@@ -29,6 +29,7 @@ def facts_of(run: Run, source: Path, folder: Path, ask_hub: bool = False) -> dic
         "model": run.options["model"],
         "license": license_of(run.options["model"], ask_hub),
         "vocab_size": run.vocab_size,
+        "precision": run.precision,
         "template": {"name": template.name, "example": example},
         "options": run.options,
         "defaults": options_of(TrainConfig()) if run.data else {},
