@@ -11,10 +11,10 @@ from transformers import AutoTokenizer
 import train
 from threetoe.errors import UserError
 from threetoe.prompt.encode import IGNORED, encode, prompt_ids
+from threetoe.prompt.from_tokenizer import from_tokenizer
 from threetoe.prompt.pieces import CUT
 from threetoe.prompt.template_file import read_template
 from threetoe.prompt.tokenizer import marks_of, save, with_cuts
-from threetoe.prompt.tokenizer_template import from_tokenizer
 
 # The ways of published chat templates, in our own words: what they do, not what they are.
 CHATML = """

@@ -29,9 +29,9 @@ from threetoe.options.export import ExportConfig
 from threetoe.options.train import TrainConfig
 from threetoe.prompt import new_tokens as tokens
 from threetoe.prompt.encode import encode, prompt_ids
+from threetoe.prompt.from_tokenizer import from_tokenizer
 from threetoe.prompt.template_file import read_template
 from threetoe.prompt.tokenizer import marks_of, with_cuts
-from threetoe.prompt.tokenizer_template import from_tokenizer
 from threetoe.run import contract
 from threetoe.run import record as runs
 from threetoe.train.train import train

@@ -15,10 +15,10 @@ from threetoe.export.gguf.gguf import check_gguf, write_ollama
 from threetoe.export.verify import gguf_file
 from threetoe.options.export import ExportConfig
 from threetoe.prompt.encode import prompt_ids
+from threetoe.prompt.from_tokenizer import from_tokenizer, unlike_own
 from threetoe.prompt.pieces import CUT
 from threetoe.prompt.template_file import read_template
 from threetoe.prompt.tokenizer import marks_of, with_cuts
-from threetoe.prompt.tokenizer_template import from_tokenizer, unlike_own
 from threetoe.run.probes import Prompt
 
 GEMMA = """

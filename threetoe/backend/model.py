@@ -164,12 +164,17 @@ def link_adapter(adapter: Path, base: str, scratch: Path) -> Path:
     return scratch
 
 
-def choose_training_arguments(config, output_dir: Path) -> dict:
-    """The keyword arguments of trl.SFTConfig; all that Unsloth would rewrite is set."""
+def trains_in_bf16(config) -> bool:
+    """Whether this machine can, and the weights are not kept wider."""
     from unsloth import is_bfloat16_supported
 
-    widened = not config.load_in_4bit and keep_dtype(config.model) is not None
-    bf16 = bool(is_bfloat16_supported()) and not widened
+    wider = not config.load_in_4bit and keep_dtype(config.model) is not None
+    return bool(is_bfloat16_supported()) and not wider
+
+
+def choose_training_arguments(config, output_dir: Path) -> dict:
+    """The keyword arguments of trl.SFTConfig; all that Unsloth would rewrite is set."""
+    bf16 = trains_in_bf16(config)
     packing = config.batching_strategy == "packing"
     return {
         "output_dir": str(output_dir),

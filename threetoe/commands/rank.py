@@ -16,10 +16,10 @@ from threetoe.hooks.load import load_plugins
 from threetoe.machine.libraries import chatter_hidden, load_unsloth
 from threetoe.options.train import RankConfig
 from threetoe.prompt.encode import IGNORED, Encoded, encode
+from threetoe.prompt.from_tokenizer import from_tokenizer
 from threetoe.prompt.pieces import Marks, Piece
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
 from threetoe.prompt.tokenizer import marks_of
-from threetoe.prompt.tokenizer_template import from_tokenizer
 from threetoe.run.base import check_model, resolve_precision
 from threetoe.train.batches import collator
 

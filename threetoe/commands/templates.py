@@ -12,6 +12,7 @@ from threetoe.machine.terminal import in_colour
 from threetoe.options.command import command
 from threetoe.options.shared import Common
 from threetoe.options.train import RANKED, RankConfig
+from threetoe.prompt.from_tokenizer import from_tokenizer
 from threetoe.prompt.pieces import Marks, show_pieces
 from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import (
@@ -21,7 +22,6 @@ from threetoe.prompt.template_file import (
     read_template,
 )
 from threetoe.prompt.tokenizer import marks_of
-from threetoe.prompt.tokenizer_template import from_tokenizer
 from threetoe.run.base import check_model
 
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}

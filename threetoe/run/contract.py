@@ -16,12 +16,12 @@ from threetoe.hooks.calls import Hooks
 from threetoe.hooks.of_run import Recorded
 from threetoe.machine.files import write_json
 from threetoe.prompt.encode import prompt_ids, stop_ids
+from threetoe.prompt.from_tokenizer import from_tokenizer
 from threetoe.prompt.new_tokens import renamed
 from threetoe.prompt.pieces import Marks
 from threetoe.prompt.template import Template, hash_of
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
 from threetoe.prompt.tokenizer import fingerprint, marks_of
-from threetoe.prompt.tokenizer_template import from_tokenizer
 from threetoe.run import base as bases
 from threetoe.run import record as runs
 from threetoe.run.record import Run

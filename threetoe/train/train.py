@@ -26,9 +26,9 @@ from threetoe.machine.terminal import clear_line, say
 from threetoe.options.train import LEARNING_RATE, WIDTH, TrainConfig, options_of
 from threetoe.prompt import new_tokens
 from threetoe.prompt.encode import stop_ids
+from threetoe.prompt.from_tokenizer import from_tokenizer, unlike_own
 from threetoe.prompt.template import hash_of
 from threetoe.prompt.tokenizer import fingerprint, marks_of
-from threetoe.prompt.tokenizer_template import from_tokenizer, unlike_own
 from threetoe.run import base, probes, record
 from threetoe.train import checkpoint, preview, resume
 from threetoe.train.plan import TrainPlan, plan_training
