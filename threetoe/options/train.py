@@ -156,6 +156,11 @@ class TrainConfig(DataConfig):
         False, "Continue with other versions of libraries than those it was begun with.",
         click.BOOL, "Training", is_flag=True,
     )  # fmt: skip
+    mirror: Path = option(
+        None, "Folder that gets a copy of each checkpoint, and of the run, such as a mounted "
+        "Drive; the same command continues from it on a new machine.",
+        FilePath(path_type=Path), "Training",
+    )  # fmt: skip
     overwrite: bool = option(
         False, "Replace the finished run in --output-dir.", click.BOOL, "Training", is_flag=True
     )  # fmt: skip

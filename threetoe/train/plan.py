@@ -14,6 +14,7 @@ from threetoe.options.train import TrainConfig
 from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
 from threetoe.run import base, record
+from threetoe.train.mirror import check_mirror
 from threetoe.train.row_sets import Source
 
 
@@ -42,6 +43,8 @@ def plan_training(config: TrainConfig) -> TrainPlan:
         config = replace(config, template=template)
     folder = config.output_dir or record.default_folder(config)
     checks(record.check_folder, folder, config.overwrite)
+    if config.mirror:
+        checks(check_mirror, config.mirror, folder, config.overwrite)
     checks(base.check_model, config.model)
     if config.push_to:
         checks(check_push, config.push_to)

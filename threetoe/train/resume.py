@@ -15,18 +15,19 @@ from threetoe.options.train import TrainConfig, options_of
 from threetoe.run.record import PARTIAL, package_versions
 from threetoe.train import checkpoint
 from threetoe.train.checkpoint import Checkpoint
+from threetoe.train.mirror import place_of
 
 FREE = """
     output_dir push_to preview dry_run resume resume_anyway overwrite save_steps save_total_limit
-    allow_dropped data_cache plugin plugin_errors settings
+    mirror     allow_dropped data_cache plugin plugin_errors settings
 """.split()  # options that change no bit of the adapter; plugins are compared by their hashes
 HEAD = 64  # numbers of each weight of the base that are compared
 ROWS_AT_ONCE = 10_000
 
 
 def find(config: TrainConfig, run: Path) -> Checkpoint | None:
-    """The checkpoint that --resume means: the latest whole one of an unfinished run folder, the
-    one that is named, or none."""
+    """The checkpoint that --resume means: the latest whole one of an unfinished run folder or its
+    mirror, the one that is named, or none."""
     if config.resume == "never":
         return None
     if config.resume != "auto":
@@ -34,12 +35,15 @@ def find(config: TrainConfig, run: Path) -> Checkpoint | None:
         if not found:
             raise UserError(f"--resume {config.resume}: {problem}; name another, or auto.")
         return found
-    if not (run / PARTIAL).exists():
-        return None
-    found, passed_over = checkpoint.newest(run)
-    for line in passed_over:
-        say(line)
-    return found
+    places = [run] if (run / PARTIAL).exists() else []
+    places += [place_of(config.mirror, run)] if config.mirror else []
+    latest = None
+    for found, passed_over in map(checkpoint.newest, places):
+        for line in passed_over:
+            say(line)
+        if found and (latest is None or found.step > latest.step):
+            latest = found
+    return latest
 
 
 def identity(config: TrainConfig, template_hash: str, plugins: list[Plugin], rows) -> dict:
@@ -85,7 +89,8 @@ def begin(config: TrainConfig, run: Path, now: dict) -> Checkpoint | None:
     found = find(config, run)
     if found:
         check(found, now, config.resume_anyway)
-        say(f"continuing {run} from step {found.step}")
+        there = "" if found.folder.parent == run else f", which is in {found.folder.parent}"
+        say(f"continuing {run} from step {found.step}{there}")
     return found
 
 

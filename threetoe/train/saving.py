@@ -18,6 +18,7 @@ from threetoe.machine.terminal import clear_line, say
 from threetoe.run.record import METRICS
 from threetoe.train import checkpoint
 from threetoe.train.checkpoint import Checkpoint
+from threetoe.train.mirror import Mirror
 
 TRAINED, STATE = "trained.safetensors", "trainer_state.json"
 SUMS = ("_total_loss_scalar", "_total_train_tokens")  # of a trainer: losses, and tokens read
@@ -33,6 +34,7 @@ class Saving(TrainerCallback):
         self.every, self.limit = config.save_steps, config.save_total_limit
         self.callbacks = callbacks  # by name; those with a state are saved too
         self.resumed: Checkpoint | None = None  # what this process continues
+        self.mirror = Mirror(config.mirror, run, self.limit) if config.mirror else None
         self.asked: int | None = None  # the signal that asked to stop
         self.began = self.saved = time.monotonic()
 
@@ -88,7 +90,7 @@ class Saving(TrainerCallback):
         }
         filled = partial(fill, trainer, self.run)
         try:
-            checkpoint.write(self.run, step, self.facts | stands, filled)
+            written = checkpoint.write(self.run, step, self.facts | stands, filled)
         except Exception as error:  # a full disk: OSError, torch's RuntimeError, SafetensorError
             checkpoint.discard(self.run, step)
             raise Failure(
@@ -96,6 +98,8 @@ class Saving(TrainerCallback):
                 f"{first_line(error)}. Those before it stay; make room, and run the same command "
                 "again."
             ) from error
+        if self.mirror:
+            self.mirror.copy(written)
         checkpoint.prune(self.run, self.limit)
         self.saved = time.monotonic()
 
@@ -108,6 +112,9 @@ class Saving(TrainerCallback):
             if kept := checkpoint.found_in(self.run):
                 say(f"what was trained until {kept[0].name} stays: the same command continues")
             raise
+        finally:
+            if self.mirror and (kept := checkpoint.found_in(self.run)):
+                self.mirror.finish(kept[0])
         if self.asked and result.global_step < trainer.state.max_steps:
             raise Stopped(
                 f"Stopped after step {result.global_step} of {trainer.state.max_steps}, and saved: "

@@ -150,6 +150,8 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     metrics = collect_metrics(result, saving, hooks) | validation_metrics(folder)
     save(job, model, prompting, metrics, rows)
     say_result(metrics, rows, folder)
+    if saving.mirror:
+        saving.mirror.finish(None)
     held.close()
     hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder, config=config)
     if config.push_to:
