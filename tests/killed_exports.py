@@ -22,7 +22,7 @@ import torch
 import transformers  # noqa: F401
 
 from threetoe.backend.checkpoint import read_header
-from threetoe.export.export import plan, settled, write
+from threetoe.export.export import plan_export, settle_run, write_format
 from threetoe.options.export import ExportConfig
 
 SHARD = 0.0003  # GB: the tiny model's rows of embeddings do not fit, most layers do
@@ -48,7 +48,7 @@ def start(job, target: Path, limit: int | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        write(job, "merged", target)
+        write_format(job, "merged", target)
         code = 0
     finally:
         os._exit(code)
@@ -101,7 +101,7 @@ def main() -> None:
     for verify in (True, False):
         target = folder / f"whole-{verify}"
         config = ExportConfig(run=run, merged=target, max_shard_size=SHARD, verify=verify)
-        job = settled(plan(config), folder)
+        job = settle_run(plan_export(config), folder)
         exported(job, target)  # the first reads everything from the disk, and takes longer
         shutil.rmtree(target)
         jobs[verify] = job, exported(job, target), hashes(target)

@@ -33,16 +33,9 @@ def register_callbacks(config):
 
 
 def register_exporters(config):
-    from threetoe.export.gguf.gguf import write_gguf, write_ollama
-    from threetoe.export.merge.exporters import write_adapter, write_merged, write_merged_4bit
+    from threetoe.export.formats import FORMATS
 
-    return {
-        "adapter": write_adapter,
-        "merged": write_merged,
-        "merged-4bit": write_merged_4bit,
-        "gguf": write_gguf,
-        "ollama": write_ollama,
-    }
+    return {name: row.write for name, row in FORMATS.items()}
 
 
 def register_metrics(config):

@@ -13,9 +13,15 @@ from conftest import TINY, run_script
 from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
 from huggingface_hub import ModelCard
 
-from threetoe.export.card.card import card
-from threetoe.export.card.facts import evaluations_in, facts_of, license_of
-from threetoe.export.card.metadata import KINDS
+from threetoe.export.card.card import quoted, render_card
+from threetoe.export.card.facts import (
+    evaluations_in,
+    facts_of,
+    license_of,
+    sample_of,
+    told_with_the_base,
+)
+from threetoe.export.formats import FORMATS
 from threetoe.machine.files import write_json
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.run import record as runs
@@ -23,10 +29,13 @@ from threetoe.run import record as runs
 LENGTHS = {"median": 60, "p95": 69, "longest": 1077, "max_seq_length": 2048}
 SST2 = {"file": "sst2", "split": "test", "answers": 180}
 FACTS = {
+    "name": "hotel",
     "model": "unsloth/llama-3-8b-bnb-4bit",
     "license": {"license": "llama3"},
     "template": {"name": "alpaca", "example": "### Instruction:\n用```python\n\n### Response:\n好"},
-    "options": options_of(TrainConfig(max_steps=60, dataset="ada/rows", weight_decay=0.5)),
+    "options": options_of(
+        TrainConfig(max_steps=60, learning_rate=2e-4, dataset="ada/rows", weight_decay=0.5)
+    ),
     "defaults": options_of(TrainConfig()),
     "data": {
         "source": "/home/ada/secret/my.json", "read": 1200, "trained": 1000, "validation": 100,
@@ -44,7 +53,13 @@ FACTS = {
         "passed": True, "prompts": 8, "gap": {"max": 0.0222, "mean": 0.00266},
         "tokens": {"same": 464, "ties": 1, "positions": 465}, "problems": [],
     },
+    "vocab_size": 0, "precision": "8B parameters in 4 bits", "curve": [], "picture": None,
+    "sample": None, "gguf": ["hotel.q8_0.gguf"], "modelfile": True,
 }  # fmt: skip
+
+
+def card(facts, kind, repo_id=None):
+    return render_card(facts, FORMATS[kind].card, repo_id)
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -79,7 +94,7 @@ def test_the_metadata_is_what_the_hub_reads(kind, library, relation):
     assert {"threetoe", "unsloth"} <= set(data["tags"])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_the_metadata_survives_the_librarys_own_writing(kind):
     first = ModelCard(card(FACTS, kind, "ada/model"))
     assert ModelCard(str(first)).data.to_dict() == first.data.to_dict()
@@ -103,6 +118,17 @@ def test_the_language_is_the_one_that_was_asked_for():
     assert ModelCard(card({**FACTS, "options": options}, "adapter")).data.language == ["zh"]
 
 
+def test_nothing_exactly_right_is_told_beside_the_base_alone_and_never_in_the_head():
+    zero = {"adapter": True, **SST2, "metrics": {"exact": 0, "chrf": 7}}
+    other = {"adapter": True, "file": "b", "answers": 9, "metrics": {"exact": 0.5}}
+    base = {"adapter": False, **SST2, "metrics": {"exact": 0}}
+    assert told_with_the_base([zero, other]) == [other]
+    rows = told_with_the_base([zero, other, base])
+    assert rows == [zero, other, base]
+    results = ModelCard(card({**FACTS, "evaluations": rows}, "merged")).data.eval_results
+    assert [(r.metric_name, r.metric_value) for r in results] == [("chrf", 7), ("exact", 0.5)]
+
+
 @pytest.mark.parametrize("model", ["/home/ada/models/tiny", "models/tiny", "./tiny", "C:\\m\\tiny"])
 def test_a_local_base_is_named_but_no_path_is_shown(model, tmp_path, monkeypatch):
     (tmp_path / "models" / "tiny").mkdir(parents=True)
@@ -115,7 +141,7 @@ def test_a_local_base_is_named_but_no_path_is_shown(model, tmp_path, monkeypatch
 # The text
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_the_card_says_everything_a_reader_needs(kind):
     text = card(FACTS, kind, "ada/model")
     for part in [
@@ -127,7 +153,13 @@ def test_the_card_says_everything_a_reader_needs(kind):
         *["| kept for validation | 100 |", "95 % at most 69, longest 1,077"],
         *["| `Positive` | 600 |", "a\\|b", "| sst2 | test | 180 | this model | 0.9 |"],
         *["| sst2 | test | 180 | the base alone | 0 |", "| peft | 0.21.2 |", "ada/model"],
-        *["465 of 465 greedy tokens agree", "0.0222", "8 prompts", "`my.json`, 1,000 examples"],
+        *[
+            "465 of 465 greedy tokens agree",
+            "0.0222",
+            "8 prompts",
+            "`my.json`, 1,000 examples",
+            "4bit), 8B parameters in 4 bits in training\n- Licence",
+        ],
     ]:
         assert part in text
     assert "/home/ada" not in text
@@ -174,7 +206,7 @@ def test_values_cannot_break_a_table():
 @pytest.mark.parametrize("vocab_size", [0, 2050])
 def test_the_code_in_the_card_is_python(kind, vocab_size):
     text = card({**FACTS, "vocab_size": vocab_size}, kind, "a/b")
-    found = blocks(text.split("## How to use it")[1], "python")
+    found = blocks(text.split("## How to use it")[1].split("\n## ")[0], "python")
     assert len(found) == 2 and all(ast.parse(block) for block in found)
 
 
@@ -239,13 +271,12 @@ def test_the_transformers_code_runs_as_it_stands(exported, kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["ad", "me"])
-def test_the_card_of_an_export_has_its_licence_curve_evaluation_and_check(exported, kind):
+def test_the_card_of_an_export_opens_with_name_and_curve_and_has_licence_and_check(exported, kind):
     text = (exported / kind / "README.md").read_text(encoding="utf-8")
     assert ModelCard(text).data.license == "apache-2.0"
-    assert ModelCard(text).data.eval_results[0].dataset_name == "sentiment"
-    assert "![Loss by step](training.png)" in text
+    assert "\n# three\n" in text and text.index("training.png") < text.index("## How to use it")
     assert (exported / kind / "training.png").read_bytes().startswith(b"\x89PNG")
-    assert "| sentiment | test | 180 | this model |" in text
+    assert "## Evaluation" not in text  # nothing was right, and the base was not asked
     assert "How the export was checked" in text
 
 
@@ -263,6 +294,16 @@ def test_only_the_last_evaluation_of_a_file_counts(tmp_path):
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "evaluations.jsonl").write_text(lines, encoding="utf-8")
     assert [row["n"] for row in evaluations_in(tmp_path)] == [3, 2, 4]
+
+
+def test_a_row_is_shown_of_public_data_and_of_nobodys_file(exported, three_steps):
+    text = (exported / "me" / "README.md").read_text(encoding="utf-8")
+    sample = sample_of(["sentiment"], three_steps)
+    assert quoted(sample["question"]) in text and sample["answer"] in text
+    assert sample_of(["sentiment", "ada/rows"], three_steps) == sample
+    for dataset in ("my.json", "/home/ada/my.json", "-", "my.py"):
+        assert sample_of(["sentiment", dataset], three_steps) is None
+    assert sample_of([], three_steps) is None
 
 
 def test_without_matplotlib_there_is_a_table_and_no_picture(three_steps, tmp_path, monkeypatch):

@@ -9,6 +9,9 @@ from conftest import TINY, refused, run_script
 from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
 
 import export
+from threetoe.export.export import find_adapter
+from threetoe.export.gguf.gguf import model_name
+from threetoe.options.export import ExportConfig
 from threetoe.prompt.ollama import modelfile
 from threetoe.run import record as runs
 
@@ -202,6 +205,13 @@ def test_an_adapter_whose_base_has_moved_names_the_one_that_is_given(moved, here
     assert done.exit_code == 0, done.output
     named = json.loads((here / "a" / "adapter_config.json").read_text(encoding="utf-8"))
     assert named["base_model_name_or_path"] == str(TINY)
+
+
+def test_an_export_is_named_after_the_runs_folder_as_it_is_called_now(three_steps, here):
+    shutil.copytree(three_steps, here / "renamed")
+    _, run = find_adapter(ExportConfig(run=here / "renamed"), None)
+    assert model_name(run) == "renamed"
+    assert str(here) not in json.dumps(runs.without_paths(run))
 
 
 def test_shards_may_be_given_in_megabytes(three_steps, here):

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import ROOT, TINY, refused
 
 import export
+from threetoe.export.folder import MARK
 from threetoe.machine.files import lock
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
@@ -29,8 +31,12 @@ def stopped(three_steps, tmp_path_factory):
     cases += [{"verify": False, "limit": limit} for limit in (100_000, 400_000)]
     folder = tmp_path_factory.mktemp("killed")
     given = {"run": str(three_steps), "folder": str(folder), "base": str(TINY), "cases": cases}
+    return output_of("killed_exports.py", given, folder)
+
+
+def output_of(script: str, given: dict, folder: Path) -> list[dict]:
     done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "killed_exports.py"], input=json.dumps(given),
+        [sys.executable, ROOT / "tests" / script], input=json.dumps(given),
         env={**os.environ, **CHILD}, cwd=folder, capture_output=True, text=True,
         encoding="utf-8", timeout=500,
     )  # fmt: skip
@@ -62,8 +68,67 @@ def test_the_next_try_keeps_every_whole_shard(stopped):
     assert sum(facts["kept"] > 0 for facts in stopped) > KILLS / 4
 
 
-def test_two_exports_into_one_folder_are_refused(three_steps, here):
+def test_of_two_exports_into_one_folder_one_is_refused_and_the_other_whole(three_steps, tmp_path):
+    given = {"run": str(three_steps), "folder": str(tmp_path), "pairs": 14}
+    alone, *pairs = output_of("raced_exports.py", given, tmp_path)
+    assert alone["codes"] == [0] and "config.json" in alone["files"]
+    for pair in pairs:
+        assert sorted(pair["codes"]) == [0, 2]
+        assert (pair["files"], pair["beside"]) == (alone["files"], [])
+
+
+def test_an_export_that_another_one_is_writing_is_refused(three_steps, here):
     Path("out.partial").mkdir()
     with lock(Path("out.partial")):
         (line,) = refused(export, "--run", three_steps, "--merged", "out")
     assert line == "--merged out: another export is writing there; name another folder."
+
+
+@pytest.mark.parametrize("ending", [".partial", ".failed"])
+def test_what_has_no_mark_of_ours_is_not_touched(three_steps, here, ending):
+    """A folder of the user's own, a file, a link to a folder with files, and one that leads
+    nowhere."""
+    mine = here / "mine"
+    mine.mkdir()
+    (mine / MARK).touch()
+    makes = (
+        lambda path: path.mkdir() or (path / "notes.txt").touch(),
+        lambda path: path.touch(),
+        lambda path: path.symlink_to(mine),
+        lambda path: path.symlink_to(here / "nowhere"),
+    )
+    for number, make in enumerate(makes):
+        beside = here / f"out-{number}{ending}"
+        make(beside)
+        (line,) = refused(export, "--run", three_steps, "--adapter", f"out-{number}")
+        assert f"{beside} is in the way" in line
+
+
+def test_links_in_a_folder_of_ours_are_not_written_through(three_steps, here):
+    victim = here / "victim"
+    victim.write_text("mine")
+    partial = here / "out.partial"
+    partial.mkdir()
+    (partial / MARK).touch()
+    for name in ("README.md", "model.safetensors", "model.safetensors.part", "run.json"):
+        (partial / name).symlink_to(victim)
+    done = CliRunner().invoke(
+        export.main, ["--run", str(three_steps), "--merged", "out", "--no-verify"]
+    )
+    assert (done.exit_code, victim.read_text()) == (0, "mine"), done.output
+    assert not any(path.is_symlink() for path in (here / "out").iterdir())
+
+
+def test_a_target_that_cannot_be_made_is_one_line(three_steps, here):
+    (here / "dangling").symlink_to(here / "nowhere")
+    (here / "loop").symlink_to(here / "loop")
+    (here / "full").mkdir()
+    (here / "full" / "file").touch()
+    (here / "link").symlink_to(here / "full")
+    for asked, said in {
+        "/": "exists already", "dangling": "is a link", "loop": "is a link", "link": "is a link",
+        "dangling/out": "is a link that leads nowhere", "full": "exists already",
+        "full/file/out": "cannot be written", ".": "exists already", "..": "exists already",
+    }.items():  # fmt: skip
+        (line,) = refused(export, "--run", three_steps, "--merged", asked)
+        assert line.startswith(f"--merged {asked}") and said in line

@@ -14,7 +14,7 @@ import pytest
 from hub_server import TOKEN, hub_fixture, reread_environment, xet_hub_fixture  # noqa: F401
 
 from threetoe.errors import UserError
-from threetoe.export.push import PushError, push
+from threetoe.export.push import PushError, push_folder
 from threetoe.machine.hub import check_push
 
 MEGABYTE = 2**20
@@ -42,7 +42,7 @@ def impatient(monkeypatch):
 
 
 def pushed(folder, repo_id="ada/model", private=False, **options) -> str:
-    return push(folder, repo_id, private, "From a test", **options)
+    return push_folder(folder, repo_id, private, "From a test", **options)
 
 
 def complaint(folder, **options) -> str:
@@ -252,7 +252,7 @@ def test_a_hub_that_never_answers_is_given_up(hub, folder, impatient, monkeypatc
 PUSH = """
 import sys
 from pathlib import Path
-from threetoe.export.push import push
+from threetoe.export.push import push_folder
 
 print(push(Path(sys.argv[1]), "ada/model", False, "From a test"))
 """

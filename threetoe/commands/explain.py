@@ -12,7 +12,7 @@ import click
 
 from threetoe.errors import UserError, did_you_mean
 from threetoe.export import export
-from threetoe.export.card.metadata import ADAPTER, KINDS
+from threetoe.export.formats import FORMATS
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.plugin import HOOKS
 from threetoe.hooks.specs import PREFIXES
@@ -64,13 +64,13 @@ def calls_of_infer(job: infer.InferPlan):
     yield "map_reply", "every answer"
 
 
-def calls_of_export(job: export.Plan):
+def calls_of_export(job: export.ExportJob):
     if job.template:
         yield "register_templates", "once"
     yield "register_exporters", "once"
-    for name in job.outputs or [ADAPTER]:  # --push alone writes an adapter to push
+    for name in job.outputs or ["adapter"]:  # --push alone writes an adapter to push
         yield "register_exporters", name
-        ours = name in KINDS
+        ours = name in FORMATS
         yield "map_card", name if ours else f"{name}, if it writes README.md"
         yield "after_export", name
 
@@ -84,7 +84,7 @@ class Script(NamedTuple):
 SCRIPTS = {
     "train": Script(TrainConfig, plan_training, calls_of_train),
     "infer": Script(InferConfig, infer.plan_inference, calls_of_infer),
-    "export": Script(ExportConfig, export.plan, calls_of_export),
+    "export": Script(ExportConfig, export.plan_export, calls_of_export),
 }
 
 

@@ -10,64 +10,53 @@ import click
 
 from threetoe.backend.checkpoint import read_header
 from threetoe.errors import Checks, UserError
-from threetoe.export import push as hub
-from threetoe.export.card.card import card
+from threetoe.export.card.card import render_card
 from threetoe.export.card.facts import facts_of
-from threetoe.export.card.metadata import KINDS
 from threetoe.export.folder import (
-    FAILED,
-    PARTIAL,
-    beside,
+    asked_for,
     check_apart,
     check_formats,
     check_options,
     check_target,
     fail,
-    flag_of,
-    leave,
+    filled_beside,
     outputs_of,
     put,
-    taken,
 )
+from threetoe.export.formats import FORMATS, format_of
 from threetoe.export.gguf.gguf import check_gguf
 from threetoe.export.preflight import preflight
+from threetoe.export.push import push_folder
 from threetoe.export.verify import verify
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.load import load_plugins
 from threetoe.machine.files import write_json
 from threetoe.machine.hub import check_push
 from threetoe.machine.libraries import quieten
-from threetoe.machine.terminal import clear_line
 from threetoe.options.export import ExportConfig
 from threetoe.prompt.template import Template
-from threetoe.run import base as bases
-from threetoe.run import contract
-from threetoe.run import record as runs
-from threetoe.run.contract import recorded
-
-RESUMED = ("merged", "merged-4bit")  # their whole shards are kept for the next try
-PUSHED = ("merged", "merged-4bit", "gguf")  # the first of these that is asked for, else the adapter
-NEED_BASE = ("adapter", "merged", "merged_4bit", "gguf", "ollama", "push")  # even by its name alone
+from threetoe.run import base, contract
+from threetoe.run.record import Run
 
 
-class Plan(NamedTuple):
+class ExportJob(NamedTuple):
     """An export whose run, outputs and repository have been checked."""
 
     config: ExportConfig
     hooks: Hooks
     folder: Path
-    run: runs.Run
+    run: Run
     template: Template | None  # of --template
     outputs: dict[str, Path]  # format -> folder to make
 
 
-def plan(config: ExportConfig) -> Plan:
+def plan_export(config: ExportConfig) -> ExportJob:
     """Check all that can be checked before work starts; one UserError with all problems."""
     checks = Checks(config.problems)
     checks(check_options, config)
-    hooks = load_plugins(config, checks, recorded(config))
+    hooks = load_plugins(config, checks, contract.recorded(config))
     template = checks(contract.asked_template, config, hooks)
-    checks(bases.check_model, config.base, "--base")
+    checks(base.check_model, config.base, "--base")
     found = checks(find_adapter, config, template)
     folder, run = found or (Path("run"), None)
     outputs = outputs_of(config, folder)
@@ -76,15 +65,11 @@ def plan(config: ExportConfig) -> Plan:
     if not outputs and not config.push:
         checks(nothing_asked)
     checks(check_formats, outputs, hooks, config)
-    if config.push and not found:
+    job = ExportJob(config, hooks, folder, run, template, outputs)
+    if found:
+        check_found(job, checks)
+    elif config.push:
         checks(check_push, config.push, config.create_pr, config.revision)
-    if found:
-        checks(check_apart, outputs, folder, config.base or run.options["model"])
-    if found and (config.gguf or config.ollama):
-        checks(check_gguf, run, folder, config)
-    job = Plan(config, hooks, folder, run, template, outputs)
-    if found:
-        checks(preflight, job)
     checks.done()
     hooks.say_notes()
     return job
@@ -93,31 +78,48 @@ def plan(config: ExportConfig) -> Plan:
 def find_adapter(config: ExportConfig, template: Template | None):
     """(folder, Run) of --run, which has a whole adapter in it."""
     foreign = config.run and contract.is_foreign(config.run)
-    base = config.base if foreign else None  # a run's own base stays what it was trained on
-    folder, run = contract.find_run(config, template, base, "--base")
-    if not bases.is_adapter(folder):
+    named = config.base if foreign else None  # a run's own base stays what it was trained on
+    folder, run = contract.find_run(config, template, named, "--base")
+    if not base.is_adapter(folder):
         raise UserError(f"--run {folder} has no adapter in it; a merged model cannot be exported.")
     read_header(folder / "adapter_model.safetensors")
-    if not config.base and any(getattr(config, name) for name in NEED_BASE):
-        bases.check_is_there(run.options["model"], folder, "--base")
+    if run.data:  # ours: it is called as its folder is called now
+        run = replace(run, options=run.options | {"output_dir": str(folder.resolve())})
     return folder, run
 
 
 def nothing_asked():
-    raise UserError("Nothing to do: name --adapter DIR, --merged DIR or --push user/model.")
+    flags = [f"--{row.option.replace('_', '-')}" for row in FORMATS.values()]
+    raise UserError(f"Nothing to do: name {', '.join(flags)}, --format or --push.")
+
+
+def check_found(job: ExportJob, checks: Checks) -> None:
+    """What can be checked of a run that is there."""
+    config, model = job.config, job.run.options["model"]
+    ours = job.outputs.keys() & FORMATS.keys()
+    if not config.base and (ours or config.push):  # an adapter, too, says where its base is
+        checks(base.check_is_there, model, job.folder, "--base")
+    checks(check_apart, job.outputs, job.folder, config.base or model)
+    if config.gguf or config.ollama:
+        checks(check_gguf, job.run, job.folder, config)
+    checks(preflight, job)
 
 
 def export(config: ExportConfig) -> None:
     """Write what was asked for, then push; each folder appears whole and proven, or not at all."""
-    job = plan(config)
+    job = plan_export(config)
     with TemporaryDirectory() as scratch:
-        write_all(settled(job, Path(scratch)))
+        job = settle_run(job, Path(scratch))
+        for name, path in job.outputs.items():
+            say_what_was_found(f"{name} written to {path}", write_format(job, name, path))
+        if config.push:
+            publish(job)
     job.hooks.end()
 
 
-def settled(job: Plan, scratch: Path) -> Plan:
-    """The plan with the record and folder to export; where --template changes them, the folder is
-    a new one that looks like a run's."""
+def settle_run(job: ExportJob, scratch: Path) -> ExportJob:
+    """The job with the record and folder to export; where --template changes them, the folder is a
+    new one that looks like a run's."""
     quieten()
     tokenizer = contract.load_tokenizer(job.folder, job.run)
     run = contract.settled(job.folder, job.run, job.template, tokenizer, job.config)
@@ -127,48 +129,32 @@ def settled(job: Plan, scratch: Path) -> Plan:
     return job._replace(run=run, folder=scratch)
 
 
-def write_all(job: Plan) -> None:
-    config = job.config
-    for name, path in job.outputs.items():
-        write(job, name, path)
-    if not config.push:
-        return
-    pushed = next((job.outputs[name] for name in (*PUSHED, "adapter") if name in job.outputs), None)
-    if pushed:
-        return push(job, pushed)
-    with TemporaryDirectory() as scratch:
-        write(job, "adapter", Path(scratch, "adapter"))
-        push(job, Path(scratch, "adapter"))
+def say_what_was_found(what: str, found: dict) -> None:
+    click.echo(f"{what}{verify.said(found)}", err=True)
 
 
-def write(job: Plan, name: str, path: Path) -> None:
-    """Fill a folder beside `path`, prove it, then rename it.
+def write_format(job: ExportJob, name: str, path: Path) -> dict:
+    """Fill a folder beside `path`, prove it, then rename it; what the proof found.
 
     A failure leaves nothing that looks whole: of a merge the shards that are, for the next try;
     what the proof finds wrong as `path`.failed, with a Failure.
     """
-    partial = beside(path, PARTIAL)
-    with taken(partial, f"{flag_of(name)} {path}"):
-        try:
-            found = fill(job, name, partial)
-        except BaseException:
-            clear_line()
-            leave(partial, keep=name in RESUMED)
-            raise
+    with filled_beside(name, path) as partial:
+        found = fill(job, name, partial)
         if found.get("passed") is False and not job.config.force:
-            fail(partial, beside(path, FAILED), name, found)
-        put(partial, path)
-    click.echo(f"{name} written to {path}{verify.said(found)}", err=True)
+            fail(partial, path, name, found)
+        put(partial, path, asked_for(name, path))
     job.hooks.tell("after_export", format=name, folder=path, config=job.config)
+    return found
 
 
-def fill(job: Plan, name: str, partial: Path) -> dict:
+def fill(job: ExportJob, name: str, partial: Path) -> dict:
     """What the proof found in a folder that the exporter and a card have filled."""
     exporter, plugin = job.hooks.owned("register_exporters", config=job.config)[name]
     given = job.run, partial, replace(job.config, run=job.folder)
     plugin.call(f"the exporter '{name}'", exporter, *given)
     found = {}
-    if name in verify.KINDS:
+    if format_of(name).proven:
         checked = job.config.verify
         found = verify.verify(partial, name, *given[::2]) if checked else verify.not_verified(name)
         write_json(partial / verify.FILE, found)
@@ -176,21 +162,30 @@ def fill(job: Plan, name: str, partial: Path) -> dict:
     return found
 
 
-def push(job: Plan, path: Path) -> None:
-    config = job.config
-    message = f"{'Trained' if job.run.data else 'Exported'} with Threetoe {job.run.threetoe}"
-    where = config.revision, config.create_pr
-    url = hub.push(path, config.push, config.private, message, *where)
-    click.echo(f"pushed and checked: {url}", err=True)
-
-
-def write_card(job: Plan, name: str, folder: Path) -> None:
+def write_card(job: ExportJob, name: str, folder: Path) -> None:
     """README.md, unless the exporter wrote its own."""
-    path, repo_id = folder / "README.md", job.config.push
-    if not path.exists() and name in KINDS:
+    path, repo_id, words = folder / "README.md", job.config.push, format_of(name).card
+    if words and not path.exists():
         facts = facts_of(job.run, job.config.run or job.folder, folder, ask_hub=bool(repo_id))
-        path.write_text(card(facts, name, repo_id), encoding="utf-8")
+        path.write_text(render_card(facts, words, repo_id), encoding="utf-8")
     if path.exists():
         text = path.read_text("utf-8")
         text, _ = job.hooks.chain("map_card", "card", text, folder=folder, config=job.config)
         path.write_text(text, encoding="utf-8")
+
+
+def publish(job: ExportJob) -> None:
+    """Push the first of what was written that is pushed, else the adapter."""
+    names = [name for name in FORMATS if format_of(name).pushed and name in job.outputs]
+    with TemporaryDirectory() as scratch:
+        folder = job.outputs.get([*names, "adapter"][0])
+        if not folder:
+            folder = Path(scratch, "adapter")
+            say_what_was_found(
+                f"adapter for {job.config.push}", write_format(job, "adapter", folder)
+            )
+        config, run = job.config, job.run
+        message = f"{'Trained' if run.data else 'Exported'} with Threetoe {run.threetoe}"
+        where = config.revision, config.create_pr
+        url = push_folder(folder, config.push, config.private, message, *where)
+    click.echo(f"pushed and checked: {url}", err=True)

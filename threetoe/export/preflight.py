@@ -8,37 +8,36 @@ from threading import Thread
 
 from threetoe.backend.checkpoint import Stored, list_checkpoint
 from threetoe.errors import Checks, UserError
-from threetoe.export.folder import PARTIAL, beside
-from threetoe.export.gguf.gguf import bytes_of_files, types_asked
+from threetoe.export.folder import PARTIAL, asked_for, beside
+from threetoe.export.formats import format_of
 from threetoe.export.merge.base_weights import Base, find_base, name_of_weights
-from threetoe.export.merge.changes import is_embedding
 from threetoe.export.merge.merge import Merge, plan_merge
-from threetoe.export.merge.nf4 import CODES, packed_size, unpacked, unread
+from threetoe.export.merge.nf4 import CODES, unpacked, unread
 from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.shards import output_of
-from threetoe.machine import space as room
+from threetoe.machine import space
 from threetoe.machine.files import read_json
 from threetoe.machine.hub import answers_within, check_push
 from threetoe.machine.terminal import shown
-from threetoe.run import base as bases
+from threetoe.run.base import is_prequantised
+from threetoe.run.probes import ANSWERED, FEWEST, LONGEST
 
-WEIGHTY = ("merged", "merged-4bit", "gguf", "ollama")  # formats that read the base's weights
 SECONDS = 15  # for all that is asked of the Hub, side by side
 BLOCK = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 SLACK, BESIDES = 1.01, 20 * 10**6  # headers and rounding; tokenizer, card, record (bytes)
 MERGE_MEMORY = 400 * 10**6  # peak of a streaming merge, torch included
-VERIFY_MEMORY = 700 * 10**6  # of the comparison, without the weights it holds
+VERIFY_MEMORY = 700 * 10**6  # of the comparison, without weights and logits
 
 
 def preflight(job) -> None:
-    """Check base, adapter, disk, memory and Hub for an export.Plan; nothing is written.
+    """Check base, adapter, disk, memory and Hub for an ExportJob; nothing is written.
 
     Raises one UserError with a line for each thing that is missing.
     """
     checks, config = Checks(), job.config
     asked = {}
     with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        if any(name in WEIGHTY for name in job.outputs):
+        if any(format_of(name).merges for name in job.outputs):
             asked["base"] = lambda: find_base(
                 name_of_weights(job.run, config), Path(scratch), SECONDS
             )
@@ -48,7 +47,7 @@ def preflight(job) -> None:
         base = checks(answers["base"]) if "base" in answers else None
         plan = checks(plan_of, base, job) if base else None
         sizes = {name: checks(size_of, name, job, base, plan) or 0 for name in job.outputs}
-    checks.problems += room.disk_problems(wanted(job, base, sizes))
+    checks.problems += space.disk_problems(wanted(job, base, sizes))
     if plan:
         checks.problems += memory_problems(job, plan.outputs)
     if "push" in answers:
@@ -88,7 +87,7 @@ def answer(future: Future, seconds: float):
 def plan_of(base: Base, job) -> Merge:
     """What will be merged, once the adapter fits the base. What 4-bit weights on the Hub stand for
     is written in bytes that are not here yet: those are judged when they are read."""
-    if not (base.hollow and bases.is_prequantised(str(base.folder))):
+    if not (base.hollow and is_prequantised(str(base.folder))):
         return plan_merge(base.folder, job.folder, MergeOptions(job.config.dtype))
     tensors = unpacked(list_checkpoint(base.folder), unread)
     dtype = CODES.get(job.config.dtype)
@@ -100,11 +99,11 @@ def wanted(job, base: Base | None, sizes: dict[str, int]) -> list:
     entries = []
     for name, path in job.outputs.items():
         if size := sizes[name]:
-            left = max(0, size - room.bytes_in(beside(path, PARTIAL)))
-            entries.append((f"--{name} {path}", path, left, "name a folder on another disk"))
+            left = max(0, size - space.bytes_in(beside(path, PARTIAL)))
+            entries.append((asked_for(name, path), path, left, "name a folder on another disk"))
     if job.config.push and not job.outputs:
         mends = "make room there, or set TMPDIR"
-        size = adapter_bytes(job.folder)
+        size = size_of("adapter", job, base, None)
         entries.append(("the adapter to push", Path(gettempdir()), size, mends))
     if base and base.download:
         entries.append(
@@ -117,22 +116,11 @@ def wanted(job, base: Base | None, sizes: dict[str, int]) -> list:
 def size_of(name: str, job, base: Base | None, plan: Merge | None) -> int:
     """Bytes of one output, 0 where that cannot be known; UserError for a GGUF file that cannot be
     written."""
-    if name == "adapter":
-        return adapter_bytes(job.folder)
-    if name not in WEIGHTY or not plan:
+    row = format_of(name)
+    if not row.size or row.merges and not plan:
         return 0
-    if name == "merged":
-        size = sum(output.size for output in plan.outputs)
-    elif name == "merged-4bit":
-        size = nf4_bytes(plan.outputs)
-    else:
-        types, values = types_asked(job.config), read_json(base.folder / "config.json")
-        size = bytes_of_files(plan, values, types if name == "gguf" else types[:1])
-    return int(size * SLACK) + BESIDES
-
-
-def adapter_bytes(folder: Path) -> int:
-    return (folder / "adapter_model.safetensors").stat().st_size + BESIDES
+    values = read_json(base.folder / "config.json") if plan else {}
+    return int(row.size(job.folder, plan, values, job.config) * SLACK) + BESIDES
 
 
 def hub_cache() -> Path:
@@ -143,7 +131,7 @@ def hub_cache() -> Path:
 
 def memory_problems(job, tensors: list[Stored]) -> list[str]:
     """A line when less memory is left than a merge, or the comparison after it, takes."""
-    available = room.available_memory()
+    available = space.available_memory()
     if available is None:
         return []
     verify = verify_bytes(tensors) if job.config.verify else 0
@@ -158,22 +146,15 @@ def memory_problems(job, tensors: list[Stored]) -> list[str]:
     return [f"{what} needs {shown(needed)} of memory, {shown(available)} are available; {mends}."]
 
 
-def nf4_bytes(tensors: list[Stored]) -> int:
-    """What a merge into these tensors takes when its layers are then quantised."""
-    return sum(
-        packed_size(t.count) if t.shape[1:] and not is_embedding(t.name) else t.size
-        for t in tensors
-    )
-
-
 def verify_bytes(tensors: list[Stored]) -> int:
-    """Memory of a comparison layer by layer: the largest layer of both models in fp32."""
-    blocks: dict[str, int] = {}
-    rest = 0
+    """Memory of a comparison layer by layer: the largest part in the base's 16 bits and in fp32,
+    and the logits of reference, rounded reference and export in fp32."""
+    parts: dict[str, int] = {}
+    rows = 0
     for tensor in tensors:
         found = BLOCK.search(tensor.name)
-        if found:
-            blocks[found[1]] = blocks.get(found[1], 0) + 4 * tensor.count
-        else:
-            rest = max(rest, 2 * tensor.count)
-    return VERIFY_MEMORY + 2 * max([rest, *blocks.values()])
+        part = found[1] if found else tensor.name
+        parts[part] = parts.get(part, 0) + (2 + 4) * tensor.count
+        rows = rows if found else max(rows, tensor.shape[0])
+    logits = 3 * FEWEST * (LONGEST + ANSWERED) * rows * 4
+    return VERIFY_MEMORY + max(parts.values()) + logits

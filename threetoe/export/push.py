@@ -12,6 +12,7 @@ import click
 
 from threetoe.errors import Failure
 from threetoe.machine.hub import answers_within, one_line
+from threetoe.run.record import RECORD  # a repo that has it holds an export
 
 READ_SECONDS = 90  # without a byte; an upload as a whole may take hours
 RETRY_SECONDS = (3, 15)  # before the second and the third try
@@ -22,14 +23,13 @@ EXPORTED = """
     generation_config.json tokenizer.json tokenizer_config.json special_tokens_map.json
     added_tokens.json chat_template.jinja Modelfile verify.json training.png
 """.split()  # what exports write; in a repo that has one, such a file of an older export is stale
-RECORD = "run.json"  # by which a repo is known to hold an export
 
 
 class PushError(Failure):
     """A push that failed after its checks; the message names the step and holds no token."""
 
 
-def push(
+def push_folder(
     folder: Path,
     repo_id: str,
     private: bool,
@@ -140,7 +140,7 @@ def list_files(api, repo_id: str, revision: str | None) -> dict:
 def find_stale(folder: Path, there: list[str]) -> tuple[list[str], list[str]]:
     """(files of an older export to remove, other files that stay), of those a repo holds.
 
-    A repo without run.json is nobody's export, so nothing in it is removed.
+    A repo without RECORD is nobody's export, so nothing in it is removed.
     """
     meant = set(names_meant(folder))
     rest = [name for name in there if name not in meant and name != ".gitattributes"]

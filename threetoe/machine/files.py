@@ -100,8 +100,9 @@ def write_json(path: Path, values: dict) -> None:
 
 def lock(folder: Path, asked: str | None = None, work: str = "training") -> ExitStack:
     """Holds a folder until it is closed, or the process ends however it ends; UserError when
-    another of this work holds it, which names what was `asked`. Nothing is written. Where the
-    system has no flock, nothing is held.
+    another of this work holds it, which names what was `asked`. FileNotFoundError when it is gone
+    by then, or has another name. Nothing is written. Where the system has no flock, nothing is
+    held.
     """
     held = ExitStack()
     if sys.platform != "win32":
@@ -111,6 +112,8 @@ def lock(folder: Path, asked: str | None = None, work: str = "training") -> Exit
         held.callback(os.close, handle)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(handle), os.stat(folder)):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
         except BlockingIOError:
             held.close()
             raise UserError(
@@ -119,6 +122,7 @@ def lock(folder: Path, asked: str | None = None, work: str = "training") -> Exit
             ) from None
         except OSError as error:
             if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS):
+                held.close()
                 raise  # those three: a mounted drive that knows no locks
     return held
 
@@ -127,6 +131,8 @@ def check_writable(path: Path, flag: str) -> None:
     """UserError unless a file or folder can be made at `path`."""
     above = path if path.exists() else path.parent
     while not above.exists():
+        if above.is_symlink():
+            raise UserError(f"{flag} {path}: {above} is a link that leads nowhere.")
         above = above.parent
     try:
         tempfile.TemporaryFile(dir=above).close()  # asked, not guessed: root may not write to all

@@ -2,22 +2,38 @@
 
 import re
 from contextlib import contextmanager
+from pathlib import Path
 
 from threetoe.errors import Checks, UserError, did_you_mean
 
 ANSWER_SECONDS = 15  # huggingface_hub itself waits for ever
-REPO_PART = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9_](?:[\w.-]{0,94}[A-Za-z0-9_])?", re.ASCII)
+
+
+def is_repo_id(text: str) -> bool:
+    """Whether a text has the form user/name of a repository on the Hub."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return text.count("/") == 1 and len(text) <= 96
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name means a repository on the Hub: a file or folder of that name comes first, as
+    it does for loading."""
+    return is_repo_id(name) and not Path(name).exists()
 
 
 def check_repo_id(repo_id: str) -> tuple[str, str]:
-    """The (namespace, name) of a repo id, judged by its form alone: no import, no network.
+    """The (namespace, name) of a repo id, judged by its form alone: no network.
 
     Raises UserError where huggingface_hub or the Hub would refuse the form.
     """
-    parts = repo_id.split("/")
-    right_parts = len(parts) == 2 and all(map(REPO_PART.fullmatch, parts))
-    if right_parts and len(repo_id) <= 96 and not repo_id.endswith(".git"):
-        return parts[0], parts[1]
+    if is_repo_id(repo_id):
+        namespace, name = repo_id.split("/")
+        return namespace, name
     raise UserError(
         f"'{repo_id}' is not a Hub repo id. A right one looks like user/model: letters, digits, "
         "'-', '_' and '.', at most 96 characters, without '--' or '..', not ending in '.git'."

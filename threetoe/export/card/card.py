@@ -1,29 +1,15 @@
-"""The model card: the README.md that goes to the Hub beside an export, written for people."""
+"""The model card: the README.md that goes to the Hub beside an export, written for people.
+
+Its text is in card.md.jinja; here is what the text needs.
+"""
 
 import re
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
 
-from threetoe.export.card.metadata import (
-    ADAPTER,
-    FOUR_BIT,
-    GGUF,
-    MERGED,
-    OLLAMA,
-    metadata,
-    name_of,
-    on_hub,
-)
-from threetoe.export.card.usage import usage
+from threetoe.export.card.metadata import metadata
+from threetoe.machine.hub import is_hub_id
 
-WHAT = {
-    ADAPTER: "A LoRA adapter: the weights that fine-tuning learned, to be loaded on its base.",
-    MERGED: "A fine-tuned model: its base with the learned LoRA weights merged in.",
-    FOUR_BIT: "A fine-tuned model, base and LoRA weights in one, quantised to 4 bits (NF4).",
-    GGUF: "A fine-tuned model, base and LoRA weights in one, as GGUF for llama.cpp and Ollama.",
-    OLLAMA: "A fine-tuned model, base and LoRA weights in one, for Ollama.",
-}
-MADE = "Made with Threetoe and [Unsloth](https://github.com/unslothai/unsloth)."
-EXPORTED = "Trained with other tools, and exported with Threetoe."
 MAIN = """
     lora_r lora_alpha learning_rate max_steps num_train_epochs per_device_train_batch_size
     gradient_accumulation_steps max_seq_length optim lr_scheduler_type load_in_4bit seed
@@ -34,134 +20,103 @@ NOBODYS = """
 """.split()  # said elsewhere in the card, or nobody's business
 LABELS = 20  # of a label table
 CURVE = 8  # rows of a loss table, where there is no picture
+HERE = "path/to/this/folder"
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has room for
+GGUF_TYPE = re.compile(r"(?i)(?:^|[-._])((?:i?q\d\w*)|bf16|f16|f32)\.gguf$")
 
 
-def card(facts: dict, kind: str, repo_id: str | None = None) -> str:
+class CardWords(NamedTuple):
+    """What a card says of a format."""
+
+    what: str
+    library: str  # of the Hub, that loads it: peft, transformers, gguf
+    relation: str  # to its base: adapter, finetune, quantized
+    tags: tuple[str, ...]
+    tools: tuple[str, ...]  # that load it: macros of card.md.jinja
+
+    @property
+    def is_adapter(self) -> bool:
+        return self.relation == "adapter"
+
+
+def render_card(facts: dict, words: CardWords, repo_id: str | None = None) -> str:
     """The text of README.md: metadata for the Hub, then sections for people.
 
-    `facts` is what card_facts.facts_of returns; `kind` is one of card_metadata.KINDS.
-    Without `repo_id` the code names a local folder.
+    `facts` is what facts.facts_of returns. Without `repo_id` the code names a local folder.
     """
-    sections = [
-        metadata(facts, kind, repo_id),
-        introduction(facts, kind, repo_id),
-        prompt(facts["template"]),
-        usage(facts, kind, repo_id),
-        evaluation(facts.get("evaluations", [])),
-        comparison(facts.get("verify", {})),
-        data(facts["data"]),
-        training(facts),
-        table("Versions", "package", "version", facts["packages"]),
-    ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"), undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {"cell": cell, "shown": shown, "quoted": quoted}
+    title = repo_id.split("/")[-1] if repo_id else facts["name"]
+    return environment.get_template("card.md.jinja").render(
+        {**facts, **tables_of(facts), **places(facts, words, repo_id)},
+        head=metadata(facts, words, title),
+        title=title,
+        words=words,
+        fence=fence(facts["template"]["example"]),
+    )
 
 
-def base(facts: dict) -> str:
-    if on_hub(facts["model"]):
-        return f"[{facts['model']}](https://huggingface.co/{facts['model']})"
-    return f"`{PureWindowsPath(facts['model']).name}`, a model in a local folder"
+def tables_of(facts: dict) -> dict:
+    """What is told as tables: their rows, and the names of metrics, ours first."""
+    names = {name for row in facts["evaluations"] for name in row["metrics"]}
+    labels = facts["data"].get("answers") or {}
+    return {
+        "account": account(facts["data"]),
+        "labels": {label: f"{n:,}" for label, n in list(labels.items())[:LABELS]},
+        "settings": settings(facts),
+        "figures": {k: v for k, v in facts["metrics"].items() if k != "plugin_seconds"},
+        "steps": steps(facts["curve"]),
+        "names": sorted(sorted(names), key=lambda name: name != "exact"),
+    }
 
 
-def precision(facts: dict) -> str:
-    """In which form the base was trained on, where that is known."""
-    return f", {facts['precision']} in training" if facts.get("precision") else ""
+def places(facts: dict, words: CardWords, repo_id: str | None) -> dict:
+    """How commands name the export, its base and its files."""
+    folder = repo_id.split("/")[-1] if repo_id else HERE
+    types = [GGUF_TYPE.search(file) for file in facts["gguf"]]
+    options = facts["options"]
+    rank = options.get("lora_r", 16)
+    return {
+        "repo_id": repo_id,
+        "source": repo_id or HERE,
+        "folder": folder,
+        "on_hub": is_hub_id(facts["model"]),
+        "base": facts["model"] if is_hub_id(facts["model"]) else "path/to/the/base",
+        "base_name": PureWindowsPath(facts["model"]).name,
+        "added": facts["vocab_size"] if words.is_adapter else 0,
+        "in_4bit": "4-bit" in words.tags or words.is_adapter and options["load_in_4bit"],
+        "rank": next((room for room in RANKS if rank <= room), rank),
+        "gguf_types": [found[1].upper() for found in types if found],
+        # A name that Ollama takes.
+        "ollama": re.sub(r"[^a-z0-9._-]", "-", folder.lower()) if repo_id else "my-model",
+    }
 
 
-def introduction(facts: dict, kind: str, repo_id: str | None) -> str:
-    ledger = facts["data"]
-    trained_on = "unknown"
-    if ledger:
-        trained_on = f"`{shown(ledger['source'])}`, {ledger['trained']:,} examples"
-    terms = facts.get("license", {}).get("license")
-    return f"""# {name_of(facts, kind, repo_id)}
-
-{WHAT[kind]}
-
-- Base model: {base(facts)}{precision(facts)}
-- Licence of the base: {f"`{terms}`" if terms else "not stated here; see the base"}
-- Trained on: {trained_on}
-- Prompt template: `{facts["template"]["name"]}`, saved with the tokenizer as its chat template
-
-{MADE if ledger else EXPORTED}"""
+def fence(text: str) -> str:
+    """Longer than any run of backticks in the text."""
+    return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
 
 
-def prompt(template: dict) -> str:
-    """The rendered example, fenced longer than any run of backticks inside it."""
-    example = template["example"].rstrip("\n")
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", example)), default=0))
-    return f"""## Prompt template
-
-`{template["name"]}`; an example, with what the model learned to write in ⟦ ⟧:
-
-{fence}text
-{example}
-{fence}"""
-
-
-def evaluation(found: list[dict]) -> str:
-    """A row for each evaluation; those without the adapter are the base's, for comparison."""
-    names = sorted({name for row in found for name in row["metrics"]}, key=lambda n: n != "exact")
-    if not names:
-        return ""
-    lines = [
-        "## Evaluation",
-        "",
-        "`exact` is the share of answers that equal the expected text.",
-        "",
-        f"| data | split | answers | model | {' | '.join(map(cell, names))} |",
-        f"|{'---|' * (4 + len(names))}",
-    ]
-    for row in found:
-        figures = [cell(shown(row["metrics"].get(name))) for name in names]
-        model = "this model" if row["adapter"] else "the base alone"
-        about = [cell(shown(row["file"])), row.get("split") or "", f"{row['answers']:,}", model]
-        lines.append(f"| {' | '.join(about + figures)} |")
-    return "\n".join(lines)
-
-
-def comparison(found: dict) -> str:
-    """What verify.json says, in sentences."""
-    if found.get("passed") is None:
-        return ""
-    lines = ["## How the export was checked", ""]
-    if "gap" not in found:
-        lines.append("Prompt ids and stop ids were compared with those of the run: they agree.")
-    else:
-        tokens = found["tokens"]
-        same = tokens["same"] + tokens["ties"]
-        lines.append(
-            f"These files were loaded and compared with base and adapter on {found['prompts']} "
-            f"prompts: {same:,} of {tokens['positions']:,} greedy tokens agree; the largest "
-            f"difference of a logit is {found['gap']['max']:.3g}, the mean "
-            f"{found['gap']['mean']:.3g}. Prompt ids and stop ids are the same."
-        )
-    if not found["passed"]:
-        lines.append(f"\n**It did not pass:** {'; '.join(found['problems'])}.")
-    return "\n".join(lines)
-
-
-def data(ledger: dict) -> str:
-    """The account of rows, their lengths and, where answers are labels, how often each occurs."""
+def account(ledger: dict) -> dict:
+    """{what: rows} of the account of rows."""
     if not ledger:
-        return ""
-    rows = {"read": f"{ledger['read']:,}", "trained": f"{ledger['trained']:,}"}
+        return {}
+    rows = {name: ledger[name] for name in ("read", "trained")}
     for name, words in (
         ("validation", "kept for validation"), ("truncated", "cut to fit"),
         ("duplicates", "stand in it more than once"), ("tokens", "tokens trained on"),
     ):  # fmt: skip
         if ledger.get(name):
-            rows[words] = f"{ledger[name]:,}"
+            rows[words] = ledger[name]
     for what in ("dropped", "skipped"):
         for reason, count in reasons_of(ledger.get(what)).items():
-            rows[f"{what}: {reason}"] = f"{count:,}"
-    if lengths := ledger.get("lengths"):
-        spread = "median {median:,}, 95 % at most {p95:,}, longest {longest:,}"
-        rows["tokens a row"] = spread.format(**lengths)
-    labels = ledger.get("answers") or {}
-    shares = {f"`{k}`": n for k, n in list(labels.items())[:LABELS]}
-    return "\n\n".join(
-        filter(None, [table("Data", "account", "rows", rows), table("", "answer", "rows", shares)])
-    )
+            rows[f"{what}: {reason}"] = count
+    return {words: f"{count:,}" for words, count in rows.items()}
 
 
 def reasons_of(counts) -> dict:
@@ -172,38 +127,26 @@ def reasons_of(counts) -> dict:
     return {"faulty rows": number} if number else {}
 
 
-def training(facts: dict) -> str:
-    """Options (the main ones, and those that are not the default), figures, and the curve; '' for
-    what other tools trained."""
-    if not facts["data"]:
-        return ""
-    defaults, options = facts.get("defaults", {}), facts["options"]
+def settings(facts: dict) -> dict:
+    """The main options, and those that are not the default."""
+    defaults, options = facts["defaults"], facts["options"]
     told = {name: options[name] for name in MAIN if options.get(name) is not None}
     for name, value in options.items():
         differs = name not in defaults or shown(value) != shown(defaults[name])
         if name not in NOBODYS and value not in (None, "", [], ()) and differs:
             told.setdefault(name, value)
-    sections = [table("Training", "option", "value", told)]
-    figures = {k: v for k, v in facts["metrics"].items() if k != "plugin_seconds"}
-    sections.append(table("", "figure", "value", figures))
-    curve = facts.get("curve", [])
-    if facts.get("picture"):
-        sections.append(f"![Loss by step]({facts['picture']})")
-    elif curve:
-        steps = [curve[len(curve) * n // CURVE] for n in range(min(CURVE, len(curve)))]
-        steps = list({point["step"]: point for point in [*steps, curve[-1]]}.values())
-        rows = {point["step"]: shown(point.get("loss", point.get("eval_loss"))) for point in steps}
-        sections.append(table("", "step", "loss", rows))
-    return "\n\n".join(section for section in sections if section)
+    return told
 
 
-def table(title: str, name: str, value: str, rows: dict) -> str:
-    """A Markdown table, with a heading where there is a title; '' without rows."""
-    if not rows:
-        return ""
-    lines = [f"## {title}", ""] if title else []
-    lines += [f"| {name} | {value} |", "|---|---|"]
-    return "\n".join(lines + [f"| {cell(key)} | {cell(shown(rows[key]))} |" for key in rows])
+def steps(curve: list[dict]) -> dict:
+    """{step: loss} of a few steps, the last among them."""
+    few = [curve[len(curve) * n // CURVE] for n in range(min(CURVE, len(curve)))] + curve[-1:]
+    return {point["step"]: point.get("loss", point.get("eval_loss")) for point in few}
+
+
+def quoted(text: str) -> str:
+    """A text as a quotation in Markdown."""
+    return "\n".join(f"> {line}".rstrip() for line in text.strip().splitlines())
 
 
 def cell(value) -> str:

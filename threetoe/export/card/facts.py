@@ -5,10 +5,12 @@ from pathlib import Path
 
 from threetoe.backend import model as backend
 from threetoe.export.card import curves
-from threetoe.export.card.metadata import on_hub
-from threetoe.machine.hub import answers_within
+from threetoe.export.card.metadata import datasets_in
+from threetoe.machine.files import named_files
+from threetoe.machine.hub import answers_within, is_hub_id
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.prompt.pieces import show_pieces
+from threetoe.run.probes import read
 from threetoe.run.record import EVALUATIONS, METRICS, Run
 
 EXAMPLE = [{"role": "user", "content": "Your question"}, {"role": "assistant", "content": "Answer"}]
@@ -18,14 +20,15 @@ SECONDS = 5  # for the Hub to tell a licence
 
 
 def facts_of(run: Run, source: Path, folder: Path, ask_hub: bool = False) -> dict:
-    """The facts for card.card. `source` is the run's folder, `folder` the export, into which the
-    loss curve is drawn; with `ask_hub` the Hub may be asked for the base's licence."""
+    """The facts for card.render_card. `source` is the run's folder, `folder` the export, into which
+    the loss curve is drawn; with `ask_hub` the Hub may be asked for the base's licence."""
     template = run.the_template()
     example = show_pieces(template.pieces(EXAMPLE, run.the_marks()), colour=False)
     points = curves.read_points(source / METRICS)
     drawn = curves.draw(folder / PICTURE, points) if len(points) > 1 else False
     proof = folder / "verify.json"
     return {
+        "name": Path(run.options.get("output_dir") or run.options["model"]).name,
         "model": run.options["model"],
         "license": license_of(run.options["model"], ask_hub),
         "vocab_size": run.vocab_size,
@@ -36,7 +39,8 @@ def facts_of(run: Run, source: Path, folder: Path, ask_hub: bool = False) -> dic
         "data": run.data,
         "metrics": run.metrics,
         "packages": run.packages,
-        "evaluations": evaluations_in(source),
+        "evaluations": told_with_the_base(evaluations_in(source)),
+        "sample": sample_of(datasets_in(run.options), source),
         "curve": points,
         "picture": PICTURE if drawn else None,
         "verify": json.loads(proof.read_text(encoding="utf-8")) if proof.is_file() else {},
@@ -54,12 +58,35 @@ def evaluations_in(source: Path) -> list[dict]:
     return list({(r["file"], r.get("split"), r["adapter"]): r for r in rows}.values())
 
 
+def told_with_the_base(rows: list[dict]) -> list[dict]:
+    """Those that may be told: that nothing was exactly right says something only beside what the
+    base alone has."""
+    base = [(row["file"], row.get("split")) for row in rows if not row["adapter"]]
+    return [
+        row for row in rows
+        if row["metrics"].get("exact") != 0 or (row["file"], row.get("split")) in base
+    ]  # fmt: skip
+
+
+def sample_of(datasets: list[str], source: Path) -> dict | None:
+    """Question and answer of a row that a run kept, where its data are public by their names: of a
+    file of one's own no row is published."""
+    named = named_files("datasets")
+    if not (datasets and all(name in named or is_hub_id(name) for name in datasets)):
+        return None
+    for row in read(source):
+        if [message["role"] for message in row[-2:]] == ["user", "assistant"]:
+            asked = [row[-2]["content"], row[-2].get("input")]
+            return {"question": "\n".join(filter(None, asked)), "answer": row[-1]["content"]}
+    return None
+
+
 def license_of(model: str, ask_hub: bool) -> dict:
     """The licence that a base's card states, as metadata; {} where nothing says."""
     folder = Path(backend.locate(model))
     readme = folder / "README.md"
     if not folder.is_dir():
-        if not on_hub(model):
+        if not is_hub_id(model):
             return {}
         from huggingface_hub import try_to_load_from_cache
 

@@ -2,73 +2,53 @@
 
 import math
 import re
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 
-import yaml
+from threetoe.machine.hub import is_hub_id
 
-KINDS = ADAPTER, MERGED, FOUR_BIT, GGUF, OLLAMA = "adapter merged merged-4bit gguf ollama".split()
-LIBRARY = {ADAPTER: "peft", GGUF: "gguf", OLLAMA: "gguf"}  # the others: transformers
-RELATION = {ADAPTER: "adapter", MERGED: "finetune"}  # the others: quantized
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 TASK = "text-generation"
 TYPES = {"exact": "exact_match"}  # our names of metrics: the Hub's
 
 
-def metadata(facts: dict, kind: str, repo_id: str | None = None) -> str:
-    """The YAML block; a base or data in a local folder stay out of it."""
-    base = facts["model"] if on_hub(facts["model"]) else None
-    named = facts["options"].get("dataset") or ()
-    named = [named] if isinstance(named, str) else named
-    datasets = [name.partition(":")[0] for name in named]
+def metadata(facts: dict, words, title: str) -> str:
+    """The YAML between the lines of dashes; a base or data in a local folder stay out of it.
+    `words` is a CardWords."""
+    from huggingface_hub import ModelCardData
+
+    base = facts["model"] if is_hub_id(facts["model"]) else None
     language = dict(map(tuple, facts["options"].get("dataset_option") or [])).get("lang")
-    fields = {
-        "base_model": base,
-        "base_model_relation": RELATION.get(kind, "quantized") if base else None,
-        **facts.get("license", {}),
-        "language": [language] if language and re.fullmatch("[a-z]{2,3}", language) else None,
-        "datasets": list(filter(on_hub, datasets)) or None,
-        "library_name": LIBRARY.get(kind, "transformers"),
-        "pipeline_tag": TASK,
-        "tags": tags(kind),
-        "model-index": model_index(facts, name_of(facts, kind, repo_id)),
-    }
-    known = {name: value for name, value in fields.items() if value}
-    return f"---\n{yaml.safe_dump(known, sort_keys=False, allow_unicode=True)}---"
+    results = [result for row in facts["evaluations"] for result in results_of(row)]
+    return ModelCardData(
+        base_model=base,
+        base_model_relation=words.relation if base else None,
+        **facts["license"],
+        language=[language] if language and re.fullmatch("[a-z]{2,3}", language) else None,
+        datasets=list(filter(is_hub_id, datasets_in(facts["options"]))) or None,
+        library_name=words.library,
+        pipeline_tag=TASK,
+        tags=[*words.tags, "sft", "unsloth", "threetoe"],
+        model_name=title,
+        eval_results=results or None,
+    ).to_yaml()
 
 
-def tags(kind: str) -> list[str]:
-    own = {ADAPTER: ["lora"], FOUR_BIT: ["bitsandbytes", "4-bit"], GGUF: ["llama.cpp", "ollama"]}
-    return [*own.get(GGUF if kind == OLLAMA else kind, []), "sft", "unsloth", "threetoe"]
+def datasets_in(options: dict) -> list[str]:
+    """Their names, of a mixture without the shares."""
+    named = options.get("dataset") or ()
+    return [name.partition(":")[0] for name in ([named] if isinstance(named, str) else named)]
 
 
-def name_of(facts: dict, kind: str, repo_id: str | None) -> str:
-    return (repo_id or f"{PureWindowsPath(facts['model']).name} {kind}").split("/")[-1]
+def results_of(row: dict):
+    """The figures of an evaluation of the model, not of its base. A share of 0 says nothing without
+    the base's beside it, for which there is no place here."""
+    from huggingface_hub import EvalResult
 
-
-def on_hub(model: str) -> bool:
-    """Whether `model` is a Hub id; a folder of that name comes first, as it does for loading."""
-    return bool(HUB_ID.fullmatch(model)) and not Path(model).exists()
-
-
-def model_index(facts: dict, name: str) -> list[dict] | None:
-    """Evaluations of the model, not of its base, in the Hub's schema."""
-    results = [
-        {
-            "task": {"type": TASK, "name": "Text generation"},
-            "dataset": dataset_of(row),
-            "metrics": [
-                {"type": TYPES.get(name, name), "value": value, "name": name}
-                for name, value in row["metrics"].items()
-                if math.isfinite(value)
-            ],
-        }
-        for row in facts.get("evaluations", [])
-        if row["adapter"] and row["metrics"]
-    ]
-    return [{"name": name, "results": results}] if results else None
-
-
-def dataset_of(row: dict) -> dict:
-    name = row["file"] if on_hub(row["file"]) else PureWindowsPath(row["file"]).stem
-    split = {"split": row["split"]} if row.get("split") else {}
-    return {"name": name, "type": name, **split}
+    file, figures = row["file"], row["metrics"].items()
+    named = file if is_hub_id(file) else PureWindowsPath(file).stem
+    for name, value in figures if row["adapter"] else ():
+        if math.isfinite(value) and (value or name not in TYPES):
+            yield EvalResult(
+                task_type=TASK, task_name="Text generation", dataset_name=named, dataset_type=named,
+                dataset_split=row.get("split"), metric_type=TYPES.get(name, name),
+                metric_name=name, metric_value=value,
+            )  # fmt: skip

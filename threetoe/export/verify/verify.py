@@ -38,7 +38,6 @@ from threetoe.run.probes import prompts_of
 from threetoe.run.record import Run, package_versions
 
 FILE = "verify.json"
-KINDS = ("adapter", "merged", "merged-4bit", *GGUF)  # what can be compared here
 
 
 def verify(folder: Path, kind: str, run: Run, config, memory: int | None = None) -> dict:
