@@ -6,16 +6,18 @@ Unsloth must be imported before transformers, trl and peft: `load_unsloth` does 
 import json
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 from threetoe.backend import token_rows
 from threetoe.errors import UserError, first_line
-from threetoe.machine.files import folder
+from threetoe.machine.files import folder, read_json
 from threetoe.machine.libraries import CACHE, chatter_hidden, has_gpu
 from threetoe.prompt.new_tokens import rows_of_adapter
 from threetoe.prompt.tokenizer import save, with_cuts
 
 GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 TINY = "tiny"
+SIZES = {"hidden_size", "max_position_embeddings", "vocab_size"}  # of a configuration
 
 
 def choose_model() -> str:
@@ -47,6 +49,10 @@ def load_tokenizer(source: str | Path):
 
 def read_model_config(model: str):
     """A base's configuration (its text part); UserError when it cannot be read or is not known."""
+    path = Path(locate(model), "config.json")
+    values = read_json(path) if path.is_file() else {}
+    if values.get("model_type") == "llama" and values.keys() >= SIZES:
+        return SimpleNamespace(**values)  # without the seconds that the import takes
     from transformers import AutoConfig
 
     try:

@@ -18,6 +18,7 @@ from threetoe.data.ledger import Ledger
 from threetoe.data.recipes.recipe import Recipe, find_recipe
 from threetoe.data.sources.source import STDIN, Source, fingerprint
 from threetoe.errors import UserError, unknown
+from threetoe.machine.terminal import clear_line, show_progress
 from threetoe.messages import Skipped, Unusable, order_problem
 
 LOG = "data.jsonl"
@@ -125,6 +126,8 @@ def read_all(parts: list[Part], folder: Path, config, hooks, answered: bool, lim
             recogniser = Recogniser(guarded_formats(hooks, config), config.labels, answered)
             own = Ledger(part.name)
             for where, row in rows_of(part, names, config, hooks, answered):
+                if own.read % 5000 == 0:
+                    show_progress(f"reading {part.name}: {own.read:,} rows")
                 own.read += 1
                 try:
                     messages = messages_of(row, recogniser, hooks, config)
@@ -139,6 +142,7 @@ def read_all(parts: list[Part], folder: Path, config, hooks, answered: bool, lim
             check_account(own, names, recogniser, config)
             spelled |= recogniser.spelled
             account.mix(own)
+    clear_line()
     writer.close()
     names.check(" + ".join(account.parts))
     check_labels(config, answered and not spelled, account)

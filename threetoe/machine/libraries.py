@@ -3,6 +3,7 @@
 Errors are never hidden. Imported before anything that reads the environment set here.
 """
 
+import ctypes
 import logging
 import os
 import sys
@@ -74,6 +75,18 @@ def load_unsloth() -> None:
 
 
 def has_gpu() -> bool:
+    """Whether torch finds a GPU; where there is no driver of one, torch is not asked."""
+    if sys.platform == "linux" and not has_driver():
+        return False
     import torch
 
     return torch.cuda.is_available()
+
+
+def has_driver() -> bool:
+    """Whether the library that CUDA loads is there, or the device that ROCm opens."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True

@@ -20,7 +20,7 @@ def show_first(sets: RowSets, prompting: Prompting, count: int) -> str:
     wanted = set(sets.training.numbers[sets.trained[:count]].tolist())
     first = islice(sets.training.conversations, max(wanted) + 1)
     found = [c for number, c in enumerate(first) if number in wanted]
-    rows = sets.to_train()[: len(found)]
+    rows = sets.training.table().take(sets.trained[: len(found)]).to_pydict()
     colour, shown = in_colour(), []
     for number, conversation in enumerate(found):
         ids, labels = rows["input_ids"][number], rows["labels"][number]

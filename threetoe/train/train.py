@@ -15,9 +15,11 @@ from threetoe.backend.model import (
     choose_training_arguments,
     count_token_rows,
     load_tokenizer,
+    locate,
     read_model_config,
     save_adapter,
 )
+from threetoe.backend.tokenizer_file import read_tokenizer
 from threetoe.errors import Failure
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.of_run import as_record, note_used
@@ -45,7 +47,7 @@ def train(config: TrainConfig) -> None:
     if not looking:
         load_unsloth()
     job = resolve_precision(resolve_batching(resolve_model(job)))
-    tokenizer = load_tokenizer(job.config.model)
+    tokenizer = (looking and tokenizer_to_look(job)) or load_tokenizer(job.config.model)
     check_length(job.config)
     job = resolve_learning_rate(job)
     if job.template is None:
@@ -60,6 +62,12 @@ def train(config: TrainConfig) -> None:
             click.echo(preview.show_first(rows, prompting, config.preview))
         return job.hooks.end()
     fit(job, prompting, rows)
+
+
+def tokenizer_to_look(job: TrainPlan):
+    """The tokenizer that a look needs, from its files alone where that is the same; else None."""
+    named = job.template is not None and job.config.new_tokens == "text"
+    return read_tokenizer(Path(locate(job.config.model))) if named else None
 
 
 def resolve_model(job: TrainPlan) -> TrainPlan:

@@ -1,0 +1,75 @@
+"""A tokenizer read from its files alone: to look at rows without the seconds that transformers and
+torch take to be imported.
+
+Only of a folder whose tokenizer transformers takes from tokenizer.json as it stands.
+"""
+
+from pathlib import Path
+
+from threetoe.machine.files import read_json
+from threetoe.prompt.tokenizer import with_cuts
+
+CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
+PLAIN = frozenset(  # what a tokenizer_config.json may say without another tokenizer coming of it
+    "backend tokenizer_class bos_token eos_token pad_token unk_token model_max_length padding_side "
+    "model_input_names clean_up_tokenization_spaces".split()
+)
+MORE = ("special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+
+
+class FileTokenizer:
+    """What encoding and showing rows ask of a tokenizer."""
+
+    chat_template = None
+
+    def __init__(self, folder: Path, values: dict):
+        from tokenizers import Tokenizer
+
+        self.name_or_path = str(folder)
+        self.backend_tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.bos_token, self.eos_token = values.get("bos_token"), values.get("eos_token")
+        with_cuts(self)
+
+    @property
+    def bos_token_id(self) -> int | None:
+        return self.backend_tokenizer.token_to_id(self.bos_token or "")
+
+    @property
+    def eos_token_id(self) -> int | None:
+        return self.backend_tokenizer.token_to_id(self.eos_token or "")
+
+    @property
+    def added_tokens_decoder(self) -> dict:
+        return self.backend_tokenizer.get_added_tokens_decoder()
+
+    def __call__(self, text: str):
+        return Ids(self.backend_tokenizer.encode(text).ids)
+
+    def __len__(self) -> int:
+        return self.backend_tokenizer.get_vocab_size()
+
+    def get_vocab(self) -> dict[str, int]:
+        return self.backend_tokenizer.get_vocab()
+
+    def decode(self, ids: list[int]) -> str:
+        return self.backend_tokenizer.decode(ids, skip_special_tokens=False)
+
+
+class Ids:
+    def __init__(self, input_ids: list[int]):
+        self.input_ids = input_ids
+
+
+def read_tokenizer(folder: Path) -> FileTokenizer | None:
+    """A folder's tokenizer; None where transformers may have more to say of it."""
+    files = [folder / name for name in ("config.json", "tokenizer_config.json", "tokenizer.json")]
+    if not all(map(Path.is_file, files)) or any((folder / name).exists() for name in MORE):
+        return None
+    config, values = read_json(files[0]), read_json(files[1])
+    known = config.get("model_type") == "llama" and values.get("tokenizer_class") in CLASSES
+    if not known or not values.keys() <= PLAIN:
+        return None
+    tokenizer = FileTokenizer(folder, values)
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    named = {values.get(f"{name}_token") for name in ("bos", "eos", "pad", "unk")} - {None}
+    return tokenizer if named <= special else None  # else transformers would add them
