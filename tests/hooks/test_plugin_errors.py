@@ -219,6 +219,6 @@ def test_a_callback_that_raises_names_the_step_and_the_folder_stays_partial(here
         "Error: Plugin halt.py raised in the callback 'halt', on_step_end at step 2 "
         f"({here}/halt.py:8): ValueError: boom"
     ]
-    data = {"data.json", "data.jsonl", "data.png"}
+    data = {"data.json", "data.jsonl", "data.svg"}
     there = {file.name for file in (here / "run").iterdir()}
     assert there == data | {"metrics.jsonl", "prompts.jsonl", "run.partial.json"}

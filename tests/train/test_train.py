@@ -49,7 +49,7 @@ def test_a_run_folder_holds_everything_and_nothing_else(demo):
     names = {path.name for path in folder.iterdir()}
     assert sorted(names - {EVALUATIONS}) == [  # which asking the run with a file adds
         "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "data.json",
-        "data.jsonl", "data.png", "generation_config.json", "metrics.jsonl",
+        "data.jsonl", "data.svg", "generation_config.json", "metrics.jsonl",
         "prompts.jsonl", "run.json", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
 
@@ -150,7 +150,7 @@ def test_a_killed_run_looks_unfinished_and_can_be_started_again(tmp_path):
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    data = ["data.json", "data.jsonl", "data.png"]
+    data = ["data.json", "data.jsonl", "data.svg"]
     there = sorted(path.name for path in folder.iterdir())
     assert there == [*data, "metrics.jsonl", "prompts.jsonl", "run.partial.json"]
     asked = run_script("infer.py", "Hi", "--run", folder, cwd=tmp_path, code=2)

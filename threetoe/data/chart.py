@@ -1,14 +1,26 @@
-"""Draws data.png: how often each answer occurs, where they are few, and how long the rows are."""
+"""Draws data.svg: how often each answer occurs, where they are few, and how long the rows are.
 
-import logging
+SVG, because its letters are drawn by whoever looks at it: labels may be in any script.
+"""
+
+import unicodedata
+from html import escape
 from pathlib import Path
 
 from threetoe.data.ledger import short_label
+from threetoe.machine.terminal import visible
 
 BARS = 20
-ROOM_FOR = 6  # bars at least, so that two are not blocks
 BINS = 40
 BLUE, PALE, GREY, DARK, RED = "#4a7fb8", "#b8c4d0", "#5f6b76", "#1d232a", "#c0392b"
+FONT = "system-ui, 'Segoe UI', Helvetica, Arial, 'Noto Sans CJK SC', 'PingFang SC', sans-serif"
+LINE, LETTER = 24, 7.4  # pixels: of a bar with its gap, of a letter at 13
+TOP, PLOT = 44, 220  # pixels: above and of a plot
+LINES = {
+    "median": ("median", ""),
+    "p95": ("95 % are at most", "7 4"),
+    "longest": ("longest", "2 3"),
+}
 
 
 def histogram(lengths) -> dict:
@@ -20,102 +32,120 @@ def histogram(lengths) -> dict:
     return {"edges": edges.tolist(), "counts": np.histogram(lengths, edges)[0].tolist()}
 
 
-def draw(path: Path, ledger: dict) -> str | None:
-    """Write a chart of a data ledger as PNG; a line that says why not where matplotlib is missing.
+def draw(path: Path, ledger: dict) -> None:
+    """Write a chart of a data ledger as SVG.
 
     `ledger["answers"]` is {text: count}, or empty; `ledger["lengths"]` has the edges and counts of
     a histogram of tokens a row, median, p95, longest and max_seq_length.
     """
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from PIL.Image import frombuffer
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        return f"{path.name} is not drawn: matplotlib is not installed (pip install matplotlib)"
-    answers = ledger.get("answers") or {}
-    height = max(3.8, 1.5 + 0.24 * min(len(answers), BARS + 1))
-    figure = Figure(figsize=(11 if answers else 7.2, height), dpi=110, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    places = figure.subplots(1, 2 if answers else 1, squeeze=False)[0]
-    for place in places:
-        place.spines[["top", "right"]].set_visible(False)
-        place.tick_params(length=0, colors=GREY)
-    if answers:
-        draw_answers(places[0], answers)
-    draw_lengths(places[-1], ledger["lengths"])
-    canvas.draw()
-    image = frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
-    image.convert("RGB").quantize(64).save(path, "png", optimize=True)
-    return None
+    marks, left, height = [], 0, TOP + PLOT + 92
+    if answers := ledger.get("answers"):
+        marks, left, bottom = answer_bars(answers)
+        height = max(height, bottom)
+    marks += length_bars(ledger["lengths"], left + 64)
+    size = f'width="{left + 700}" height="{height}" viewBox="0 0 {left + 700} {height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="{FONT}" font-size="13">'
+    white = '<rect width="100%" height="100%" fill="white"/>'
+    path.write_text("\n".join([head, white, *marks, "</svg>\n"]), encoding="utf-8")
 
 
-def draw_answers(place, answers: dict[str, int]) -> None:
-    """Bars from the most frequent answer down; numbers for those that no font can show."""
-    ranked = sorted(answers.items(), key=lambda item: -item[1])
-    names = [short_label(text) for text, _ in ranked[:BARS]]
-    counts = [count for _, count in ranked[:BARS]]
-    font, note = font_for("".join(names)), ""
-    if font is None:
-        font, note = font_for("1"), " (texts in data.json, in this order)"
-        names = [name if font_for(name) else f"({at})" for at, name in enumerate(names, 1)]
-    rest = len(ranked) - len(names)
-    if rest:
-        names.append(f"{rest:,} more")
-        counts.append(sum(answers.values()) - sum(counts))
-    colours = [BLUE] * (len(names) - 1) + [PALE if rest else BLUE]
-    bars = place.barh(range(len(names)), counts, color=colours, height=0.72)
-    words = [f" {count:,} ({share(count / sum(answers.values()))})" for count in counts]
-    place.bar_label(bars, words, color=GREY, fontsize=9)
-    place.set_yticks(range(len(names)), names, font=font, fontsize=10, color="black")
-    for label in place.get_yticklabels():
-        label.set_parse_math(False)  # $ is a dollar
-    place.set_ylim(max(len(names), ROOM_FOR) - 0.5, -0.6)
-    place.set_xlim(0, 1.3 * max(counts))
-    place.set_xticks([])
-    place.spines[["left", "bottom"]].set_visible(False)
+def answer_bars(answers: dict[str, int]) -> tuple[list[str], int, int]:
+    """(what is drawn, its width, its height): bars from the most frequent answer down."""
+    names, counts, more = ranked(answers)
+    column = 24 + min(round(LETTER * max(map(width_of, names))), 420)
     kinds = "1 answer" if len(answers) == 1 else f"{len(answers):,} different answers"
-    place.set_title(kinds + note, loc="left", fontsize=11)
+    marks = [words(16, 26, kinds, DARK, size=15)]
+    for place, (name, count) in enumerate(zip(names, counts, strict=True)):
+        y, length = TOP + LINE * place, max(240 * count / max(counts), 1)
+        colour = PALE if more and place == len(names) - 1 else BLUE
+        marks.append(words(column, y + 14, name, DARK, "end"))
+        marks.append(rect(column + 8, y, length, LINE - 6, colour))
+        share = f"{count:,} ({percent(count / sum(answers.values()))})"
+        marks.append(words(column + 14 + length, y + 14, share))
+    return marks, column + 360, TOP + LINE * len(names) + 16
 
 
-def draw_lengths(place, lengths: dict) -> None:
+def ranked(answers: dict[str, int]) -> tuple[list[str], list[int], int]:
+    """(names, counts, how many answers the last of them stands for, or 0)."""
+    pairs = sorted(answers.items(), key=lambda pair: -pair[1])
+    names = [visible(short_label(text)) for text, _ in pairs[:BARS]]
+    counts = [count for _, count in pairs[:BARS]]
+    more = len(pairs) - len(names)
+    if more:
+        names.append(f"{more:,} more")
+        counts.append(sum(count for _, count in pairs[BARS:]))
+    return names, counts, more
+
+
+def length_bars(lengths: dict, left: int) -> list[str]:
     """A histogram, with lines at the median, the 95th percentile, the longest and the limit."""
-    edges, longest, limit = lengths["edges"], lengths["longest"], lengths["max_seq_length"]
-    widths = [right - left for left, right in zip(edges, edges[1:], strict=False)]
-    place.bar(edges[:-1], lengths["counts"], widths, align="edge", color=BLUE)
-    lines = [("median", "-"), ("p95", "--"), ("longest", ":")]
-    for name, style in lines:
-        words = f"{name.replace('p95', '95 % are at most')} {lengths[name]:,}"
-        place.axvline(lengths[name], color=DARK, ls=style, lw=1.3, label=words)
-    near = limit <= 1.3 * longest  # or it would press the bars together
-    words = f"--max-seq-length {limit:,}"
-    place.plot([], [], color=RED, lw=1.6, label=words)
-    if near:
-        place.axvline(limit, color=RED, lw=1.6)
-    place.set_xlim(0, 1.03 * max(edges[-1], limit if near else 0))
-    place.xaxis.set_major_formatter("{x:,.0f}")
-    place.yaxis.set_major_formatter("{x:,.0f}")
-    place.yaxis.get_major_locator().set_params(integer=True)
-    place.figure.legend(loc="outside lower right", ncols=4, frameon=False, fontsize=9)
-    place.set_xlabel("tokens a row", color=GREY, fontsize=9)
-    place.set_title(f"{sum(lengths['counts']):,} rows", loc="left", fontsize=11)
+    edges, counts, limit = lengths["edges"], lengths["counts"], lengths["max_seq_length"]
+    is_near = limit <= 1.3 * lengths["longest"]  # or it would press the bars together
+    end = max(edges[-1], limit if is_near else 0)
+    first = edges[next(n for n, count in enumerate(counts) if count)]
+    start = first if first > 0.3 * end and end - first >= 8 else 0
+    wide, bottom = 590 / (end - start), TOP + PLOT
+
+    def x(tokens: int) -> float:
+        return left + wide * (tokens - start)
+
+    marks = [words(left, 26, f"{sum(counts):,} rows", DARK, size=15)]
+    for tick in ticks(0, max(counts)):
+        y = bottom - PLOT * tick / max(counts)
+        marks += [
+            line(left, y, left + 590, y, "#e4e8ec"),
+            words(left - 8, y + 4, tick, anchor="end"),
+        ]
+    for edge, after, count in zip(edges, edges[1:], counts, strict=False):
+        tall = PLOT * count / max(counts)
+        marks += [rect(x(edge), bottom - tall, wide * (after - edge) - 0.6, tall, BLUE)] * bool(
+            count
+        )
+    marks += [words(x(tick), bottom + 18, tick, anchor="middle") for tick in ticks(start, end)]
+    drawn = [(f"--max-seq-length {limit:,}", limit, RED, "", 3)] * is_near
+    for name, (said, dashes) in LINES.items():
+        drawn.append((f"{said} {lengths[name]:,}", lengths[name], DARK, dashes, 1.5))
+    place = left
+    for said, tokens, colour, dashes, thick in drawn:
+        marks.append(line(x(tokens), TOP - 6, x(tokens), bottom, colour, dashes, thick))
+        marks.append(line(place, bottom + 66, place + 22, bottom + 66, colour, dashes, thick))
+        marks.append(words(place + 28, bottom + 70, said))
+        place += 40 + 6.6 * len(said)
+    beyond = "" if is_near else f"; --max-seq-length {limit:,} is further right"
+    return [*marks, words(left + 295, bottom + 42, f"tokens a row{beyond}", anchor="middle")]
 
 
-def share(part: float) -> str:
+def ticks(start: int, end: int) -> list[int]:
+    """Four to ten round numbers between two."""
+    step = next(s for n in range(12) for s in (10**n, 2 * 10**n, 5 * 10**n) if end - start <= 8 * s)
+    return list(range(-(-start // step) * step, end + 1, step))
+
+
+def width_of(name: str) -> int:
+    """In letters; those of Chinese and its like are wider."""
+    return sum(1.8 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
+
+
+def words(
+    x: float, y: float, text, colour: str = GREY, anchor: str = "start", size: int = 13
+) -> str:
+    text = f"{text:,}" if isinstance(text, int) else escape(text)
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {place} fill="{colour}" font-size="{size}">{text}</text>'
+
+
+def rect(x: float, y: float, wide: float, tall: float, colour: str) -> str:
+    size = f'x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{tall:.1f}"'
+    return f'<rect {size} fill="{colour}"/>'
+
+
+def line(
+    x: float, y: float, to_x: float, to_y: float, colour: str, dashes: str = "", thick: float = 1
+) -> str:
+    ends = f'x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}"'
+    pattern = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return f'<line {ends} stroke="{colour}" stroke-width="{thick}"{pattern}/>'
+
+
+def percent(part: float) -> str:
     return f"{part:.0%}" if part >= 0.005 else "under 1%"
-
-
-def font_for(text: str):
-    """matplotlib's own font, or another of this machine that has every letter; None without."""
-    from matplotlib import font_manager
-    from matplotlib.ft2font import FT2Font
-
-    needed = {ord(letter) for letter in text}
-    known = [f for f in font_manager.fontManager.ttflist if not f.name.startswith("Last Resort")]
-    known = [f for f in known if f.style == "normal" and f.weight in (400, "normal", "regular")]
-    for file in [font_manager.findfont("DejaVu Sans"), *(font.fname for font in known)]:
-        if needed <= FT2Font(file).get_charmap().keys():
-            return font_manager.FontProperties(fname=file)
-    return None

@@ -62,9 +62,8 @@ class RowSets(NamedTuple):
         count = len(self.validation) if self.ledgers[1:] else 0
         return numpy.setdiff1d(numpy.arange(count), self.validated)
 
-    def save(self, folder: Path) -> str | None:
-        """Write data.json, data.png, and data.jsonl with every row that was left out or cut; a
-        line that says why there is no picture."""
+    def save(self, folder: Path) -> None:
+        """Write data.json, data.svg, and data.jsonl with every row that was left out or cut."""
         account = self.account()
         write_json(folder / "data.json", account)
         with (folder / LOG).open("w", encoding="utf-8") as file:
@@ -74,7 +73,7 @@ class RowSets(NamedTuple):
                         copyfileobj(log, file)
             for where in places(self.validation, self.trained_too()):
                 note(file, where, "skipped", TRAINED_TOO)
-        return draw(folder / "data.png", account)
+        draw(folder / "data.svg", account)
 
 
 def places(encoded: EncodedRows | None, indices) -> Iterator[str]:

@@ -191,9 +191,7 @@ def say_result(metrics: dict, rows: RowSets, folder: Path) -> None:
 def save_account(rows: RowSets, folder: Path) -> None:
     """Before the training: by its end the cache that holds the logs may have been emptied."""
     probes.keep(rows.training, rows.trained, folder)
-    not_drawn = rows.save(folder)
-    if not_drawn:
-        say(not_drawn)
+    rows.save(folder)
 
 
 def collect_metrics(result, saving, hooks: Hooks) -> dict:
