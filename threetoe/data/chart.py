@@ -109,8 +109,8 @@ def length_bars(lengths: dict, left: int) -> list[str]:
     for said, tokens, colour, dashes, thick in drawn:
         marks.append(line(x(tokens), TOP - 6, x(tokens), bottom, colour, dashes, thick))
         marks.append(line(place, bottom + 66, place + 22, bottom + 66, colour, dashes, thick))
-        marks.append(words(place + 28, bottom + 70, said))
-        place += 40 + 6.6 * len(said)
+        marks.append(words(place + 28, bottom + 70, said, size=12))
+        place += 46 + 6.4 * len(said)
     beyond = "" if is_near else f"; --max-seq-length {limit:,} is further right"
     return [*marks, words(left + 295, bottom + 42, f"tokens a row{beyond}", anchor="middle")]
 
