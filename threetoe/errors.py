@@ -85,6 +85,8 @@ def without_tokens(text: str) -> str:
 
 def no_such_file(path: Path) -> UserError:
     """The error for a missing file; a file beside it with a similar name is suggested."""
+    if path.is_symlink():
+        return UserError(f"No such file: {path} is a link to {path.readlink()}, which is none.")
     if not path.parent.is_dir():
         return UserError(f"No such file: {path}. There is no folder {path.parent}.")
     nearby = [file.name for file in path.parent.iterdir() if file.is_file()]

@@ -113,10 +113,12 @@ def test_parquet_that_is_damaged_is_refused(place, tmp_path):
         ("deep/rows.jsonl", "No such file: deep/rows.jsonl. There is no folder deep."),
         ("./rows", "No such file: rows. Did you mean 'rows.jsonl'?"),
         ("/no/where", "No such file: /no/where. There is no folder /no."),
+        ("circle", "No such file: circle is a link to circle, which is none."),
     ],
 )
 def test_a_source_that_is_no_file_is_refused(source, problem, here):
     (here / "rows.jsonl").write_text("")
+    (here / "circle").symlink_to("circle")
     with pytest.raises(UserError) as raised:
         read(source)
     assert str(raised.value) == problem
