@@ -92,6 +92,7 @@ def no_such_file(path: Path) -> UserError:
     nearby = [file.name for file in path.parent.iterdir() if file.is_file()]
     alike = [n for n in nearby if difflib.get_close_matches(path.stem, [Path(n).stem], cutoff=0.6)]
     close = difflib.get_close_matches(path.name, alike, n=1, cutoff=0.75)
+    close = close or [name for name in nearby if Path(name).stem == path.name]
     hint = f" Did you mean '{path.with_name(close[0])}'?" if close else ""
     return UserError(f"No such file: {path}.{hint}")
 

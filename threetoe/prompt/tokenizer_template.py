@@ -111,8 +111,7 @@ class TokenizerTemplate:
             self.check_prefix(until, whole)
             if not until.endswith(self.last):
                 raise UserError(f"--template {NAME}: turn {place + 1} has no end: {until[-80:]!r}.")
-            is_learned = message.get("weight") != 0
-            answer = Piece(until[len(before) :], is_learned)
+            answer = Piece(until[len(before) :], message.get("weight") != 0)
             pieces += [Piece(whole[done : len(before)], False), answer]
             done = len(until)
         return joined([*pieces, Piece(whole[done:], False)])

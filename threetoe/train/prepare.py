@@ -82,12 +82,6 @@ class EncodedRows:
 
         return Dataset.from_file(str(self.kept.path / FILE))
 
-    def table(self):
-        """The same as a pyarrow.Table, without the import of datasets."""
-        import pyarrow
-
-        return pyarrow.ipc.open_stream(pyarrow.memory_map(str(self.kept.path / FILE))).read_all()
-
     def hashes(self):
         """64 bits for each row, equal where the messages are."""
         import numpy

@@ -9,7 +9,7 @@ from threetoe.options.train import TrainConfig
 from threetoe.prompt.encode import Encoded, text_of, trimmed
 from threetoe.prompt.pieces import CUT, Piece, show_pieces
 from threetoe.train.batches import packs_of
-from threetoe.train.prepare import Prompting
+from threetoe.train.prepare import FILE, Prompting
 from threetoe.train.row_sets import RowSets
 
 MANY_EPOCHS = 20
@@ -20,7 +20,7 @@ def show_first(sets: RowSets, prompting: Prompting, count: int) -> str:
     wanted = set(sets.training.numbers[sets.trained[:count]].tolist())
     first = islice(sets.training.conversations, max(wanted) + 1)
     found = [c for number, c in enumerate(first) if number in wanted]
-    rows = sets.training.table().take(sets.trained[: len(found)]).to_pydict()
+    rows = table_of(sets.training).take(sets.trained[: len(found)]).to_pydict()
     colour, shown = in_colour(), []
     for number, conversation in enumerate(found):
         ids, labels = rows["input_ids"][number], rows["labels"][number]
@@ -32,6 +32,13 @@ def show_first(sets: RowSets, prompting: Prompting, count: int) -> str:
             pieces, full = fitting(whole, prompting.tokenizer, len(ids))
         shown.append(show_row(conversation.where, pieces, Encoded(ids, labels, full), colour))
     return "\n\n".join(shown)
+
+
+def table_of(encoded):
+    """The rows of EncodedRows as a memory-mapped pyarrow.Table, without the import of datasets."""
+    import pyarrow
+
+    return pyarrow.ipc.open_stream(pyarrow.memory_map(str(encoded.kept.path / FILE))).read_all()
 
 
 def fitting(pieces: list[Piece], tokenizer, room: int) -> tuple[list[Piece], int]:
