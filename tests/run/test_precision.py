@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from conftest import ROOT, TINY, run_in_one_process
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from threetoe.backend import precision
-from threetoe.backend.precision import choose_precision, count_parameters
+from threetoe.backend.precision import choose_precision, count_of_llama, count_parameters
 from threetoe.machine import space
 
 LLAMA3_8B = {
@@ -30,6 +31,8 @@ def large(tmp_path):
 
 def test_parameters_are_counted_from_the_configuration(large):
     assert count_parameters(large) == 8_030_261_248
+    sizes = SimpleNamespace(**LLAMA3_8B, tie_word_embeddings=False)
+    assert count_of_llama(sizes) == 8_030_261_248  # the same, without torch
     model = AutoModelForCausalLM.from_pretrained(TINY)
     assert count_parameters("tiny") == sum(weight.numel() for weight in model.parameters())
 

@@ -17,7 +17,10 @@ from threetoe.prompt.tokenizer import save, with_cuts
 
 GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 TINY = "tiny"
-SIZES = {"hidden_size", "max_position_embeddings", "vocab_size"}  # of a configuration
+SIZES = set(  # of a Llama's config.json
+    "hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads "
+    "vocab_size max_position_embeddings tie_word_embeddings dtype".split()
+)
 
 
 def choose_model() -> str:
@@ -49,10 +52,6 @@ def load_tokenizer(source: str | Path):
 
 def read_model_config(model: str):
     """A base's configuration (its text part); UserError when it cannot be read or is not known."""
-    path = Path(locate(model), "config.json")
-    values = read_json(path) if path.is_file() else {}
-    if values.get("model_type") == "llama" and values.keys() >= SIZES:
-        return SimpleNamespace(**values)  # without the seconds that the import takes
     from transformers import AutoConfig
 
     try:
@@ -61,18 +60,30 @@ def read_model_config(model: str):
         raise UserError(cannot_load(model, error)) from error
 
 
+def read_sizes(model: str):
+    """What has a base's sizes as its configuration has them: for a Llama in a folder its JSON,
+    without the seconds that transformers takes to be imported."""
+    path = Path(locate(model), "config.json")
+    values = read_json(path) if path.is_file() else {}
+    if values.get("model_type") == "llama" and values.keys() >= SIZES:
+        return SimpleNamespace(**values)
+    return read_model_config(model)
+
+
 def keep_dtype(model: str):
     """torch.float32 where a CPU would lose what is stored: Unsloth turns fp16 and fp32 into bf16
     there, in which a merged adapter is rounded away again; else None, which is Unsloth's choice."""
+    stored = str(read_sizes(model).dtype).removeprefix("torch.")
+    if stored not in ("float16", "float32") or has_gpu():
+        return None
     import torch
 
-    wider = read_model_config(model).dtype in (torch.float16, torch.float32)
-    return torch.float32 if wider and not has_gpu() else None
+    return torch.float32
 
 
 def check_length(config) -> None:
     """UserError when rows may be longer than the positions that the model knows."""
-    known = read_model_config(config.model).max_position_embeddings
+    known = read_sizes(config.model).max_position_embeddings
     asked = config.max_seq_length
     if asked > known:
         raise UserError(f"--max-seq-length {asked}: {config.model} reads at most {known} tokens.")
@@ -80,7 +91,7 @@ def check_length(config) -> None:
 
 def count_token_rows(model: str) -> int:
     """How many tokens a model's embeddings have room for, padding of the vocabulary included."""
-    return read_model_config(model).vocab_size
+    return read_sizes(model).vocab_size
 
 
 def cannot_load(model, error: Exception) -> str:

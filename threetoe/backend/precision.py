@@ -1,8 +1,9 @@
 """In which precision a base is loaded: 4 bits where they are good, and stored weights kept."""
 
+from types import SimpleNamespace
 from typing import NamedTuple
 
-from threetoe.backend.model import cannot_load, keep_dtype, read_model_config
+from threetoe.backend.model import cannot_load, keep_dtype, read_model_config, read_sizes
 from threetoe.errors import UserError
 from threetoe.machine.libraries import has_gpu
 from threetoe.machine.space import available_memory
@@ -34,6 +35,9 @@ def choose_precision(model: str, asked: bool | None, stored_in_4bit: bool) -> Pr
 
 def count_parameters(model: str) -> int:
     """How many weights the model of a configuration has, counted without making them."""
+    sizes = read_sizes(model)
+    if isinstance(sizes, SimpleNamespace):
+        return count_of_llama(sizes)
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -46,6 +50,15 @@ def count_parameters(model: str) -> int:
     return sum(weight.numel() for weight in made.parameters())
 
 
+def count_of_llama(sizes) -> int:
+    """Embeddings, and for each layer queries, keys, values, output, three of the MLP, two norms."""
+    wide, heads, keys = sizes.hidden_size, sizes.num_attention_heads, sizes.num_key_value_heads
+    head = getattr(sizes, "head_dim", None) or wide // heads
+    attention, mlp = 2 * wide * head * (heads + keys), 3 * wide * sizes.intermediate_size
+    embeddings = sizes.vocab_size * wide * (1 if sizes.tie_word_embeddings else 2)
+    return embeddings + sizes.num_hidden_layers * (attention + mlp + 2 * wide) + wide
+
+
 def has_room(weights: float) -> bool:
     """Whether the memory that is left holds the weights, and as much again to train with."""
     left = available_memory()
@@ -53,8 +66,8 @@ def has_room(weights: float) -> bool:
 
 
 def name_16bit(wide: int) -> str:
+    if not has_gpu():
+        return "fp32" if wide == 4 else "bf16"
     import torch
 
-    if has_gpu():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return "fp32" if wide == 4 else "bf16"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

@@ -16,7 +16,7 @@ from threetoe.backend.model import (
     count_token_rows,
     load_tokenizer,
     locate,
-    read_model_config,
+    read_sizes,
     save_adapter,
 )
 from threetoe.backend.tokenizer_file import read_tokenizer
@@ -88,7 +88,7 @@ def resolve_learning_rate(job: TrainPlan) -> TrainPlan:
     said where it is not that of a Llama of 8B."""
     if job.config.learning_rate:
         return job
-    width = min(read_model_config(job.config.model).hidden_size, WIDTH)
+    width = min(read_sizes(job.config.model).hidden_size, WIDTH)
     rate = float(f"{LEARNING_RATE * WIDTH / width:.1e}")
     if rate != LEARNING_RATE:
         say(f"learning rate {rate:g}, for a base of hidden size {width} (--learning-rate chooses)")
