@@ -457,6 +457,17 @@ def test_the_same_content_is_read_once_and_a_change_of_anything_reads_anew(here,
         assert read(here, [GOOD], data_cache=True, plugin=("same.py",))[0].kept.is_new
 
 
+def test_a_change_in_any_wing_of_the_package_reads_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "__file__", str(tmp_path / "threetoe" / "data" / "cache.py"))
+    codes = set()
+    for change in ("", "threetoe/data/a.py", "threetoe/prompt/b.py", "threetoe/export/card/c.py"):
+        if change:
+            (tmp_path / change).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / change).write_text("1")
+        codes.add(cache.code())
+    assert len(codes) == 4
+
+
 def test_what_is_not_kept_leaves_nothing(here, monkeypatch):
     monkeypatch.setattr(cache, "FOLDER", here / "kept")
     folder = read(here, [GOOD])[0].folder
