@@ -21,7 +21,7 @@ from threetoe.messages import Unusable
 from threetoe.options.train import TrainConfig
 from threetoe.prompt.template_file import find_template, known_templates
 from threetoe.prompt.tokenizer import marks_of
-from threetoe.train.prepare import Prompting, account_for, prepare
+from threetoe.train.prepare import Prompting, complete_ledger, encode_conversations
 
 SEED, COUNT = 20240229, 360
 NEWLINE = re.compile(r"\r\n|\n|\r")
@@ -143,8 +143,8 @@ def ledger_of(path, hooks, prompting):
     config = TrainConfig(dataset=str(path), allow_dropped=1.0, data_cache=False)
     try:
         conversations, ledger = read_conversations(config, hooks)
-        rows = prepare(conversations, prompting)
-        account_for(rows, ledger, config)
+        rows = encode_conversations(conversations, prompting)
+        complete_ledger(rows, ledger, config)
     except UserError as error:
         return Ledger(""), [], error.problems
     logs = [folder / "data.jsonl" for folder in (conversations.folder, rows.kept.path)]
