@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pickle
 import shutil
 import signal
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 from forked import run_python
+from hub_server import reread_environment
 from recorders import write_recorders
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as make test sets it, and for the same reason
@@ -87,23 +89,34 @@ def three_steps(workplace):
 def rehearsed(rehearsal, tmp_path_factory):
     """A rehearsal with two plugins that have every hook, and the folder where they are and note
     their calls."""
-    folder = tmp_path_factory.mktemp("recorders")
-    write_recorders(folder)
-    rows = [{"prompt": f"Say {n}.", "completion": f"{n} é"} for n in range(5)]
-    done = rehearsal(
-        folder / "b.py", folder / "a.py", rows=rows, question="-- Was it?",
-        train=["--max-seq-length", 64], infer=["--template", "alpaca"],
-        export=["--merged", "merged"],
-    )  # fmt: skip
-    return done, folder
+
+    def rehearse(made):
+        folder = tmp_path_factory.mktemp("recorders")
+        write_recorders(folder)
+        rows = [{"prompt": f"Say {n}.", "completion": f"{n} é"} for n in range(5)]
+        done = rehearsal(
+            folder / "b.py", folder / "a.py", rows=rows, question="-- Was it?",
+            train=["--max-seq-length", 64], infer=["--template", "alpaca"],
+            export=["--merged", "merged"],
+        )  # fmt: skip
+        (made / "rehearsed").write_bytes(pickle.dumps((done, folder)))
+
+    made = made_once(tmp_path_factory, "rehearsed", rehearse)
+    return pickle.loads((made / "rehearsed").read_bytes())
 
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    """No network, and no model or dataset from a cache."""
+    """No network, and no model or dataset from a cache, for this process and its children."""
+    from datasets import config
+
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    return dict(os.environ)
+    monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
+    reread_environment()
+    yield dict(os.environ)
+    monkeypatch.undo()
+    reread_environment()
 
 
 def refused(script, *args, code=2):

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 START = {"OMP_NUM_THREADS": "1", **os.environ}
 # What is read while libraries are imported; a call that changes it gets a fresh process.
 READ_EARLY = ("HOME", "OMP_NUM_THREADS", "PYTHONIOENCODING", "XDG_CACHE_HOME")
-SECONDS = 500
+SECONDS = 1800  # on a machine that has much else to do
 
 
 def run_python(words, cwd, env=None, input="", fresh=False) -> subprocess.CompletedProcess:

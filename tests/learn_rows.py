@@ -193,8 +193,8 @@ def exact_loss(model, rows) -> float:
 
 def unsloth() -> dict:
     load_unsloth()
-    rows, validation, found = made_rows(70, 3), made_rows(21, 4), {}
-    load, tokenizer, arguments = on_unsloth(max_steps=6, lora_dropout=0.1)
+    rows, validation, found = made_rows(38, 3), made_rows(21, 4), {}
+    load, tokenizer, arguments = on_unsloth(max_steps=4, lora_dropout=0.1)
     found["exact"] = exact_loss(load(), validation)
     cases = {
         "alone": (arguments, None), "measured": (arguments, validation),

@@ -1,14 +1,13 @@
-"""Run by test_endings.py: trains 20 rows under every template and counts answers that end.
-
-One process, because importing Unsloth takes longer than a run. Prints a line of JSON a template.
+"""Run by test_endings.py: trains 20 rows under a template, its new tokens added or left as text,
+and prints how many answers end and how many are right, as JSON.
 """
 
 import json
+import sys
 from pathlib import Path
 
 from threetoe.backend import model as backend
 from threetoe.infer import infer
-from threetoe.machine import files as catalog
 from threetoe.options.infer import InferConfig
 from threetoe.options.train import TrainConfig
 from threetoe.prompt.encode import prompt_ids
@@ -48,11 +47,9 @@ def overfit(template: str, new_tokens: str) -> dict:
         for ids, question in zip(answers, job.questions, strict=True)
     )
     ended = sum(bool(set(ids) & set(stops)) for ids in answers)
-    return {"template": job.run.template["name"], "ended": ended, "right": right}
+    return {"ended": ended, "right": right}
 
 
 if __name__ == "__main__":
     Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
-    for name in catalog.named_files("templates"):
-        print(json.dumps(overfit(name, "add")), flush=True)
-    print(json.dumps({**overfit("chatml", "text"), "template": "chatml as text"}), flush=True)
+    print(json.dumps(overfit(*sys.argv[1:])))

@@ -7,7 +7,7 @@ from gguf import GGUFReader
 from gguf_run import random_run
 from hollow import write_base
 from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
-from test_gguf_quantizers import WIDE, put_program, without_ggml  # noqa: F401  a fixture
+from quantizers_made import WIDE, put_program, without_ggml_fixture  # noqa: F401  a fixture
 from tokenizers_made import KINDS
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -68,7 +68,7 @@ def test_ollama_takes_one_file_and_gguf_all_of_them(made):
     assert stated("ollama", Base("base", base), folder) != sizes[0]  # q8_0
 
 
-def test_a_file_between_is_counted_once_where_llama_quantize_is_needed(made, without_ggml):  # noqa: F811
+def test_a_file_between_is_counted_once_where_llama_quantize_is_needed(made, without_ggml):
     folder, _, base = made
     put_program(without_ggml)
     plan, values = plan_merge(base, folder), read_json(base / "config.json")

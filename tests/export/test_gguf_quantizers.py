@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFReader, quants
 from gguf_run import random_run
+from quantizers_made import WIDE, put_program, without_ggml_fixture  # noqa: F401  a fixture
 from tokenizers_made import KINDS
 
 from threetoe.errors import Failure, UserError
@@ -38,15 +39,9 @@ RULES = {
     "q3_k_s": ({}, {}, "Q3_K", "Q3_K"),
     "q2_k": (dict.fromkeys(range(19), "Q4_K"), dict.fromkeys(range(19), "Q3_K"), "Q3_K", "Q2_K"),
 }  # fmt: skip
-WIDE = {"hidden_size": 256, "intermediate_size": 256}
+
+
 # What poses as llama-quantize: it writes down its words and copies the file.
-PROGRAM = """#!{python}
-import json, shutil, sys
-json.dump(sys.argv[1:], open({log!r}, "w"))
-{fails}shutil.copyfile(sys.argv[1], sys.argv[2])
-"""
-
-
 @pytest.mark.parametrize("name", quantize.K_QUANTS)
 def test_every_tensor_gets_the_type_that_llama_cpp_gives_it(name):
     def kind(tensor):
@@ -90,26 +85,6 @@ def test_k_quants_are_llama_cpps(kind, error):
     blocks = quantize.rounded(numbers, kind, "w").reshape(64, -1)
     back = quants.dequantize(blocks, GGMLQuantizationType[kind])
     assert error / 3 < np.sqrt(np.mean((back.ravel() - numbers) ** 2)) < error
-
-
-@pytest.fixture
-def without_ggml(monkeypatch, tmp_path):
-    """A machine on which no package brings llama.cpp, with an empty PATH."""
-    for package in quantize.LIBRARIES:
-        monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setenv("UNSLOTH_LLAMA_CPP_PATH", str(tmp_path / "none"))
-    quantize.ggml.cache_clear()
-    yield tmp_path / "bin"
-    quantize.ggml.cache_clear()
-
-
-def put_program(folder, fails=""):
-    folder.mkdir()
-    log, path = str(folder / "log"), folder / "llama-quantize"
-    path.write_text(PROGRAM.format(python=sys.executable, log=log, fails=fails), encoding="utf-8")
-    path.chmod(0o755)
-    return folder / "log"
 
 
 def run_wide(tmp_path):

@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
+from merge_made import EVERY, merged_by_peft, read, write_adapter, write_base, written
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from test_merge import EVERY, merged_by_peft, read, write_adapter, write_base, written
 
 from threetoe.export.merge.four_bit import merged_config
 from threetoe.export.merge.merge import merge

@@ -4,8 +4,8 @@ import random
 
 import pytest
 import torch
+from merge_made import EVERY, assert_equals_peft, merged_by_peft, read, write_base, written
 from peft import LoraConfig, PeftModel, get_peft_model
-from test_merge import EVERY, assert_equals_peft, merged_by_peft, read, write_base, written
 from transformers import Phi3Config, Phi3ForCausalLM
 
 from threetoe.export.merge.merge import merge

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from merge_made import write_adapter, write_base
 from safetensors.torch import load_file, save_file
-from test_merge import write_adapter, write_base
 
 from threetoe.errors import UserError
 from threetoe.export.merge.merge import merge

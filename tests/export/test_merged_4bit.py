@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import TINY
+from merge_made import write_adapter, write_base
 from safetensors.torch import load_file
-from test_merge import write_adapter, write_base
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from threetoe.export.merge.four_bit import merge_4bit, merged_config

@@ -83,6 +83,7 @@ def test_the_installed_example_acts_unless_it_is_switched_off(user, settings, re
     assert ("dropped by plugin threetoe_plugin_hello" in shown.stderr) == (read == 1)
 
 
+@pytest.mark.wide
 def test_the_example_s_own_test_passes(user):
     python, folder = user
     said = done(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder / "source")

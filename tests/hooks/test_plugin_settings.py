@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import refused
+from options_given import given
 from plugins_made import hooks_of, write
 
 import train
@@ -150,8 +151,6 @@ def test_a_plugin_may_refuse_values_in_its_own_words(here):
 
 @pytest.mark.parametrize("text", ["{limit: 1, loud: yes}", "[[limit, 1], [loud, yes]]"])
 def test_settings_in_yaml_are_a_mapping_that_flags_add_to(text, here):
-    from test_options import given
-
     yaml = f"settings: {text}"
     assert given(yaml=yaml).settings == (("limit", "1"), ("loud", "true"))
     config = given("--set", "limit=2", yaml=yaml)

@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT, refused
+from options_given import given
 
 import infer
 import train
@@ -20,24 +21,6 @@ from threetoe.options.command import command
 from threetoe.options.export import ExportConfig
 from threetoe.options.infer import InferConfig
 from threetoe.options.train import TrainConfig, options_of
-
-
-def given(*args, config_class=TrainConfig, yaml=None):
-    """The configuration that arguments, and the text of a --config file, arrive as."""
-    arrived = []
-
-    @command(config_class)
-    def main(config):
-        """Keep the configuration."""
-        arrived.append(config)
-
-    if yaml is not None:
-        with open("options.yaml", "w", encoding="utf-8") as file:
-            file.write(yaml)
-        args = ("--config", "options.yaml", *args)
-    result = CliRunner().invoke(main, list(args), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return arrived[0]
 
 
 def test_without_arguments_every_option_has_its_default():

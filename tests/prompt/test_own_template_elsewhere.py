@@ -5,9 +5,9 @@ from datetime import date
 
 import pytest
 from gguf_run import Server, random_run
+from jinja_made import ALTERNATING, DATED, ONE_TURN, WAYS
 from ollama_made import ask_ollama
 from probes import PROBES, TEMPLATES, assistant, user
-from test_from_tokenizer import ALTERNATING, DATED, ONE_TURN, WAYS
 from tokenizers_made import KINDS, phi3_class
 
 from threetoe.errors import UserError
