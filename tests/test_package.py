@@ -39,7 +39,8 @@ def installed(tmp_path_factory):
 
 
 def test_the_wheel_holds_the_library_the_scripts_and_the_data(installed):
-    source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "threetoe").rglob("*.py")}
+    paths = [*(ROOT / "threetoe").rglob("*.py"), *(ROOT / "threetoe").rglob("*.jinja")]
+    source = {path.relative_to(ROOT).as_posix() for path in paths}
     scripts = {f"threetoe/scripts/{name}" for name in SCRIPTS}
     data = {f"threetoe/{name}" for folder in DATA for name in files(ROOT / folder, ROOT)}
     assert set(files(installed / "threetoe", installed)) == source | scripts | data

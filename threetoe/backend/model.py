@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from threetoe.backend import token_rows
 from threetoe.errors import UserError, first_line
 from threetoe.machine.files import folder, read_json
+from threetoe.machine.hub import look_up
 from threetoe.machine.libraries import CACHE, chatter_hidden, has_gpu
 from threetoe.prompt.new_tokens import rows_of_adapter
 from threetoe.prompt.tokenizer import save, with_cuts
@@ -39,7 +40,7 @@ def load_tokenizer(source: str | Path):
 
     transformers.logging.set_verbosity_error()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(locate(str(source)))
+        tokenizer = AutoTokenizer.from_pretrained(look_up(locate(str(source))))
     except (OSError, ValueError) as error:
         raise UserError(cannot_load(source, error)) from error
     if not tokenizer.is_fast:
@@ -55,7 +56,7 @@ def read_model_config(model: str):
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(locate(model)).get_text_config()
+        return AutoConfig.from_pretrained(look_up(locate(model))).get_text_config()
     except (OSError, ValueError) as error:
         raise UserError(cannot_load(model, error)) from error
 
@@ -115,7 +116,7 @@ def load_model(config, adapter: Path | None):
 
     disable_progress_bar()
     checkpointing = {"true": True, "false": False}.get(config.use_gradient_checkpointing, "unsloth")
-    base = locate(config.model)
+    base = look_up(locate(config.model))
     merged = adapter and not (adapter / "adapter_config.json").exists()
     in_4bit = bool(config.load_in_4bit) and not merged
     rows = config.token_rows.total if config.token_rows else 0

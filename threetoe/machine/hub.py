@@ -1,12 +1,18 @@
-"""The Hub, asked before a push: the form of an id, the token, what it may write."""
+"""The Hub, asked beforehand: whether it is there, an id's form, the token, what it may write."""
 
+import os
 import re
+import sys
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from threading import Thread
 
 from threetoe.errors import Checks, UserError, did_you_mean
 
 ANSWER_SECONDS = 15  # huggingface_hub itself waits for ever
+SIGN_SECONDS = 5  # for the Hub to give a sign; the client tries for 50
 
 
 def is_repo_id(text: str) -> bool:
@@ -24,6 +30,54 @@ def is_hub_id(name: str) -> bool:
     """Whether a name means a repository on the Hub: a file or folder of that name comes first, as
     it does for loading."""
     return is_repo_id(name) and not Path(name).exists()
+
+
+def look_up(name: str) -> str:
+    """The name, for a library that finds it here, in the Hub's cache or on the Hub.
+
+    Where it can only be on the Hub, and that gives no sign, the libraries are told that they are
+    offline: then they take at once what the cache has, or say that it has nothing.
+    """
+    if not Path(name).exists() and not gives_a_sign(endpoint()):
+        from huggingface_hub import constants
+
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        constants.HF_HUB_OFFLINE = True
+        if datasets := sys.modules.get("datasets"):
+            datasets.config.HF_HUB_OFFLINE = True
+    return name
+
+
+def endpoint() -> str:
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+@cache
+def gives_a_sign(endpoint: str) -> bool:
+    """Whether anything answers there within SIGN_SECONDS; asked once. True where the libraries know
+    already that they are offline."""
+    import httpx
+    from huggingface_hub import constants, get_session
+
+    if constants.is_offline_mode():
+        return True
+
+    answered: Future = Future()
+
+    def ask() -> None:  # in a thread: finding a host's address knows no time limit
+        try:
+            get_session().head(endpoint, timeout=SIGN_SECONDS)
+            answered.set_result(True)
+        except httpx.HTTPError:
+            answered.set_result(False)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        return answered.result(SIGN_SECONDS)
+    except TimeoutError:
+        return False
 
 
 def check_repo_id(repo_id: str) -> tuple[str, str]:

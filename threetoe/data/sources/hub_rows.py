@@ -11,6 +11,7 @@ from pathlib import Path
 
 from threetoe.data.sources.parquet_rows import BATCH, rows_of_batch
 from threetoe.errors import UserError, did_you_mean, first_line
+from threetoe.machine.hub import look_up
 
 CHOICES = re.compile(r"(?:Should be one of|Available(?: splits)?:|available configs:) (\[.*\])")
 SHOWN = 20  # names of subsets
@@ -26,6 +27,7 @@ def read_hub(source) -> Iterator:
     if Path(name).is_dir():  # of a folder datasets keeps a copy, and takes it for a changed one
         streaming = "[" not in split  # which is a part of a split, and cannot be streamed
         fresh = {} if streaming else {"download_mode": "force_redownload"}
+    look_up(name)
     try:
         found = datasets.load_dataset(name, subset, split=split, streaming=streaming, **fresh)
     except Exception as error:  # datasets raises many kinds: offline, missing, no such split

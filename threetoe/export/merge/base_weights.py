@@ -16,6 +16,7 @@ from threetoe.errors import UserError, first_line
 from threetoe.export.merge.nf4 import as_used_in_4bit
 from threetoe.export.merge.options import stays
 from threetoe.machine.files import read_json, write_json
+from threetoe.machine.hub import gives_a_sign, look_up
 from threetoe.options.export import ExportConfig
 from threetoe.run.base import PREQUANTISED, is_prequantised
 from threetoe.run.record import Run
@@ -67,6 +68,8 @@ def on_the_hub(name: str, scratch: Path, seconds: float) -> Base:
 
     api = HfApi()
     with looking_up(name, api.endpoint):
+        if not gives_a_sign(api.endpoint):
+            raise ConnectionError
         info = api.model_info(name, files_metadata=True, timeout=seconds)
         config = hf_hub_download(name, "config.json")
         metadata = api.get_safetensors_metadata(name)
@@ -205,7 +208,7 @@ def base_weights(run: Run, config: ExportConfig) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(WANTED)))
+        return Path(snapshot_download(look_up(name), allow_patterns=list(WANTED)))
     except Exception as error:  # the client raises many kinds: offline, missing, gated
         raise UserError(
             f"The base weights {name} cannot be read from the Hub: {first_line(error)} "
