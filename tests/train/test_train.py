@@ -99,7 +99,7 @@ def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):
 
 def test_a_log_has_a_line_of_progress_for_the_first_step_and_each_tenth_of_the_way(demo):
     _, printed = demo
-    line = r"(?m)^step (\d+)/120  loss ([\d.]+)  [\d:]+ left$"
+    line = r"(?m)^step +(\d+)/120  loss ([\d.]+)  [\d:]+ left$"
     lines = re.findall(line, printed.stderr)
     assert [int(step) for step, _ in lines] == [1, *range(12, 121, 12)]
     assert float(lines[-1][1]) < float(lines[0][1]) / 4

@@ -102,7 +102,8 @@ class Progress(TrainerCallback):
         tenths = 10 * state.global_step // state.max_steps
         if tenths > self.tenths and not sys.stderr.isatty():
             self.tenths = tenths
-            say(f"step {state.global_step}/{state.max_steps}  {words}")
+            step = str(state.global_step).rjust(len(str(state.max_steps)))
+            say(f"step {step}/{state.max_steps}  {words}")
 
     def on_train_end(self, args, state, control, **kwargs):
         clear_line()
