@@ -26,7 +26,7 @@ demo: $(STAMP)  ## train, ask and export with the embedded model: about three mi
 	$(ASK) --file sentiment --output runs/demo/after.jsonl
 	$(PY) examples/before_after.py runs/demo/before.jsonl runs/demo/after.jsonl
 	@echo
-	$(ASK) "Classify the sentiment of the text." --input "The soup was cold."
+	$(ASK) "Classify the sentiment of the text." --input "The waiter was rude to us."
 	$(ASK) "分类以下文本的情感。" --input "这碗面又香又好吃。"
 	@echo
 	$(PY) export.py --run runs/demo --merged runs/demo-merged
@@ -75,7 +75,7 @@ endef
 # --no-compile, because the check that follows compiles the part that is used: that is faster.
 $(STAMP): requirements/cpu.txt setup.cfg pyproject.toml
 	@$(FIND_PYTHON)
-	@echo 'Installing into .venv: a minute or two, 1.5 GB.'
+	@echo 'Installing into .venv: a minute or two, 1.9 GB.'
 	@test -x $(PY) || "$(PYTHON)" -m venv .venv
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-compile --no-deps -r requirements/cpu.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps -e .

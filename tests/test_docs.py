@@ -27,11 +27,16 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
 PLUGIN_FILES = sorted((ROOT / "plugins").glob("*.py"))
 HOOKS = [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)]
+PICTURE = re.compile(r"!\[.*\]\((.*)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FOREIGN = {
     "--no-deps",  # pip's
     "--repo-type",  # of hf download
     "--local-dir",
+    "--outtype",  # llama.cpp's
+    "--outfile",
+    "--chat-template-file",
+    "--lora",
     "--lora-rank",  # a mistake that docs/troubleshooting.md explains
 }
 HOME = "/home/me"  # stands in the docs for the folder of the reader's files
@@ -317,12 +322,31 @@ def test_the_account_of_rows_reads_as_in_the_docs(tmp_path, monkeypatch):
 def test_the_chinese_readme_has_the_shape_of_the_english_one():
     english, chinese = read(README), read(README_ZH)
     assert [level for level, _ in headings(chinese)] == [level for level, _ in headings(english)]
-    assert FENCE.findall(chinese) == FENCE.findall(english)
+    assert FENCE.findall(wordless(chinese)) == FENCE.findall(wordless(english))
     assert shapes(chinese) == shapes(english)
+    assert PICTURE.findall(chinese) == PICTURE.findall(english)
+
+
+def wordless(text):
+    """The text with a tree of files in it, whose files have no words behind them."""
+    return re.sub(r"(?m)^(\S+ \S+\.py) +.*$", r"\1", text)
 
 
 def shapes(text):
     return [[len(row) for row in table] for table in tables(text)]
+
+
+def test_the_evenings_path_is_there_and_takes_an_evening():
+    (tree,) = blocks(read(README), "text")
+    files = re.findall(r"^\S+ (\S+\.py)", tree, re.MULTILINE)
+    lines = sum(read(ROOT / "threetoe" / file).count("\n") for file in files)
+    assert len(files) == 16 and lines <= 3000
+
+
+@pytest.mark.parametrize("path", [README, README_ZH], ids=["en", "zh"])
+def test_the_readme_leads_to_every_page(path):
+    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+    assert pages - set(re.findall(r"\]\(([^)#]+)", read(path).split("\n## ")[-1])) == set()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
