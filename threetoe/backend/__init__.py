@@ -1,3 +1,3 @@
-"""The model: the one wing that imports FastLanguageModel; rows of new tokens; what a
-safetensors folder holds.
+"""The model: the one wing that imports FastLanguageModel and adds LoRA; rows of new tokens; what
+a safetensors folder holds.
 """

@@ -1,4 +1,4 @@
-"""The only file that imports unsloth: loads models, sets the training, saves adapters.
+"""Unsloth's part: loads a base, adds LoRA, sets the training's arguments, saves the adapter.
 
 Unsloth must be imported before transformers, trl and peft: `load_unsloth` does that.
 """

@@ -1,1 +1,3 @@
-"""A conversation as text and mask, then ids; the same prompt as Jinja, GGUF Jinja, Modelfile."""
+"""A conversation as text and mask, then as tokens; the same prompt as Jinja, GGUF Jinja and
+Modelfile.
+"""

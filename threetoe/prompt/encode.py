@@ -1,4 +1,4 @@
-"""Pieces become input_ids and labels: one string a conversation, one tokenizer for all."""
+"""Text becomes tokens, input_ids and labels: one string a conversation, one tokenizer for all."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
