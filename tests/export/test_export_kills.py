@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -127,8 +128,23 @@ def test_a_target_that_cannot_be_made_is_one_line(three_steps, here):
     (here / "link").symlink_to(here / "full")
     for asked, said in {
         "/": "exists already", "dangling": "is a link", "loop": "is a link", "link": "is a link",
-        "dangling/out": "is a link that leads nowhere", "full": "exists already",
+        "dangling/out": "dangling is a link that leads nowhere", "full": "exists already",
         "full/file/out": "cannot be written", ".": "exists already", "..": "exists already",
     }.items():  # fmt: skip
         (line,) = refused(export, "--run", three_steps, "--merged", asked)
-        assert line.startswith(f"--merged {asked}") and said in line
+        assert "--merged" in line and said in line
+
+
+STOPS = """
+import os, signal
+def register_exporters(config):
+    return {"stops": lambda run, folder, config: os.kill(os.getpid(), signal.SIGTERM)}
+"""
+
+
+def test_sigterm_is_one_line_and_leaves_no_folder(three_steps, here, monkeypatch):
+    (here / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(here / "temporary"))
+    (here / "stops.py").write_text(STOPS, encoding="utf-8")
+    call = ["--run", three_steps, "--plugin", "stops.py", "--format", "stops=out"]
+    assert refused(export, *call, code=143) == ["Stopped."]

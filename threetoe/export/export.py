@@ -62,7 +62,7 @@ def plan_export(config: ExportConfig) -> ExportJob:
     outputs = outputs_of(config, folder)
     for name, path in outputs.items():
         checks(check_target, name, path)
-    if not outputs and not config.push:
+    if not (outputs or config.push or config.problems):
         checks(nothing_asked)
     checks(check_formats, outputs, hooks, config)
     job = ExportJob(config, hooks, folder, run, template, outputs)

@@ -17,7 +17,7 @@ from threetoe.export.merge.shards import PLAN
 from threetoe.export.verify import verify
 from threetoe.hooks.calls import Hooks
 from threetoe.machine.files import check_writable, lock, write_json
-from threetoe.machine.terminal import clear_line
+from threetoe.machine.terminal import clear_line, say
 from threetoe.options.export import ExportConfig
 
 PARTIAL, FAILED = ".partial", ".failed"
@@ -53,9 +53,11 @@ def filled_beside(name: str, path: Path):
             write_json(partial / MARK, {"format": name})
             clear(partial, keep=(partial / PLAN).exists())
             yield partial
-        except BaseException:
+        except BaseException as error:
             clear_line()
-            leave(partial, keep=format_of(name).resumes)
+            kept = leave(partial, keep=format_of(name).resumes)
+            if kept and isinstance(error, KeyboardInterrupt):
+                say(f"{asked} is not whole; the same command goes on at its next shard")
             raise
 
 
@@ -80,10 +82,13 @@ def clear(partial: Path, keep: bool) -> bool:
     return bool(kept)
 
 
-def leave(partial: Path, keep: bool) -> None:
-    """Remove a partial folder, or with `keep` all that merge() does not go on with."""
-    if partial.is_dir() and not clear(partial, keep):
+def leave(partial: Path, keep: bool) -> bool:
+    """Remove a partial folder, or with `keep` all that merge() does not go on with; whether there
+    is any such thing."""
+    kept = partial.is_dir() and clear(partial, keep)
+    if not kept:
         shutil.rmtree(partial, ignore_errors=True)
+    return kept
 
 
 def put(partial: Path, path: Path, asked: str) -> None:

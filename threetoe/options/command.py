@@ -3,8 +3,10 @@
 import errno
 import os
 import re
+import signal
 import sys
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from io import TextIOWrapper
 
@@ -54,7 +56,8 @@ def run_reporting_errors(function, config) -> None:
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal may lack characters of an answer
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        function(config)
+        with terminable():
+            function(config)
     except UserError as error:
         fail(error.problems, 2)
     except Failure as error:
@@ -65,8 +68,32 @@ def run_reporting_errors(function, config) -> None:
         if error.errno not in NO_ROOM:
             raise
         fail([f"{error.strerror}: {error.filename or 'the output'}. What was saved stays."], 1)
-    except KeyboardInterrupt:
-        fail(["Stopped."], 130)  # what was saved has been said
+    except KeyboardInterrupt as error:
+        code = 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
+        fail(["Stopped."], code)  # what was saved has been said
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: temporary folders are removed on the way out, as after Ctrl-C."""
+
+
+@contextmanager
+def terminable():
+    """Raises Terminated when SIGTERM comes, where nobody has decided otherwise."""
+
+    def terminate(number, frame):
+        raise Terminated
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    if not in_main or before is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def fail(problems: list[str], code: int) -> None:
