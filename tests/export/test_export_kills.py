@@ -147,4 +147,8 @@ def test_sigterm_is_one_line_and_leaves_no_folder(three_steps, here, monkeypatch
     monkeypatch.setattr(tempfile, "tempdir", str(here / "temporary"))
     (here / "stops.py").write_text(STOPS, encoding="utf-8")
     call = ["--run", three_steps, "--plugin", "stops.py", "--format", "stops=out"]
-    assert refused(export, *call, code=143) == ["Stopped."]
+    done = CliRunner().invoke(export.main, list(map(str, call)))
+    assert (done.exit_code, done.stderr) == (143, "Error: Stopped.\n")
+    left = {path.name for path in (here / "temporary").iterdir()}
+    assert not {name for name in left if not name.startswith("torchinductor_")}  # torch's cache
+    assert sorted(path.name for path in here.iterdir()) == ["stops.py", "temporary"]
