@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from threetoe.errors import UserError, reading
+from threetoe.api import UserError, reading
 
 
 @dataclass(frozen=True)

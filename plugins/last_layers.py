@@ -6,7 +6,7 @@ python train.py --dataset my.json --plugin plugins/last_layers.py --set share=0.
 import re
 from dataclasses import dataclass
 
-from threetoe.errors import UserError
+from threetoe.api import UserError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from datasketch import MinHash, MinHashLSH
 
-from threetoe.errors import UserError
+from threetoe.api import UserError
 
 LENGTH, PERMUTATIONS = 5, 128
 

@@ -5,7 +5,7 @@ python export.py --format ollama16=my-ollama --plugin plugins/ollama_folder.py -
 
 from dataclasses import dataclass
 
-from threetoe.export.merge.exporters import write_merged
+from threetoe.api import write_merged
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ The answer is then printed whole, since it is not known to be clean before its l
 import re
 from dataclasses import dataclass
 
-from threetoe.errors import UserError
+from threetoe.api import UserError
 
 
 @dataclass(frozen=True)

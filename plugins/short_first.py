@@ -7,7 +7,7 @@ group rows by length but not sort them. With --set longest_first=true a lack of 
 
 from dataclasses import dataclass
 
-from threetoe.train import trainer
+from threetoe import api
 
 
 @dataclass(frozen=True)
@@ -18,4 +18,4 @@ class Settings:
 def build_trainer(model, tokenizer, rows, arguments, callbacks, validation, settings):
     rows = rows.sort("length", reverse=settings.longest_first)
     arguments = {**arguments, "train_sampling_strategy": "sequential"}
-    return trainer.build_trainer(model, tokenizer, rows, arguments, callbacks, validation)
+    return api.build_trainer(model, tokenizer, rows, arguments, callbacks, validation)

@@ -25,7 +25,9 @@ ROWS = [
     {"instruction": "Classify the sentiment.", "input": "It was cold.", "output": "Negative"},
     {"instruction": "Say hello.", "output": "Hello!"},
 ]
-SHORT = "--model tiny --max-steps 3 --gradient-accumulation-steps 1 --warmup-steps 0".split()
+SHORT = {
+    "--model": "tiny", "--max-steps": 3, "--gradient-accumulation-steps": 1, "--warmup-steps": 0
+}  # fmt: skip
 LIMIT = 300  # seconds a script may take; each needs about ten
 
 
@@ -58,8 +60,8 @@ def rehearsal(tmp_path_factory):
         (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
         named = [word for plugin in plugins for word in ("--plugin", place(plugin))]
         calls = {
-            "train": [*SHORT, "--dataset", "rows.jsonl", "--output-dir", "run", *train],
-            "infer": ["--run", "run", "--max-new-tokens", "16", *infer, "--", question],
+            "train": ["--dataset", "rows.jsonl", "--output-dir", "run", *unless(train, SHORT)],
+            "infer": ["--run", "run", *unless(infer, {"--max-new-tokens": 16}), "--", question],
             "export": ["--run", "run", "--adapter", "exported", *export],
         }
         done = {}
@@ -76,6 +78,13 @@ def rehearsal(tmp_path_factory):
         )
 
     return rehearse
+
+
+def unless(given, flags: dict) -> list:
+    """The arguments that are given, and before them those flags that are not among them."""
+    named = [str(word).partition("=")[0].replace("_", "-") for word in given]
+    pairs = [(flag, value) for flag, value in flags.items() if flag not in named]
+    return [*(word for pair in pairs for word in pair), *given]
 
 
 def place(plugin) -> str:

@@ -11,7 +11,7 @@ from conftest import ROOT, run_in_one_process
 from safetensors import safe_open
 
 from threetoe.errors import UserError
-from threetoe.hooks import specs as hookspecs
+from threetoe.hooks import specs
 from threetoe.hooks.load import load_plugins
 from threetoe.options.train import TrainConfig
 
@@ -31,7 +31,7 @@ ROWS = [
 ]
 TRIAL = "python train.py --dataset my.json"
 FOUR = ["scrub_emails", "last_layers", "neftune", "history"]
-HOOKS = [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)]
+HOOKS = [name for name in vars(specs) if name.startswith(specs.PREFIXES)]
 
 
 def flags(*names):
@@ -108,11 +108,11 @@ def inbox():
 
 
 MODEL = """
-from threetoe.backend import model as backend
+from threetoe import api
 
 def load_model(config, adapter):
     print("loaded from", adapter)
-    return backend.load_model(config, adapter)
+    return api.load_model(config, adapter)
 """
 
 

@@ -105,8 +105,9 @@ def check_found(job: ExportJob, checks: Checks) -> None:
     checks(preflight, job)
 
 
-def export(config: ExportConfig) -> None:
-    """Write what was asked for, then push; each folder appears whole and proven, or not at all."""
+def export(config: ExportConfig) -> dict[str, Path]:
+    """Write what was asked for, then push; each folder appears whole and proven, or not at all.
+    The folders by their formats."""
     job = plan_export(config)
     with TemporaryDirectory() as scratch:
         job = settle_run(job, Path(scratch))
@@ -115,6 +116,7 @@ def export(config: ExportConfig) -> None:
         if config.push:
             publish(job)
     job.hooks.end()
+    return job.outputs
 
 
 def settle_run(job: ExportJob, scratch: Path) -> ExportJob:

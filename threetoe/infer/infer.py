@@ -84,15 +84,29 @@ def check_output(config: InferConfig, expects: bool) -> None:
 
 def infer(config: InferConfig) -> None:
     """Answer the questions; answers to standard output or --output, the rest to stderr."""
-    job, tokenizer = load_tokenizer(plan_inference(config))
-    job, prompts = encode_questions(job, tokenizer)
-    model = load_model(job, max(map(len, prompts)) + config.max_new_tokens)
+    job, *loaded = load(config)
     if not (config.file or config.output):
-        return show(job, model, tokenizer, prompts)
-    answers = write(answer(job, model, tokenizer, prompts), job)
+        return show(job, *loaded)
+    answers = write(answer(job, *loaded), job)
     if answers:
         metrics.evaluate(job.metrics, answers, config, job.folder)
     job.hooks.end()
+
+
+def ask(config: InferConfig) -> list[tuple[Question, str]]:
+    """Every question with its answer, in the order of the questions; neither is printed."""
+    job, *loaded = load(config)
+    replies = {id(question): reply for question, reply in answer(job, *loaded)}
+    job.hooks.end()
+    return [(question, replies[id(question)]) for question in job.questions]
+
+
+def load(config: InferConfig) -> tuple:
+    """(plan, model, tokenizer, the questions' ids) once all is checked."""
+    job, tokenizer = load_tokenizer(plan_inference(config))
+    job, prompts = encode_questions(job, tokenizer)
+    model = load_model(job, max(map(len, prompts)) + config.max_new_tokens)
+    return job, model, tokenizer, prompts
 
 
 def load_tokenizer(job: InferPlan) -> tuple:

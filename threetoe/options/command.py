@@ -16,7 +16,7 @@ from click.core import ParameterSource, iter_params_for_processing
 from threetoe.errors import Failure, UserError, without_tokens
 from threetoe.machine.terminal import visible
 from threetoe.options.arguments import explain_place, is_run, kept_words
-from threetoe.options.config_file import read_config, refuse_code
+from threetoe.options.config_file import read_config, refuse_code, write_as_flag
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 NO_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
@@ -49,6 +49,34 @@ def command(config_class, only=()):
         )
 
     return decorate
+
+
+def configure(config_class, options: dict):
+    """The configuration of keyword arguments, which are checked as the flags of their names are;
+    what is wrong with them is in its `problems`."""
+    arrived = []
+    main = command(config_class)(arrived.append)
+    params = {param.name: param for param in main.params}
+    words, questions = [], []
+    for name, value in options.items():
+        param = params.get(name)
+        if isinstance(param, click.Argument):
+            questions += [] if value is None else ["--", str(value)]
+        elif value is not None:
+            words += spell_flag(name, param, value)
+    main.main([*words, *questions], standalone_mode=False)
+    return arrived[0]
+
+
+def spell_flag(name: str, param, value) -> list[str]:
+    """A keyword argument as it is typed; one that is not known as well, for its message."""
+    if param is None:
+        return [f"--{name}"]
+    if param.is_flag:
+        return (param.opts if value else param.secondary_opts)[:1]
+    value = list(value) if isinstance(value, (tuple, set)) else value
+    typed = write_as_flag(param, value)
+    return [f"{param.opts[0]}={word}" for word in (typed if isinstance(typed, list) else [typed])]
 
 
 def run_reporting_errors(function, config) -> None:

@@ -17,7 +17,9 @@ from threetoe.options.foreign import explain
 from threetoe.options.types import Labels, Pair, Words, find_fault_in_text
 
 RECORD = "run.json"
-NOT_REPEATED = ("output_dir", "preview", "dry_run")  # of a run.json: a new run has its own
+NOT_REPEATED = (  # of a run.json: a new run has its own
+    "output_dir", "preview", "dry_run", "resume", "resume_anyway", "overwrite",
+)  # fmt: skip
 OF_RECORD = ("plugin", "settings")  # stand in its `plugins`, with hashes
 CODE = re.compile(r"\.py(:|$)")
 

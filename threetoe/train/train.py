@@ -40,8 +40,9 @@ from threetoe.train.row_sets import RowSets, encode_sources
 from threetoe.train.trainer import validation_line, validation_metrics
 
 
-def train(config: TrainConfig) -> None:
-    """Train as the configuration says and leave a run folder; say what happens on stderr."""
+def train(config: TrainConfig) -> Path | None:
+    """Train as the configuration says; the run folder that it leaves, or None where --preview or
+    --dry-run only looks. What happens is said on standard error."""
     job = plan_training(config)
     looking = config.preview or config.dry_run
     if not looking:
@@ -62,6 +63,7 @@ def train(config: TrainConfig) -> None:
             click.echo(preview.show_first(rows, prompting, config.preview))
         return job.hooks.end()
     fit(job, prompting, rows)
+    return job.folder
 
 
 def tokenizer_to_look(job: TrainPlan):
