@@ -3,7 +3,7 @@
 import inspect
 from itertools import groupby
 
-from threetoe.hooks import specs as hookspecs
+from threetoe.hooks import specs
 from threetoe.hooks.plugin import HOOKS
 
 RECORDER = """\
@@ -20,7 +20,7 @@ def recorder():
     """The source of a plugin that has every hook, changes nothing and notes its calls."""
     functions = [RECORDER]
     for hook in HOOKS:
-        first = next(iter(inspect.signature(getattr(hookspecs, hook)).parameters))
+        first = next(iter(inspect.signature(getattr(specs, hook)).parameters))
         answer = {"map_": first, "register_": {}}.get(hook.partition("_")[0] + "_")
         functions.append(f"def {hook}({first}):\n    _note('{hook}')\n    return {answer}\n")
     return "\n".join(functions)

@@ -12,7 +12,7 @@ from conftest import run_in_one_process
 from threetoe.__main__ import cli
 from threetoe.data.read import read_conversations
 from threetoe.errors import PluginError, UserError
-from threetoe.hooks import specs as hookspecs
+from threetoe.hooks import specs
 from threetoe.hooks.load import load_plugins
 from threetoe.options.command import command
 from threetoe.options.export import ExportConfig
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
 PLUGIN_FILES = sorted((ROOT / "plugins").glob("*.py"))
-HOOKS = [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)]
+HOOKS = [name for name in vars(specs) if name.startswith(specs.PREFIXES)]
 PICTURE = re.compile(r"!\[.*\]\((.*)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FOREIGN = {
@@ -100,13 +100,13 @@ def flags():
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_has_a_section_with_its_signature(hook):
-    signature = inspect.signature(getattr(hookspecs, hook))
+    signature = inspect.signature(getattr(specs, hook))
     assert f"\n### `{hook}{signature}`\n" in page("plugins")
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_stands_in_the_table_with_its_signature_and_since_when_it_is_there(hook):
-    function = getattr(hookspecs, hook)
+    function = getattr(specs, hook)
     since = re.search(r"Since (\d+\.\d+)\.", function.__doc__)[1]
     (row,) = [
         row for table in tables(page("plugins")) for row in table if row[0].startswith(f"`{hook}(")

@@ -98,7 +98,7 @@ def test_a_wing_opens_with_its_charter_alone_is_in_the_wheel_and_has_a_name_of_i
         assert charter.value.value == ast.get_docstring(TREES[wing], clean=False)
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
-    data = {"templates", "datasets", "models", "scripts"}  # packages of the wheel, without code
+    data = {"templates", "datasets", "models", "examples", "scripts"}  # of the wheel, without code
     named = {package.partition(".")[2] for package in setup["options"]["packages"].split()}
     assert named == WINGS | data | {""}
     assert [name for name in TREES if "utils" in name.split(".")] == []

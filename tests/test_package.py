@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ["templates", "datasets", "models"]
+DATA = ["templates", "datasets", "models", "examples"]
 SCRIPTS = ["train.py", "infer.py", "export.py"]
 LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", "runs", "build", "__pycache__", "*.egg-info")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from threetoe.hooks import specs as hookspecs
+from threetoe.hooks import specs
 
 TESTS = Path(__file__).parents[1]
 PLUGINS = Path(__file__).parents[2] / "plugins"
-HOOKS = [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)]
+HOOKS = [name for name in vars(specs) if name.startswith(specs.PREFIXES)]
 SHOWN_BY = {
     "register_templates": "test_plugins.py::test_what_plugins_register_merges",
     "register_datasets": "test_plugins.py::test_two_plugins_that_register_one_name_are_both_named",

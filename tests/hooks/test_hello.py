@@ -1,6 +1,7 @@
 """The example package: what `plugins new` writes, built, installed, and seen to work."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from threetoe.commands import new_plugin as skeleton
+from threetoe.commands import new_plugin
 from threetoe.errors import UserError
 from threetoe.hooks.load import load_plugins
-from threetoe.hooks.plugin import HOOKS
 from threetoe.options.train import TrainConfig
 
 HELLO = ROOT / "examples" / "threetoe-plugin-hello"
@@ -60,7 +60,7 @@ def user(tmp_path_factory):
 
 
 def test_the_example_is_what_new_writes(here):
-    skeleton.write("hello")
+    new_plugin.write_plugin("hello")
     assert texts(here / "threetoe-plugin-hello") == texts(HELLO)
 
 
@@ -90,13 +90,14 @@ def test_the_example_s_own_test_passes(user):
     assert "1 passed" in said.stdout
 
 
-def test_new_writes_every_hook_that_is_asked_for(here):
-    skeleton.write("all-of-it", (*HOOKS, "map_reply"))
-    path = "threetoe-plugin-all-of-it/threetoe_plugin_all_of_it.py"
-    (plugin, _) = load_plugins(TrainConfig(plugin=(path,))).plugins
-    assert plugin.hooks == HOOKS
-    text = (here / path).read_text()
-    assert "Since" not in text and text.count("def map_reply(") == 1
+def test_new_writes_a_plugin_that_is_named_nowhere_as_the_example(here):
+    new_plugin.write_plugin("glossary-of-mine")
+    files = texts(here / "threetoe-plugin-glossary-of-mine")
+    example = re.compile("plugin.hello|^hello", re.MULTILINE)
+    assert [path for path, text in files.items() if example.search(f"{path}\n{text}")] == []
+    assert 'glossary-of-mine = "threetoe_plugin_glossary_of_mine"' in files[Path("pyproject.toml")]
+    plugin = "threetoe-plugin-glossary-of-mine/threetoe_plugin_glossary_of_mine.py"
+    assert load_plugins(TrainConfig(plugin=(plugin,))).plugins[0].hooks == ("map_messages",)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_new_writes_every_hook_that_is_asked_for(here):
 )
 def test_a_name_that_no_package_can_have_is_refused(here, name, hint):
     with pytest.raises(UserError) as raised:
-        skeleton.write(name)
+        new_plugin.write_plugin(name)
     assert str(raised.value) == (
         f"'{name}' cannot be a plugin's name: small letters and digits, with single hyphens "
         f"between, 60 at most; threetoe-plugin- is put in front.{hint}"
@@ -123,10 +124,8 @@ def test_a_name_that_no_package_can_have_is_refused(here, name, hint):
     assert list(here.iterdir()) == []
 
 
-def test_an_existing_folder_and_an_unknown_hook_are_refused(here):
+def test_an_existing_folder_is_refused(here):
     (here / "threetoe-plugin-mine").mkdir()
     with pytest.raises(UserError, match="^threetoe-plugin-mine exists already; move it away or "):
-        skeleton.write("mine")
-    with pytest.raises(UserError, match="^No hook named 'map_repli'. Did you mean 'map_reply'?"):
-        skeleton.write("other", ("map_repli",))
+        new_plugin.write_plugin("mine")
     assert [path.name for path in here.rglob("*")] == ["threetoe-plugin-mine"]

@@ -4,9 +4,9 @@ import textwrap
 
 import click
 
-from threetoe.commands.explain import aligned
+from threetoe.commands.explain import align
 from threetoe.commands.explain import explain as explain_command
-from threetoe.commands.new_plugin import write
+from threetoe.commands.new_plugin import write_plugin
 from threetoe.errors import Checks, UserError
 from threetoe.hooks.load import load_plugins
 from threetoe.hooks.plugin import Plugin
@@ -49,7 +49,7 @@ def listed(plugins: list[Plugin], checks: Checks) -> list[str]:
     """Of each plugin a line, numbered in the order of calling, and below it hooks and settings."""
     heads = [(f"{n:2}", p.given, p.origin, place_of(p)) for n, p in enumerate(plugins, 1)]
     lines = []
-    for head, plugin in zip(aligned(heads), plugins, strict=True):
+    for head, plugin in zip(align(heads), plugins, strict=True):
         lines += [head, *indented("hooks", ", ".join(plugin.hooks))]
         for setting in checks(declared, plugin) or ():
             text = f"{setting.full_name}: {setting.type} = {setting.default!r}"
@@ -86,15 +86,13 @@ def explain(command):
 
 @plugins.command(short_help="Write the first files of a plugin that can be installed.")
 @click.argument("name")
-@click.option("--hook", "hooks", multiple=True, help="A hook to begin with; may be repeated.")
-def new(name, hooks):
+def new(name):
     """Write threetoe-plugin-NAME into this folder: a package with one hook and its test.
 
     \b
-      python -m threetoe plugins new hello
-      python -m threetoe plugins new glossary --hook map_request --hook map_reply
+      python -m threetoe plugins new glossary
     """
-    files = write(name, hooks)
+    files = write_plugin(name)
     for path in files:
         click.echo(path)
     click.echo(f"next: python -m pip install -e {files[0].parent}", err=True)
