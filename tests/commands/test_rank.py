@@ -8,9 +8,10 @@ from conftest import TINY, run_script
 from forked import run_python
 from tokenizers_made import KINDS
 
-from threetoe.commands.rank import Score, all_templates, clearly_worse, mean_loss, score
+from threetoe.commands.rank import Score, average, encode_under_all, is_clearly_worse, measure
+from threetoe.data.conversations import Conversation
 from threetoe.errors import UserError
-from threetoe.machine import files as catalog
+from threetoe.machine.files import named_files
 from threetoe.options.train import RankConfig
 from threetoe.prompt.tokenizer import with_cuts
 
@@ -31,7 +32,7 @@ def trained_base(demo, workplace):
 
 def test_a_base_that_learned_alpaca_ranks_it_first_and_warns_of_another(trained_base, workplace):
     losses, done = ranked("--model", trained_base, "--template", "human", cwd=workplace)
-    assert losses.keys() == {*catalog.named_files("templates"), "from-tokenizer"}
+    assert losses.keys() == {*named_files("templates"), "from-tokenizer"}
     assert min(losses, key=losses.get) in ("alpaca", "from-tokenizer")
     assert losses["alpaca"] == losses["from-tokenizer"] < 0.2
     assert list(losses.values()) == sorted(losses.values())
@@ -62,10 +63,10 @@ def test_the_loss_is_that_of_plain_transformers(workplace):
 def test_the_interval_of_a_score_holds_its_mean_and_shrinks_with_rows():
     draw = random.Random(1)
     many = [(draw.gauss(20, 4), 10) for _ in range(400)]
-    few, more = score("a", many[:20], seed=1), score("a", many, seed=1)
+    few, more = measure("a", many[:20], seed=1), measure("a", many, seed=1)
     assert few.low < few.loss < few.high
     assert more.high - more.low < few.high - few.low
-    assert more.loss == mean_loss(many)
+    assert more.loss == average(many)
     # the normal approximation: 1.96 * 0.4 / sqrt(400) each side
     assert more.high - more.low == pytest.approx(2 * 1.96 * 0.4 / 20, rel=0.15)
 
@@ -76,20 +77,24 @@ def test_only_a_clear_difference_counts():
     best = Score("best", 2.0, 0, 0, rows)
     same = Score("same", 2.0, 0, 0, [(loss + draw.gauss(0, 2), n) for loss, n in rows])
     worse = Score("worse", 2.3, 0, 0, [(loss + 3, n) for loss, n in rows])
-    assert not clearly_worse(same, best, seed=1)
-    assert clearly_worse(worse, best, seed=1)
+    assert not is_clearly_worse(same, best, seed=1)
+    assert is_clearly_worse(worse, best, seed=1)
 
 
 def test_a_file_is_ranked_beside_the_named_ones_and_a_bases_own_is_left_out_when_unfit(
     tmp_path, capsys
 ):
-    known = catalog.named_files("templates")
+    known = named_files("templates")
     mine = tmp_path / "Alpaca.yaml"
     mine.write_text(known["alpaca"].read_text(encoding="utf-8"), encoding="utf-8")
     tokenizer = with_cuts(KINDS["qwen"]())
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    found = all_templates(RankConfig(template=str(mine), model="base"), known, tokenizer)
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    rows = [Conversation("a:1", turns)]
+    config = RankConfig(template=str(mine), model="base")
+    found = encode_under_all(known, rows, tokenizer, config)
     assert found.keys() == {*known, str(mine)}
     assert "from-tokenizer is left out: --template from-tokenizer:" in capsys.readouterr().err
     with pytest.raises(UserError, match="answers would never end"):
-        all_templates(RankConfig(template="from-tokenizer", model="base"), known, tokenizer)
+        config = RankConfig(template="from-tokenizer", model="base")
+        encode_under_all(known, rows, tokenizer, config)

@@ -2,13 +2,13 @@
 
 import random
 import statistics
-from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import click
 
-from threetoe.backend import model as backend
+from threetoe.backend.model import choose_model, load_tokenizer
 from threetoe.data.conversations import Conversation, Conversations
 from threetoe.data.read import read_conversations
 from threetoe.errors import Checks, UserError, first_line
@@ -49,24 +49,23 @@ def rank(config: RankConfig) -> None:
     checks(check_model, config.model)
     checks.done()
     load_unsloth()
-    config = replace(config, model=config.model or backend.choose_model())
+    config = replace(config, model=config.model or choose_model())
     config, _, line = resolve_precision(config)
     click.echo(f"{config.model}: {line}", err=True)
-    tokenizer = backend.load_tokenizer(config.model)
-    templates = all_templates(config, known, tokenizer)
-    asked = sample(data[0], config)
-    encoded = encoded_under(templates, asked, tokenizer, config)
+    tokenizer = load_tokenizer(config.model)
+    asked = draw_rows(data[0], config)
+    encoded = encode_under_all(known, asked, tokenizer, config)
     model = hooks.first("load_model", config=config, adapter=None)
     batch = config.per_device_train_batch_size
     scores = [
-        score(name, answer_losses(model, tokenizer, rows, batch), config.seed)
+        measure(name, sum_losses(model, tokenizer, rows, batch), config.seed)
         for name, rows in encoded.items()
     ]
     scores.sort(key=lambda s: s.loss)
     show(scores, config, len(asked))
 
 
-def sample(conversations: Conversations, config: RankConfig) -> list[Conversation]:
+def draw_rows(conversations: Conversations, config: RankConfig) -> list[Conversation]:
     """Rows to score, drawn by the seed; UserError where they have no frame to choose."""
     count = len(conversations)
     drawn = random.Random(config.seed).sample(range(count), min(config.rows, count))
@@ -78,48 +77,38 @@ def sample(conversations: Conversations, config: RankConfig) -> list[Conversatio
     return [rows[number] for number in drawn]
 
 
-def all_templates(config: RankConfig, known: dict, tokenizer) -> dict:
-    """Every named template, the chosen one's file, and the base's own where it has one."""
-    found = {name: find_template(name, known) for name in known}
+def encode_under_all(known: dict, asked: list[Conversation], tokenizer, config) -> dict:
+    """{template: the rows under it}: every named one, the chosen one's file, and the base's own,
+    where it has one. What is wrong with that one is said, unless it is chosen."""
+    makers = {name: partial(find_template, name, known) for name in known}
     if config.template.endswith((".yaml", ".yml")):
-        found[config.template] = find_template(config.template, known)
+        makers[config.template] = partial(find_template, config.template, known)
     if config.template == FROM_TOKENIZER or tokenizer.chat_template:
-        with only_said(config):
-            found[FROM_TOKENIZER] = from_tokenizer(tokenizer, marks_of(tokenizer), config.model)
-    return found
-
-
-@contextmanager
-def only_said(config: RankConfig):
-    """What is wrong with the base's own template ends the ranking only where that is chosen."""
-    try:
-        yield
-    except UserError as error:
-        if config.template == FROM_TOKENIZER:
-            raise
-        click.echo(f"{FROM_TOKENIZER} is left out: {first_line(error)}", err=True)
-
-
-def encoded_under(templates: dict, asked: list[Conversation], tokenizer, config) -> dict:
+        own = tokenizer, marks_of(tokenizer), config.model
+        makers[FROM_TOKENIZER] = partial(from_tokenizer, *own)
     encoded = {}
-    for name, template in templates.items():
-        with only_said(config) if name == FROM_TOKENIZER else nullcontext():
-            encoded[name] = scored_part(asked, template, tokenizer, config)
+    for name, make in makers.items():
+        try:
+            encoded[name] = encode_answers(asked, make(), tokenizer, config)
+        except UserError as error:
+            if name != FROM_TOKENIZER or name == config.template:
+                raise
+            click.echo(f"{FROM_TOKENIZER} is left out: {first_line(error)}", err=True)
     return encoded
 
 
-def scored_part(asked: list[Conversation], template, tokenizer, config) -> list[Encoded]:
+def encode_answers(asked: list[Conversation], template, tokenizer, config) -> list[Encoded]:
     """The rows under a template, with the answers as labels and without their ends, of which a
     base knows nothing yet."""
     marks = marks_of(tokenizer)
-    pieces = [without_ends(template.pieces(c.messages, marks), template, marks) for c in asked]
+    pieces = [drop_ends(template.pieces(c.messages, marks), template, marks) for c in asked]
     rows = encode(pieces, tokenizer, config.max_seq_length)
     if any(all(label == IGNORED for label in row.labels) for row in rows):
         raise UserError(f"--max-seq-length {config.max_seq_length} cuts whole answers away.")
     return rows
 
 
-def without_ends(pieces: list[Piece], template, marks: Marks) -> list[Piece]:
+def drop_ends(pieces: list[Piece], template, marks: Marks) -> list[Piece]:
     end, parts = template.trail + template.end(marks), []
     for text, learned in pieces:
         if learned:
@@ -129,26 +118,26 @@ def without_ends(pieces: list[Piece], template, marks: Marks) -> list[Piece]:
     return parts
 
 
-def score(name: str, rows: list[tuple[float, int]], seed: int) -> Score:
-    losses = sorted(resampled(rows, seed))
+def measure(name: str, rows: list[tuple[float, int]], seed: int) -> Score:
+    losses = sorted(resample(rows, seed))
     low, high = losses[int(0.025 * RESAMPLES)], losses[int(0.975 * RESAMPLES) - 1]
-    return Score(name, mean_loss(rows), low, high, rows)
+    return Score(name, average(rows), low, high, rows)
 
 
-def resampled(rows: list[tuple[float, int]], seed: int) -> list[float]:
+def resample(rows: list[tuple[float, int]], seed: int) -> list[float]:
     """The mean losses of samples of the rows drawn with replacement (Efron's bootstrap); the same
     seed draws the same rows for every template."""
     draw = random.Random(seed)
-    return [mean_loss(draw.choices(rows, k=len(rows))) for _ in range(RESAMPLES)]
+    return [average(draw.choices(rows, k=len(rows))) for _ in range(RESAMPLES)]
 
 
-def mean_loss(rows: list[tuple[float, int]]) -> float:
+def average(rows: list[tuple[float, int]]) -> float:
     return sum(loss for loss, _ in rows) / sum(tokens for _, tokens in rows)
 
 
-def clearly_worse(chosen: Score, best: Score, seed: int) -> bool:
+def is_clearly_worse(chosen: Score, best: Score, seed: int) -> bool:
     """Whether at least 97.5 % of the paired resamples give the chosen one the higher loss."""
-    pairs = zip(resampled(chosen.rows, seed), resampled(best.rows, seed), strict=True)
+    pairs = zip(resample(chosen.rows, seed), resample(best.rows, seed), strict=True)
     return statistics.mean(c > b for c, b in pairs) >= 0.975
 
 
@@ -170,7 +159,7 @@ def show(scores: list[Score], config: RankConfig, rows: int) -> None:
         verdict = f"{best.name}, the chosen template, has the lowest loss"
     elif rows < FEW:
         verdict = f"{FEW} rows or more are needed to tell {chosen.name} from {best.name}"
-    elif clearly_worse(chosen, best, config.seed):
+    elif is_clearly_worse(chosen, best, config.seed):
         more = chosen.loss - best.loss
         verdict = f"{chosen.name} is clearly worse than {best.name}: {more:.2f} nats a token more"
     click.echo(f"{verdict} (rows: {rows}; --template chooses)", err=True)
@@ -184,7 +173,7 @@ def columns_of(rows) -> list[dict]:
     ]
 
 
-def answer_losses(model, tokenizer, rows, batch_size: int) -> list[tuple[float, int]]:
+def sum_losses(model, tokenizer, rows, batch_size: int) -> list[tuple[float, int]]:
     """(loss in nats summed over the labels, how many) of each encoded row, by the bare base."""
     import torch
 

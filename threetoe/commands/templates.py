@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from threetoe.backend import model as backend
+from threetoe.backend.model import load_tokenizer
 from threetoe.commands.plugins import refuse_plugins
 from threetoe.errors import UserError
 from threetoe.hooks.load import load_plugins
@@ -74,7 +74,7 @@ def show_template(context, name: str, model: str | None, modelfile: bool, jinja:
     """Print a template filled in, or as a Modelfile, or as the Jinja without CUTs."""
     if not Path(model or ".").expanduser().is_dir():  # a run's folder has a tokenizer too
         check_model(model)
-    tokenizer = backend.load_tokenizer(model) if model else None
+    tokenizer = load_tokenizer(model) if model else None
     marks = marks_of(tokenizer) if model else None
     template = named(context, name, tokenizer, marks, model)
     if modelfile:
