@@ -1,19 +1,19 @@
 """What the project ships, registered through the same hooks that plugins use."""
 
-from threetoe.backend import model as backend
+from threetoe.backend import model
 from threetoe.data.formats import FORMATS
 from threetoe.data.sources.source import Source, read_source
 from threetoe.infer import metrics
-from threetoe.machine import files as catalog
+from threetoe.machine.files import named_files
 from threetoe.train import trainer
 
 
 def register_templates(config):
-    return catalog.named_files("templates")
+    return named_files("templates")
 
 
 def register_datasets(config):
-    return catalog.named_files("datasets")
+    return named_files("datasets")
 
 
 def register_formats(config):
@@ -43,7 +43,7 @@ def register_metrics(config):
 
 
 def load_model(config, adapter):
-    return backend.load_model(config, adapter)
+    return model.load_model(config, adapter)
 
 
 def build_trainer(model, tokenizer, rows, arguments, callbacks, validation):
@@ -61,6 +61,6 @@ def tokenizer_of(config):
         from threetoe.machine.libraries import load_unsloth
 
         load_unsloth()
-        return backend.load_tokenizer(config.model or backend.choose_model())
+        return model.load_tokenizer(config.model or model.choose_model())
 
     return load

@@ -10,7 +10,7 @@ from plugins_made import hooks_of, timeless, write
 import train
 from threetoe.errors import PluginError
 from threetoe.export.export import Plan, write_all
-from threetoe.hooks import specs as hookspecs
+from threetoe.hooks import specs
 from threetoe.hooks.answers import find_fault
 from threetoe.hooks.load import load_plugins
 from threetoe.options.export import ExportConfig
@@ -26,7 +26,7 @@ def test_what_an_after_hook_raises_is_told_at_the_end_and_the_others_are_told(he
     write(
         here,
         a="def after_train(folder):\n    raise ValueError('no')\n",
-        b="from threetoe.errors import UserError\n"
+        b="from threetoe.api import UserError\n"
         "def after_train():\n    raise UserError('mend it')\n",
         c="def after_train(folder):\n    (folder / 'told').touch()\n",
     )
@@ -78,7 +78,7 @@ def test_a_module_with_a_getattr_of_its_own_is_a_plugin(here):
         ("register_formats", {"mine": str}, "returned the class str as 'mine'; return a threetoe"),
         ("register_callbacks", {"a": object}, "returned the class object as 'a'; return an inst"),
         ("register_exporters", {"a": "zip"}, "returned str as 'a'; return a function"),
-        ("load_rows", [{}], "gave dict, not (where, row)"),
+        ("load_rows", {}, "returned dict; return (where, row) pairs"),
         ("load_model", "model", "returned str; return a torch.nn.Module"),
         ("build_trainer", {}, "returned dict; return an object that has train()"),
         ("map_messages", ["Hi"], "returned a list with other things than messages"),
@@ -92,7 +92,7 @@ def test_an_answer_of_another_kind_is_a_problem(hook, answer, problem):
 
 
 def test_every_plugin_s_wrong_answer_names_hook_file_and_line(here):
-    hooks = [h for h in vars(hookspecs) if h.startswith(("register_", "load_", "build_"))]
+    hooks = [h for h in vars(specs) if h.startswith(("register_", "load_", "build_"))]
     write(here, bad="\n".join(f"def {hook}():\n    return object\n" for hook in hooks))
     loaded = hooks_of("bad.py")
     for number, hook in enumerate(hooks):

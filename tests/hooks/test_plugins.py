@@ -11,12 +11,12 @@ from plugins_made import hooks_of, install_fixture, write  # noqa: F401  the fix
 
 import train
 from threetoe.errors import Checks, PluginError, UserError
-from threetoe.hooks import specs as hookspecs
+from threetoe.hooks import specs
 from threetoe.hooks.load import load_plugins
 from threetoe.hooks.plugin import BUILTIN
 from threetoe.options.train import TrainConfig
 
-HOOKS = [name for name in vars(hookspecs) if name.startswith(hookspecs.PREFIXES)]
+HOOKS = [name for name in vars(specs) if name.startswith(specs.PREFIXES)]
 MARK = "def map_reply(reply):\n    return reply + '{}'\n"
 
 
@@ -32,7 +32,7 @@ def test_named_plugins_come_first_then_installed_ones_then_the_builtin(install, 
     install("tail_y", MARK.format("y"))
     hooks = hooks_of("b.py", "a.py")
     assert hooks.chain("map_reply", "reply", "", messages=[], config=None) == ("bayz", None)
-    assert hooks.first("load_rows", source="x") == [("z:1", {})]
+    assert list(hooks.first("load_rows", source="x")) == [("z:1", {})]
     (answered,) = hooks.answers("register_templates", config=None)
     assert answered[0].plugin.name == BUILTIN
 
@@ -63,7 +63,7 @@ def test_plugins_are_listed_in_their_order_with_where_they_are_from(install, her
 
 def test_every_hook_says_since_which_version_it_is_there():
     for hook in HOOKS:
-        assert re.search(r"\bSince \d+\.\d+\.\s*$", getattr(hookspecs, hook).__doc__), hook
+        assert re.search(r"\bSince \d+\.\d+\.\s*$", getattr(specs, hook).__doc__), hook
 
 
 def test_a_plugin_can_be_a_package_s_module(here, monkeypatch):
@@ -140,7 +140,7 @@ def test_the_first_answer_wins_over_the_builtin(here):
     )
     write(here, a="def load_rows():\n    return None\n", b=rows.format("b"), c=rows.format("c"))
     hooks = hooks_of("a.py", "b.py", "c.py")
-    assert hooks.first("load_rows", source="x.csv") == [("x.csv", {"b": 1})]
+    assert list(hooks.first("load_rows", source="x.csv")) == [("x.csv", {"b": 1})]
     assert (
         hooks.first("load_rows", source="no", split="train", subset=None, config=TrainConfig())
         is None
@@ -268,7 +268,7 @@ def test_a_hook_that_raises_names_plugin_hook_file_and_line(body, said, here):
          "register_formats returned list, not a dict."),
         ("def load_rows():\n    yield 1 / 0\n", "raised in load_rows"),
         ("def register_formats():\n"
-         "    from threetoe.messages import Format\n"
+         "    from threetoe.api import Format\n"
          "    return {'mine': Format(('prompt',), lambda row: row['gone'])}\n",
          "raised in the format 'mine' (HERE/bad.py:3): KeyError: 'gone'"),
     ],
@@ -285,7 +285,7 @@ def test_a_hook_that_answers_nonsense_is_a_failure_that_names_it(source, said, h
 def test_a_plugin_s_own_user_error_is_the_user_s(here):
     write(
         here,
-        a="from threetoe.errors import UserError\n"
+        a="from threetoe.api import UserError\n"
         "def load_rows(source):\n    raise UserError(f'{source}: ask Ann for the password.')\n",
     )
     lines = refused(train, "--plugin", "a.py", "--dataset", "db://rows")

@@ -10,7 +10,7 @@ from plugins_made import install_fixture, timeless, write  # noqa: F401  the fix
 
 import infer
 import train
-from threetoe.hooks import of_run as run_plugins
+from threetoe.hooks import of_run
 from threetoe.hooks.load import load_plugins
 from threetoe.hooks.of_run import as_record, note_used
 from threetoe.hooks.plugin import hash_file
@@ -18,8 +18,8 @@ from threetoe.machine.files import write_json
 from threetoe.options.export import ExportConfig
 from threetoe.options.infer import InferConfig
 from threetoe.options.train import TrainConfig
-from threetoe.run import record as runs
 from threetoe.run.contract import recorded
+from threetoe.run.record import load, without_paths
 
 POLITE = """from dataclasses import dataclass
 
@@ -58,7 +58,7 @@ def trained(tmp_path_factory):
 def run(trained, here, monkeypatch):
     """The record of that run, in a folder `run` of its own, with its plugins beside it, as if they
     had been there when it was trained."""
-    monkeypatch.setattr(run_plugins, "USED", here / "plugins.txt")
+    monkeypatch.setattr(of_run, "USED", here / "plugins.txt")
     (here / "run").mkdir()
     for name in ("polite.py", "count.py"):
         shutil.copyfile(trained[0] / name, here / name)
@@ -197,7 +197,7 @@ def test_a_run_s_settings_are_those_that_this_machine_has_trained_with(run):
 
 
 def test_a_training_from_a_run_json_has_the_plugins_of_that_run_or_is_refused(run):
-    config = TrainConfig(record=(run / "run.json", runs.load(run)[1].plugins))
+    config = TrainConfig(record=(run / "run.json", load(run)[1].plugins))
     hooks = load_plugins(config)
     assert hooks.chain("map_reply", "reply", "a", messages=[], config=None)[0] == "a??"
     (run.parent / "rows.json").write_text('[{"prompt": "q", "completion": "a"}]')
@@ -221,8 +221,8 @@ def test_a_record_of_plugins_that_is_damaged_is_one_line(plugins, run):
 
 
 def test_a_published_record_names_no_place_and_loads_nothing(run):
-    folder, record = runs.load(run)
-    published = runs.without_paths(record)
+    folder, record = load(run)
+    published = without_paths(record)
     assert published["plugins"][0] == {
         "name": "polite.py", "stem": "polite", "origin": "named", "distribution": None,
         "version": None, "sha256": hash_file(run.parent / "polite.py"),
@@ -236,14 +236,14 @@ def test_a_published_record_names_no_place_and_loads_nothing(run):
 
 
 def test_a_published_record_has_the_figures_of_the_data_and_no_place(run):
-    folder, record = runs.load(run)
+    folder, record = load(run)
     places = {"dataset": "/home/me/a.csv", "dataset_path": "/home/me/b", "val_dataset": "~/c.csv"}
     account = {"source": "/home/me/a.csv", "dropped": {"output is empty": 2}, "truncated": 1}
     account |= {"examples": {"output is empty": "/home/me/a.csv:3"}}
     account |= {"first_truncated": "/home/me/a.csv:4"}
     data = account | {"validation_source": account}
     changed_record = replace(record, options=record.options | places, data=data)
-    published = runs.without_paths(changed_record)
+    published = without_paths(changed_record)
     figures = {"source": "a.csv", "dropped": {"output is empty": 2}, "truncated": 1}
     assert published["data"] == figures | {"validation_source": figures}
     assert [published["options"][name] for name in places] == ["a.csv", "b", "c.csv"]
@@ -258,8 +258,8 @@ def test_an_installed_plugin_of_a_run_is_used_as_it_is_installed(run, install, m
         "settings of plugin tail_s in this run are not used: no training on this machine has had "
         "them; give them with --set"
     ])  # fmt: skip
-    with run_plugins.USED.open("a") as file:
-        file.write(run_plugins.line_of(then, plugin.file))
+    with of_run.USED.open("a") as file:
+        file.write(of_run.line_of(then, plugin.file))
     assert asked(run) == ("a;", [])
     changed(run, sha256="0", version="0.9")
     assert asked(run) == ("a!", [
@@ -278,7 +278,7 @@ def test_a_plugin_of_the_run_that_cannot_be_loaded_is_named(run):
     file = run.parent / "polite.py"
     changed(run, sha256=hash_file(file))
     entry = {"sha256": hash_file(file), "settings": {"end": "??"}}
-    run_plugins.USED.write_text(run_plugins.line_of(entry, file.resolve()))
+    of_run.USED.write_text(of_run.line_of(entry, file.resolve()))
     assert refused(infer, "Hi", "--run", "run")[0] == (
         "Plugin polite.py (of this run) cannot be loaded: ModuleNotFoundError: No module named "
         f"'nowhere' ({run.parent}/polite.py:1)"

@@ -15,10 +15,12 @@ def find_fault(hook: str, answer, value=None) -> str | None:
     """
     if hook.startswith("register_"):
         return find_fault_in_names(hook, answer)
+    if hook in EXPECTED:
+        is_right, expected = EXPECTED[hook]
+        return None if is_right(answer) else f"returned {kind(answer)}; return {expected}"
     if hook.startswith("map_"):
         return find_fault_in_mapped(hook, answer, value)
-    check = OTHERS.get(hook)
-    return check(answer) if check else None
+    return None
 
 
 def find_fault_in_names(hook: str, answer) -> str | None:
@@ -36,22 +38,11 @@ def find_fault_in_names(hook: str, answer) -> str | None:
 def find_fault_in_mapped(hook: str, answer, value) -> str | None:
     named = {"map_request": "messages", "map_training_args": "arguments"}
     name = named.get(hook, hook.removeprefix("map_"))
-    plain = isinstance(value, (str, list, dict))  # a model may come back wrapped
-    if answer is None or (plain and not isinstance(answer, type(value))):
-        return f"returned {kind(answer)}; return the {name}{f', a {kind(value)}' * plain}"
+    if not isinstance(answer, type(value)):
+        return f"returned {kind(answer)}; return the {name}, a {kind(value)}"
     if name == "messages" and not all(map(is_message, answer)):
         return "returned a list with other things than messages: {role, content} with texts"
-    if hook == "map_model" and is_module(value) and not is_module(answer):
-        return f"returned {kind(answer)}; return the model"
     return None
-
-
-def find_fault_in_rows(answer) -> str | None:
-    """What is wrong with a list of rows; those of a stream are looked at as they come."""
-    if isinstance(answer, (str, bytes, dict)) or not isinstance(answer, Iterable):
-        return f"returned {kind(answer)}; return (where, row) pairs, a text and a dict each"
-    rows = answer if isinstance(answer, (list, tuple)) else ()
-    return next(filter(None, map(find_fault_in_row, rows)), None)
 
 
 def find_fault_in_row(row) -> str | None:
@@ -61,14 +52,18 @@ def find_fault_in_row(row) -> str | None:
     return f"gave {kind(row)}, not (where, row): a text such as 'my.csv:3', and a dict"
 
 
-def find_fault_in_trainer(answer) -> str | None:
-    if not callable(getattr(answer, "train", None)):
-        return f"returned {kind(answer)}; return an object that has train()"
-    return None
+def follow(call, rows: Iterable) -> Iterator:
+    """A plugin's rows as they come; PluginError where one is wrong, or the next one raises."""
+    plugin = call.plugin
+    rows = plugin.call("load_rows", iter, rows)
+    while (row := plugin.call("load_rows", next, rows, END)) is not END:
+        if fault := find_fault_in_row(row):
+            raise plugin.refuse("load_rows", fault, call.function)
+        yield row
 
 
-def find_fault_in_model(answer) -> str | None:
-    return None if is_module(answer) else f"returned {kind(answer)}; return a torch.nn.Module"
+def is_stream(value) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict))
 
 
 def is_module(value) -> bool:
@@ -91,14 +86,19 @@ def is_path(value) -> bool:
     return isinstance(value, (str, Path))
 
 
+def is_trainer(value) -> bool:
+    return callable(getattr(value, "train", None))
+
+
 def kind(value) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
-OTHERS = {
-    "load_rows": find_fault_in_rows,
-    "load_model": find_fault_in_model,
-    "build_trainer": find_fault_in_trainer,
+EXPECTED = {
+    "load_rows": (is_stream, "(where, row) pairs, a text and a dict each"),
+    "load_model": (is_module, "a torch.nn.Module"),
+    "map_model": (is_module, "the model"),
+    "build_trainer": (is_trainer, "an object that has train()"),
 }
 REGISTERED = {
     "register_templates": (is_path, "the path of a YAML file"),
@@ -106,13 +106,3 @@ REGISTERED = {
     "register_formats": (is_format, "a threetoe.api.Format"),
     "register_callbacks": (is_callback, "an instance of a transformers.TrainerCallback"),
 }
-
-
-def follow(call, rows: Iterable) -> Iterator:
-    """The rows of a plugin's stream as they come; PluginError where one is wrong, or raises."""
-    plugin = call.plugin
-    rows = plugin.call("load_rows", iter, rows)
-    while (row := plugin.call("load_rows", next, rows, END)) is not END:
-        if fault := find_fault_in_row(row):
-            raise plugin.refuse("load_rows", fault, call.function)
-        yield row

@@ -115,8 +115,8 @@ class Hooks(pluggy.PluginManager):
     def first(self, hook: str, **known):
         """load_, build_: the first answer that is not None."""
         for call, answer in self.answers(hook, **known):
-            whole = hook != "load_rows" or call.plugin.is_builtin or isinstance(answer, list)
-            return answer if whole else follow(call, answer)
+            streams = hook == "load_rows" and not call.plugin.is_builtin
+            return follow(call, answer) if streams else answer
         return None
 
     def chain(self, hook: str, name: str, value, may_drop: bool = False, **known):

@@ -6,7 +6,7 @@ class Settings:
     limit: int = 3
 """
 
-import ast
+import inspect
 from dataclasses import fields, is_dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,6 @@ from threetoe.hooks.plugin import PASSED, Plugin, describe, own_settings
 from threetoe.options.types import FiniteRange
 
 TYPES = {"str": click.STRING, "int": click.INT, "float": FiniteRange(), "bool": click.BOOL}
-YES, NO = ("yes", "true", "1"), ("no", "false", "0")
 
 
 class Setting(NamedTuple):
@@ -38,25 +37,28 @@ class Setting(NamedTuple):
 
 
 def declared(plugin: Plugin) -> list[Setting]:
-    """The settings that a plugin declares; UserError names the line of one that cannot be."""
+    """The settings that a plugin declares; UserError names those that cannot be."""
     settings = own_settings(plugin.module)
     if settings is None:
         return []
     if not (isinstance(settings, type) and is_dataclass(settings)):
         raise UserError(f"{plugin}: Settings is {kind(settings)}, not a frozen dataclass.")
+    place = place_of_class(settings)
     if not settings.__dataclass_params__.frozen:
-        place = line_of(plugin, None)
         raise UserError(f"{plugin}: write @dataclass(frozen=True) above Settings. ({place})")
     problems, found = [], []
     for f in fields(settings):
         name = f.type if isinstance(f.type, str) else getattr(f.type, "__name__", str(f.type))
-        fault = find_fault(f, name)
-        if fault:
-            problems.append(f"{plugin}: Settings.{f.name} {fault}. ({line_of(plugin, f.name)})")
+        if fault := find_fault(f, name):
+            problems.append(f"{plugin}: Settings.{f.name} {fault}. ({place})")
         found.append(Setting(plugin, f.name, name, f.default))
     if problems:
         raise UserError(*problems)
     return found
+
+
+def place_of_class(settings) -> str:
+    return f"{inspect.getsourcefile(settings)}:{inspect.getsourcelines(settings)[1]}"
 
 
 def find_fault(f, type_name: str) -> str | None:
@@ -67,16 +69,6 @@ def find_fault(f, type_name: str) -> str | None:
     if type(f.default).__name__ == type_name or (type_name, type(f.default)) == ("float", int):
         return None
     return f"needs a default that is {type_name}, as in '{f.name}: {type_name} = ...'"
-
-
-def line_of(plugin: Plugin, field: str | None) -> str:
-    """file:line of a field of Settings, or of the class; the file alone where it is not there."""
-    tree = ast.parse(plugin.file.read_bytes()) if plugin.file else ast.Module([], [])
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == "Settings":
-            own = [n for n in node.body if getattr(getattr(n, "target", None), "id", "") == field]
-            return f"{plugin.file}:{(own or [node])[0].lineno}"
-    return str(plugin.file)
 
 
 def settle(plugins: list[Plugin], pairs, checks: Checks) -> None:
@@ -121,8 +113,6 @@ def find(name: str, text: str, known: list[Setting], plugins: list[Plugin]) -> S
 def convert(setting: Setting, name: str, text: str):
     """A setting's text as its type, as click reads it."""
     try:
-        if setting.type == "bool" and text.strip().lower() not in (*YES, *NO):
-            raise click.BadParameter(f"'{text}' is not one of {', '.join((*YES, *NO))}.")
         return TYPES[setting.type].convert(text, None, None)
     except click.BadParameter as error:
         raise UserError(f"--set {name}={text}: {setting}: {error.message}") from None
@@ -137,5 +127,5 @@ def make(plugin: Plugin, values: dict):
     except BaseException as error:
         raise UserError(
             f"{plugin}: its Settings refuse {values or 'their defaults'}: {describe(error)} "
-            f"({line_of(plugin, None)})"
+            f"({place_of_class(plugin.module.Settings)})"
         ) from error
