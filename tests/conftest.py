@@ -97,7 +97,7 @@ def rehearsed(rehearsal, tmp_path_factory):
         done = rehearsal(
             folder / "b.py", folder / "a.py", rows=rows, question="-- Was it?",
             train=["--max-seq-length", 64], infer=["--template", "alpaca"],
-            export=["--merged", "merged"],
+            export=["--merged", "merged", "--template", "alpaca"],
         )  # fmt: skip
         (made / "rehearsed").write_bytes(pickle.dumps((done, folder)))
 

@@ -52,7 +52,7 @@ def explained(printed):
 REHEARSED = [  # what the fixture has run, as it may be run again
     "train.py --dataset rows.jsonl --output-dir again",
     "infer.py --run run --template alpaca Hello",
-    "export.py --run run --adapter again --merged both",
+    "export.py --run run --template alpaca --adapter again --merged both",
 ]
 WITH_ROWS = "infer.py --run run --template alpaca --file rows.jsonl --max-new-tokens 2"
 

@@ -9,7 +9,7 @@ from plugins_made import hooks_of, timeless, write
 
 import train
 from threetoe.errors import PluginError
-from threetoe.export.export import Plan, write_all
+from threetoe.export.export import ExportJob, write_format
 from threetoe.hooks import specs
 from threetoe.hooks.answers import find_fault
 from threetoe.hooks.load import load_plugins
@@ -153,9 +153,9 @@ def test_an_exporter_that_raises_is_named_and_leaves_no_folder(here):
     )
     config = ExportConfig(plugin=("bad.py",))
     run = Run(options={}, template={}, marks={}, stop_ids=[], template_hash="")
-    job = Plan(config, load_plugins(config), here, run, None, {"zip": here / "zip"})
+    job = ExportJob(config, load_plugins(config), here, run, None, {"zip": here / "zip"})
     with pytest.raises(PluginError) as raised:
-        write_all(job)
+        write_format(job, "zip", here / "zip")
     assert str(raised.value) == (
         f"Plugin bad.py raised in the exporter 'zip' ({here}/bad.py:5): KeyError: 'x'"
     )
@@ -215,10 +215,9 @@ def test_a_callback_that_raises_names_the_step_and_the_folder_stays_partial(here
     flags = ["--max-steps", 3, "--output-dir", "run", "--plugin", "halt.py"]
     done = run_script("train.py", *flags, cwd=here, code=1)
     assert done.stdout == "step 1\nstep 2\n"
-    assert done.stderr.splitlines()[6:] == [  # after the first step's
+    assert done.stderr.splitlines()[-1] == (
         "Error: Plugin halt.py raised in the callback 'halt', on_step_end at step 2 "
         f"({here}/halt.py:8): ValueError: boom"
-    ]
-    data = {"data.json", "data.jsonl", "data.svg"}
+    )
     there = {file.name for file in (here / "run").iterdir()}
-    assert there == data | {"metrics.jsonl", "prompts.jsonl", "run.partial.json"}
+    assert "run.partial.json" in there and not there & {"run.json", "adapter_model.safetensors"}

@@ -55,7 +55,7 @@ def test_plugins_are_listed_in_their_order_with_where_they_are_from(install, her
     ]
     assert listed[:-1] == [
         ("tail_m", "tail_m", "named", ("tail_m", "1.0"), ("map_reply",)),
-        ("a.py", "a", "named", None, ("map_reply", "after_train")),
+        ("a.py", "a", "named", None, ("after_train", "map_reply")),
         ("tail_l (of tail_l 1.0)", "tail_l", "installed", ("tail_l", "1.0"), ("map_reply",)),
     ]
     assert listed[-1][:3] == (BUILTIN, "builtin", "built-in")

@@ -152,6 +152,7 @@ def test_a_wrong_argument_is_one_line(args, problem):
             "lora_r: 8\nseed: 1\nlora_r: 4",
             "Invalid value for '--config': options.yaml:3: 'lora_r",
         ),
+        ("lora_r: 8\nlora-r: 4", "options.yaml: 'lora-r' is given twice; keep one."),
         ("lr: 8", "options.yaml: no option named 'lr'. Here it is learning_rate."),
         (
             "packing: yes",

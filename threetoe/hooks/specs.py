@@ -39,14 +39,14 @@ def register_datasets(config):
 
 
 @called_by("train", "infer")
-def load_rows(source, split, subset, config):
-    """Once a data source. Return an iterable of (where, row): 'my.csv:3' and a dict. A generator is
-    read as a stream. `subset` is --dataset-subset or None. Since 0.1."""
+def register_formats(config):
+    """Then. Return {name: threetoe.api.Format}: how a row becomes messages. Since 0.1."""
 
 
 @called_by("train", "infer")
-def register_formats(config):
-    """Then. Return {name: threetoe.api.Format}: how a row becomes messages. Since 0.1."""
+def load_rows(source, split, subset, config):
+    """Once a data source. Return an iterable of (where, row): 'my.csv:3' and a dict. A generator is
+    read as a stream. `subset` is --dataset-subset or None. Since 0.1."""
 
 
 @called_by("train")

@@ -40,6 +40,8 @@ def read_config(context, param, path):
             dashed = [one.replace("_", "-") for one in known]
             hint = explain(str(key), dashed, spell_key)
             context.meta["problems"].append(f"{path}: no option named '{key}'.{hint}")
+        elif name in context.default_map:
+            context.meta["problems"].append(f"{path}: '{key}' is given twice; keep one.")
         elif value is not None:
             try:
                 context.default_map[name] = write_as_flag(known[name], value)
