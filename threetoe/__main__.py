@@ -7,7 +7,7 @@ from threetoe.commands.make_dataset.command import make_dataset
 from threetoe.commands.plugins import PLUGIN_HELP, plugins
 from threetoe.commands.templates import templates
 from threetoe.errors import UserError
-from threetoe.options.command import run_reporting_errors
+from threetoe.options.reporting import run_reporting_errors
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

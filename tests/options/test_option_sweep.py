@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import export
 import infer
 import train
-from threetoe.options.command import LONGEST
+from threetoe.options.reporting import LONGEST
 
 VALUES = ["1e308", "-1", "nan", "inf", "9" * 30, "9" * 5000, "0x10", "", "١٢", "[1]", "a=b=c", "="]
 PLACES = ["loop", "lost", "", "rows.json/x", ".", "~nobody/x", "x" * 5000, "run", "\udcff", "\t"]

@@ -1,26 +1,16 @@
 """A dataclass of options becomes a click command; --config YAML passes the same checks."""
 
-import errno
 import os
 import re
-import signal
-import sys
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import fields
-from io import TextIOWrapper
 
 import click
 from click.core import ParameterSource, iter_params_for_processing
 
-from threetoe.errors import Failure, UserError, without_tokens
-from threetoe.machine.terminal import visible
 from threetoe.options.arguments import explain_place, is_run, kept_words
 from threetoe.options.config_file import read_config, refuse_code, write_as_flag
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
-NO_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
-LONGEST = 2000  # characters of a problem
+from threetoe.options.reporting import fail, run_reporting_errors
 
 
 def command(config_class, only=()):
@@ -77,67 +67,6 @@ def spell_flag(name: str, param, value) -> list[str]:
     value = list(value) if isinstance(value, (tuple, set)) else value
     typed = write_as_flag(param, value)
     return [f"{param.opts[0]}={word}" for word in (typed if isinstance(typed, list) else [typed])]
-
-
-def run_reporting_errors(function, config) -> None:
-    """Call `function(config)`; a user's mistake exits with 2, a failure that is named with 1."""
-    if isinstance(sys.stdout, TextIOWrapper):  # a terminal may lack characters of an answer
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        with terminable():
-            function(config)
-    except UserError as error:
-        fail(error.problems, 2)
-    except Failure as error:
-        fail(error.problems, error.code)
-    except OSError as error:
-        if error.errno in NO_PATH:
-            fail([f"{error.strerror}: {error.filename}"], 2)
-        if error.errno not in NO_ROOM:
-            raise
-        fail([f"{error.strerror}: {error.filename or 'the output'}. What was saved stays."], 1)
-    except KeyboardInterrupt as error:
-        code = 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
-        fail(["Stopped."], code)  # what was saved has been said
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: temporary folders are removed on the way out, as after Ctrl-C."""
-
-
-@contextmanager
-def terminable():
-    """Raises Terminated when SIGTERM comes, where nobody has decided otherwise."""
-
-    def terminate(number, frame):
-        raise Terminated
-
-    in_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM)
-    if not in_main or before is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def fail(problems: list[str], code: int) -> None:
-    colour = False if os.environ.get("NO_COLOR") else None  # no-color.org; None: on a terminal
-    for problem in map(without_tokens, problems):
-        line = visible(shorten(problem))
-        click.echo(f"{click.style('Error:', fg='red')} {line}", err=True, color=colour)
-    raise SystemExit(code)
-
-
-def shorten(text: str) -> str:
-    """A problem that repeats what a user gave, without its middle where that was very long."""
-    left_out = len(text) - LONGEST
-    if left_out <= 0:
-        return text
-    return f"{text[: LONGEST // 2]} ... {left_out:,} characters ... {text[-LONGEST // 2 :]}"
 
 
 def is_given(context, name: str) -> bool:
