@@ -18,7 +18,7 @@ def check_model(model: str | None, flag: str = "--model") -> None:
         return
     path = Path(model).expanduser()
     if path.is_dir():
-        if (path / "run.json").is_file() or is_adapter(path):
+        if is_adapter(path):  # of an export that is whole weights, a run.json is kept too
             raise UserError(
                 f"{flag} {model} is the folder of a run, not a base: --run {model} asks or exports "
                 "it, and every training begins at a base."
