@@ -50,6 +50,7 @@ class MakeConfig:
         300, "Seconds that a server has for an answer.", FiniteRange(0, min_open=True), HOW
     )
     problems: tuple = ()
+    record: tuple | None = None  # of a run.json; make-dataset has no use for it
 
 
 @dataclass(frozen=True)
