@@ -23,10 +23,11 @@ TINY = Path(__file__).parent.parent / "models" / "tiny"
 ROOM = 128
 
 
-def made_rows(count: int, seed: int) -> list[Encoded]:
+def made_rows(count: int, seed: int, longest: int = ROOM) -> list[Encoded]:
     """Rows of log-normal lengths of which a random end is learned, some from the first token on."""
     random, rows = np.random.default_rng(seed), []
-    for length in random.lognormal(np.log(30), 0.7, count).clip(4, ROOM).astype(int):
+    middle = np.log(30 * longest / ROOM)
+    for length in random.lognormal(middle, 0.7, count).clip(4, longest).astype(int):
         ids = random.integers(5, 400, length).tolist()
         prompt = int(random.integers(0, length - 2)) * int(random.integers(0, 3) > 0)
         rows.append(Encoded(ids, [IGNORED] * prompt + ids[prompt:], int(length)))

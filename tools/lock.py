@@ -8,6 +8,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent.parent / "requirements"
 
+ALONE = "# Without their dependencies"
 HEADER = """\
 # The CPU environment, every package pinned. Written by `make lock` from cpu.in, which gives the
 # reasons: edit that file, not this one. It is installed with
@@ -36,10 +37,12 @@ def main():
 
 def read_input(path):
     """The requirements to resolve, and those to install without their dependencies."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    requirements = [text for line in lines if (text := line.partition("#")[0].strip())]
-    alone = [requirement for requirement in requirements if requirement.startswith("unsloth")]
-    return [requirement for requirement in requirements if requirement not in alone], alone
+    resolved, alone = path.read_text(encoding="utf-8").split(ALONE)
+    return named_in(resolved), named_in(alone)
+
+
+def named_in(text):
+    return [named for line in text.split("\n") if (named := line.partition("#")[0].strip())]
 
 
 def without_local_label(pin):

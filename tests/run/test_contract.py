@@ -13,7 +13,6 @@ from transformers import AddedToken, AutoTokenizer
 
 from threetoe.__main__ import cli
 from threetoe.backend import model as backend
-from threetoe.commands.rank import columns_of
 from threetoe.prompt.encode import IGNORED, encode, prompt_ids, stop_ids
 from threetoe.prompt.jinja import chat_template
 from threetoe.prompt.pieces import CUT
@@ -132,7 +131,9 @@ def test_eos_is_learned_and_padding_is_not_where_they_are_one_token(tmp_path):
         tokenizer,
         1000,
     )
-    batch = collator(tokenizer)(columns_of(rows))
+    batch = collator(tokenizer, 1000)(
+        [{"input_ids": row.input_ids, "labels": row.labels} for row in rows]
+    )
     for ids, labels, row in zip(batch["input_ids"], batch["labels"], rows, strict=True):
         length = len(row.input_ids)
         assert labels[length - 1] == ids[length - 1] == tokenizer.eos_token_id

@@ -21,7 +21,6 @@ from threetoe.prompt.pieces import Marks, Piece
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
 from threetoe.prompt.tokenizer import marks_of
 from threetoe.run.base import check_model, resolve_precision
-from threetoe.train.batches import collator
 
 RESAMPLES = 2000
 FEW = 8  # rows below which an interval says nothing
@@ -56,10 +55,8 @@ def rank(config: RankConfig) -> None:
     asked = draw_rows(data[0], config)
     encoded = encode_under_all(known, asked, tokenizer, config)
     model = hooks.first("load_model", config=config, adapter=None)
-    batch = config.per_device_train_batch_size
     scores = [
-        measure(name, sum_losses(model, tokenizer, rows, batch), config.seed)
-        for name, rows in encoded.items()
+        measure(name, sum_losses(model, rows), config.seed) for name, rows in encoded.items()
     ]
     scores.sort(key=lambda s: s.loss)
     show(scores, config, len(asked))
@@ -165,25 +162,18 @@ def show(scores: list[Score], config: RankConfig, rows: int) -> None:
     click.echo(f"{verdict} (rows: {rows}; --template chooses)", err=True)
 
 
-def columns_of(rows) -> list[dict]:
-    """Encoded rows as the trainer's: input_ids, attention_mask and labels, not padded."""
-    return [
-        {"input_ids": r.input_ids, "attention_mask": [1] * len(r.input_ids), "labels": r.labels}
-        for r in rows
-    ]
+def sum_losses(model, rows: list[Encoded]) -> list[tuple[float, int]]:
+    """(loss in nats summed over the labels, how many) of each encoded row, by the bare base.
 
-
-def sum_losses(model, tokenizer, rows, batch_size: int) -> list[tuple[float, int]]:
-    """(loss in nats summed over the labels, how many) of each encoded row, by the bare base."""
+    A row at a time by the model's own loss, for which Unsloth never has the logits of a whole row.
+    """
     import torch
 
-    columns, collate, losses = columns_of(rows), collator(tokenizer), []
-    for start in range(0, len(rows), batch_size):
-        batch = collate(columns[start : start + batch_size]).to(model.device)
-        labels = batch.pop("labels")[:, 1:]
-        with torch.inference_mode(), chatter_hidden(), model.disable_adapter():
-            logits = model(**batch).logits[:, :-1].float()
-        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
-        counts = (labels != IGNORED).sum(1)
-        losses += zip(each.sum(1).tolist(), counts.tolist(), strict=True)
+    losses = []
+    with torch.no_grad(), chatter_hidden(), model.disable_adapter():
+        for row in rows:
+            columns = {"input_ids": row.input_ids, "labels": row.labels}
+            batch = {k: torch.tensor([v], device=model.device) for k, v in columns.items()}
+            loss = model(**batch, num_items_in_batch=1).loss.item()
+            losses.append((loss, sum(label != IGNORED for label in row.labels[1:])))
     return losses

@@ -31,7 +31,7 @@ RANKED = """
     dataset dataset_path dataset_subset dataset_split dataset_option field encoding map labels
     instruction max_samples
     allow_dropped template rows max_seq_length model load_in_4bit seed plugin
-    settings per_device_train_batch_size
+    settings
 """.split()
 
 

@@ -97,9 +97,12 @@ def packs_of(lengths: list[int], room: int) -> int:
     return packs
 
 
-def collator(tokenizer):
-    """Rows become a batch padded to its longest row; what is padding is known by place, so an
-    EOS stays learned where it is the pad token too."""
+def collator(tokenizer, room: int):
+    """Rows of at most `room` tokens become a batch padded to its longest row; what is padding is
+    known by place, so an EOS stays learned where it is the pad token too.
+
+    Never wider than `room`: there Unsloth cuts the ids on a GPU, and not the labels.
+    """
     from transformers import DataCollatorForSeq2Seq
 
-    return DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8)
+    return DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8 if room % 8 == 0 else None)

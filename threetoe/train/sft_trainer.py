@@ -67,7 +67,8 @@ class Learner(SFTTrainer):
 
     def mean_loss(self, rows) -> float:
         """By the loss of training, longest rows first: a lack of memory shows at once."""
-        collate, size = collator(self.processing_class), self.args.eval_batch_size
+        collate = collator(self.processing_class, self.args.max_length)
+        size = self.args.eval_batch_size
         order = (-lengths_of(rows)).argsort(kind="stable").tolist()
         rows, total, learned = rows.with_format(columns=COLUMNS), 0.0, 0
         while order:

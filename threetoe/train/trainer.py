@@ -30,6 +30,7 @@ def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict, vali
 
     if validation is None:
         arguments = {**arguments, **NO_VALIDATION}
+    room = arguments["max_length"]
     trained = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
     with chatter_hidden(), untrained_tokens_named():
         trainer = Learner(
@@ -39,7 +40,7 @@ def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict, vali
             eval_dataset=validation,
             processing_class=tokenizer,
             # where packing is asked for, TRL's own: Unsloth packs nothing for any other
-            data_collator=None if arguments["packing"] else collator(tokenizer),
+            data_collator=None if arguments["packing"] else collator(tokenizer, room),
             callbacks=list(callbacks.values()),
         )
     for name, parameter in model.named_parameters():
@@ -59,7 +60,7 @@ def pack_or_pad(trainer, rows, tokenizer) -> None:
         return
     kind = trainer.model.config.get_text_config().model_type
     click.echo(f"packing: Unsloth does not pack {kind} here; padded rows are trained", err=True)
-    trainer.data_collator = collator(tokenizer)
+    trainer.data_collator = collator(tokenizer, trainer.args.max_length)
     trainer.args.train_sampling_strategy = "group_by_length"
 
 
@@ -82,7 +83,7 @@ def validation_metrics(folder: Path) -> dict:
     """What run.json says of the validation losses in a run's metrics.jsonl; {} without any."""
     path = folder / METRICS
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    measured = [entry for entry in map(json.loads, lines) if "eval_loss" in entry]
+    measured = [entry for entry in map(json.loads, lines) if entry.get("eval_loss") is not None]
     if not measured:
         return {}
     best = min(measured, key=lambda entry: entry["eval_loss"])
