@@ -10,6 +10,8 @@ import pytest
 from conftest import ROOT, refused, run_script
 
 import infer
+from threetoe.errors import Failure
+from threetoe.infer.generate import memory_named
 
 
 @pytest.fixture(scope="session")
@@ -230,3 +232,24 @@ def test_another_template_than_the_runs_is_refused_with_the_first_token_that_dif
         "1: 'Below is an instruction that describes' was trained, '<|im_start' was asked for. "
         "Leave --template out, or force it with --force-template.\n"
     )
+
+
+def test_no_more_positions_are_asked_for_than_the_base_has(three_steps, workplace, tmp_path):
+    """On a GPU Unsloth would scale RoPE, for every answer."""
+    plugin = tmp_path / "asked.py"
+    plugin.write_text(
+        "import sys\n\ndef load_model(config, adapter):\n"
+        "    print('asked for', config.max_seq_length, file=sys.stderr)\n    raise SystemExit\n"
+    )
+    done = run_script(
+        "infer.py", "Hi", "--run", "three", "--max-new-tokens", 5000, "--plugin", plugin,
+        cwd=workplace, code=1,
+    )  # fmt: skip
+    assert "asked for 2048\n" in done.stderr
+
+
+def test_memory_that_runs_out_while_answering_is_one_line():
+    import torch
+
+    with pytest.raises(Failure, match="8 questions at once: a lower --batch-size"), memory_named(8):
+        raise torch.OutOfMemoryError("CUDA out of memory.")

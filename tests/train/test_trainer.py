@@ -3,6 +3,7 @@ validation rows; what trains does so in a process of its own (learn_rows.py)."""
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -186,6 +187,17 @@ def test_a_run_records_its_validation_losses(tmp_path):
     assert validation_line(metrics, 500) == (
         "validation loss 2.0000 -> 0.7500 (500 rows; lowest 0.5000 at step 3)"
     )
+
+
+def test_a_gradient_that_overflows_in_fp16_leaves_metrics_that_are_json(tmp_path):
+    from threetoe.train.callbacks import MetricsFile
+
+    args, state = SimpleNamespace(output_dir=tmp_path), SimpleNamespace(global_step=1)
+    logs = {"loss": 2.5, "grad_norm": float("inf"), "learning_rate": float("nan"), "eval_loss": 1}
+    MetricsFile().on_log(args, state, None, logs=logs)
+    (line,) = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    expected = {"step": 1, "loss": 2.5, "grad_norm": None, "learning_rate": None, "eval_loss": 1}
+    assert json.loads(line, parse_constant=pytest.fail) == expected
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from threetoe.backend import token_rows
-from threetoe.errors import UserError, first_line
+from threetoe.errors import Failure, UserError, first_line
 from threetoe.machine.files import folder, read_json
 from threetoe.machine.hub import look_up
 from threetoe.machine.libraries import CACHE, chatter_hidden, has_gpu
@@ -18,6 +18,7 @@ from threetoe.prompt.tokenizer import save, with_cuts
 
 GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 TINY = "tiny"
+NO_CODE = {"trust_remote_code": False}  # without it transformers asks, and a y on stdin runs it
 SIZES = set(  # of a Llama's config.json
     "hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads "
     "vocab_size max_position_embeddings tie_word_embeddings dtype".split()
@@ -40,7 +41,7 @@ def load_tokenizer(source: str | Path):
 
     transformers.logging.set_verbosity_error()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(look_up(locate(str(source))))
+        tokenizer = AutoTokenizer.from_pretrained(look_up(locate(str(source))), **NO_CODE)
     except (OSError, ValueError) as error:
         raise UserError(cannot_load(source, error)) from error
     if not tokenizer.is_fast:
@@ -56,7 +57,7 @@ def read_model_config(model: str):
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(look_up(locate(model))).get_text_config()
+        return AutoConfig.from_pretrained(look_up(locate(model)), **NO_CODE).get_text_config()
     except (OSError, ValueError) as error:
         raise UserError(cannot_load(model, error)) from error
 
@@ -96,7 +97,8 @@ def count_token_rows(model: str) -> int:
 
 
 def cannot_load(model, error: Exception) -> str:
-    reason = first_line(error).rstrip(".")
+    beneath = error.__cause__ if isinstance(error, RuntimeError) else None  # Unsloth's own
+    reason = first_line(beneath or error).rstrip(".")
     return (
         f"{model} cannot be loaded: {reason}. Name a local folder or another Hub id with --model."
     )
@@ -135,9 +137,15 @@ def load_model(config, adapter: Path | None):
                 use_exact_model_name=True,  # or Unsloth may load another repository instead
                 cache_dir=HF_HUB_CACHE,  # or Unsloth makes a tokenizer cache here on Colab
                 resize_model_vocab=rows if rows and rows > count_token_rows(config.model) else None,
-                **({"offload_embedding": False} if rows else {}),  # or tight GPUs move it away
+                offload_embedding=False,  # or a tight GPU has it elsewhere than the model
+                **NO_CODE,
             )
-        except (OSError, ValueError, SafetensorError) as error:
+        except torch.OutOfMemoryError as error:
+            raise Failure(
+                f"{config.model} does not fit in the GPU's memory: name a smaller one, or one in 4 "
+                "bits, with --model, and leave no other program on the GPU."
+            ) from error
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(cannot_load(config.model, error)) from error
         if adapter:
             return FastLanguageModel.for_inference(model)

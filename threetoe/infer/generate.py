@@ -1,8 +1,8 @@
 """Rows become batches, and a loaded model answers them or is scored on them."""
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
-from threetoe.errors import UserError
+from threetoe.errors import Failure, UserError
 from threetoe.infer.reply import Listener, Reply
 from threetoe.machine.libraries import chatter_hidden
 
@@ -33,7 +33,7 @@ def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], c
             )
         listener = Listener([replies[index] for index in indices])
         bare = nullcontext() if config.adapter else model.disable_adapter()
-        with torch.inference_mode(), chatter_hidden(), bare:
+        with torch.inference_mode(), chatter_hidden(), bare, memory_named(len(indices)):
             model.generate(
                 **batch.to(model.device),
                 max_new_tokens=min(config.max_new_tokens, room),
@@ -46,3 +46,17 @@ def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], c
         for index in indices:
             replies[index].finish()
             yield index
+
+
+@contextmanager
+def memory_named(questions: int):
+    """Memory that runs out is a Failure that names what takes less."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise Failure(
+            f"Out of memory with {questions} question{'s' * (questions > 1)} at once: a lower "
+            "--batch-size or --max-new-tokens takes less; answers that were given stay."
+        ) from error

@@ -10,6 +10,7 @@ import click
 
 from threetoe.backend import token_rows
 from threetoe.backend.checkpoint import read_header
+from threetoe.backend.model import read_model_config
 from threetoe.errors import Checks, UserError
 from threetoe.hooks.calls import Hooks, Owned
 from threetoe.hooks.load import load_plugins
@@ -119,9 +120,12 @@ def load_tokenizer(job: InferPlan) -> tuple:
 
 def load_model(job: InferPlan, longest: int):
     """The run's model; `longest` in tokens, question and answer: longer ones Unsloth cuts on a
-    GPU."""
+    GPU. Never for more than its base reads: beyond that, Unsloth changes RoPE for all answers."""
     trained = job.run.the_config(plugin=job.config.plugin)
+    merged = not base.is_adapter(job.folder)
+    known = read_model_config(str(job.folder) if merged else job.run.options["model"])
     length = max(job.run.options.get("max_seq_length", 0), longest)
+    length = min(length, known.max_position_embeddings)
     trained = replace(trained, max_seq_length=length)
     model = job.hooks.first("load_model", config=trained, adapter=job.folder)
     if rows_of_adapter(job.folder):

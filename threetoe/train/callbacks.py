@@ -1,6 +1,7 @@
 """Trainer callbacks of plugins: guarded, timed, and heard above the line of progress."""
 
 import json
+import math
 import sys
 import time
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -114,8 +115,14 @@ class MetricsFile(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         entry = {"step": state.global_step, **(logs or {})}
+        entry = {k: None if is_infinite(v) else v for k, v in entry.items()}  # JSON has no NaN
         with Path(args.output_dir, METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+
+
+def is_infinite(value) -> bool:
+    """Whether a value is NaN or infinite, as gradients are in fp16's first steps."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def clock(seconds: float) -> str:
