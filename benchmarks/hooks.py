@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from threetoe import builtin  # noqa: E402
 from threetoe.backend import model as backend  # noqa: E402
+from threetoe.backend.training_arguments import choose_training_arguments  # noqa: E402
 from threetoe.data import read as data  # noqa: E402
 from threetoe.data.columns import ColumnNames, Recogniser  # noqa: E402
 from threetoe.data.conversations import Conversations, Writer  # noqa: E402
@@ -148,7 +149,7 @@ def step_of(config, hooks, folder: Path) -> float:
     tokenizer = backend.load_tokenizer("tiny")
     ids = tokenizer("a b c d " * 20).input_ids[:64]
     rows = [encode.Encoded(ids, ids, len(ids))] * 64
-    arguments = backend.choose_training_arguments(config, folder)
+    arguments = choose_training_arguments(config, folder)
     model = backend.load_model(config, None)
     if hooks:
         model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer, config=config)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from threetoe.backend import model as backend
+from threetoe.backend.training_arguments import choose_training_arguments
 from threetoe.builtin import register_callbacks
 from threetoe.machine.libraries import load_unsloth
 from threetoe.options.train import TrainConfig
@@ -37,7 +38,7 @@ def made_rows(count: int, seed: int, longest: int = ROOM) -> list[Encoded]:
 class Learned:
     """A training, and what the model was given in every pass."""
 
-    def __init__(self, name: str, model, tokenizer, rows, arguments: dict, validation=None):
+    def __init__(self, name: str, model, tokenizer, rows, arguments: dict, validation=None, **more):
         folder = Path(name)
         folder.mkdir()
         arguments = {**arguments, "output_dir": str(folder)}
@@ -47,7 +48,7 @@ class Learned:
         with redirect_stderr(said):
             self.trainer = build_trainer(
                 model, tokenizer, dataset_of(rows), arguments, register_callbacks(None),
-                dataset_of(validation) if validation else None,
+                dataset_of(validation) if validation else None, **more,
             )  # fmt: skip
             self.trainer.train()
         self.said = said.getvalue()
@@ -172,7 +173,7 @@ def on_unsloth(**options) -> tuple:
     return (
         lambda: backend.load_model(config, None),
         backend.load_tokenizer("tiny"),
-        backend.choose_training_arguments(config, Path()),
+        choose_training_arguments(config, Path()),
     )
 
 
@@ -198,13 +199,17 @@ def unsloth() -> dict:
     load, tokenizer, arguments = on_unsloth(max_steps=4, lora_dropout=0.1)
     found["exact"] = exact_loss(load(), validation)
     cases = {
-        "alone": (arguments, None), "measured": (arguments, validation),
-        "in small batches": ({**arguments, "per_device_eval_batch_size": 1}, validation),
+        "alone": (arguments, None), "measured": ({**arguments, "eval_steps": 2}, validation),
+        "in small batches": (
+            {**arguments, "eval_steps": 2, "per_device_eval_batch_size": 1}, validation
+        ),
         "other seed": ({**arguments, "seed": 5, "data_seed": 5}, None),
         "packing": ({**arguments, "packing": True, "padding_free": True}, None),
     }  # fmt: skip
     for name, (given, measured) in cases.items():
         found[name] = Learned(name, load(), tokenizer, rows, given, measured).result()
+    sampled = Learned("sampled", load(), tokenizer, rows, arguments, validation, eval_rows=5)
+    found["sampled"] = {**sampled.result(), "log": sampled.log}
     return found
 
 

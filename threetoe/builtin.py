@@ -46,8 +46,9 @@ def load_model(config, adapter):
     return model.load_model(config, adapter)
 
 
-def build_trainer(model, tokenizer, rows, arguments, callbacks, validation):
-    return trainer.build_trainer(model, tokenizer, rows, arguments, callbacks, validation)
+def build_trainer(model, tokenizer, rows, arguments, callbacks, validation, config):
+    given = model, tokenizer, rows, arguments, callbacks, validation
+    return trainer.build_trainer(*given, eval_rows=config.eval_rows)
 
 
 def tokenizer_of(config):

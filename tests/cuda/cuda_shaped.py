@@ -30,11 +30,11 @@ from transformers import AutoModelForCausalLM  # noqa: E402
 
 from threetoe.backend import token_rows  # noqa: E402
 from threetoe.backend.model import (  # noqa: E402
-    choose_training_arguments,
     load_model,
     load_tokenizer,
     locate,
 )
+from threetoe.backend.training_arguments import choose_training_arguments  # noqa: E402
 from threetoe.commands.rank import sum_losses  # noqa: E402
 from threetoe.options.train import TrainConfig  # noqa: E402
 from threetoe.prompt.new_tokens import TokenRows  # noqa: E402
@@ -113,7 +113,9 @@ def load(length: int = ROOM, tokens: bool = False, dtype=torch.float32):
 
 def arguments_of(length: int = ROOM, **changes) -> dict:
     """What train.py gives the trainer, in fp32 and with an optimizer that runs on a CPU."""
-    config = TrainConfig(max_seq_length=length, learning_rate=1e-2, warmup_steps=0)
+    config = TrainConfig(
+        model="tiny", max_seq_length=length, learning_rate=1e-2, warmup_steps=0, load_in_4bit=True
+    )
     exact = {"use_cpu": True, "bf16": False, "optim": "adamw_torch", "eval_strategy": "epoch"}
     return {**choose_training_arguments(config, Path(SCRATCH)), **exact, **changes}
 

@@ -102,7 +102,7 @@ def test_a_batch_has_a_mask_and_no_column_that_the_model_does_not_know(unsloth):
 def test_measuring_changes_nothing_of_the_training(unsloth):
     """With LoRA dropout, in 4 bits."""
     assert len(unsloth["alone"]["losses"]) == 4
-    for name in ("measured", "in small batches"):
+    for name in ("measured", "in small batches", "sampled"):
         assert unsloth[name]["losses"] == unsloth["alone"]["losses"]
         assert unsloth[name]["adapter"] == unsloth["alone"]["adapter"]
     assert unsloth["other seed"]["adapter"] != unsloth["alone"]["adapter"]
@@ -123,8 +123,31 @@ def test_the_validation_loss_does_not_depend_on_the_batch_size(unsloth):
 
 def test_the_loss_is_measured_before_the_first_step_and_after_the_last(unsloth):
     steps = [step for step, _ in unsloth["measured"]["measured"]]
-    assert steps == [0, 1, 2, 3, 4]
+    assert steps == [0, 2, 4]
     assert unsloth["alone"]["measured"] == []
+
+
+def test_between_both_ends_the_same_few_rows_are_measured(unsloth):
+    """5 of 21; both ends say their loss beside that of all rows."""
+    first, *between, last = [e for e in unsloth["sampled"]["log"] if "eval_loss" in e]
+    assert (first["step"], last["step"], len(between)) == (0, 4, 1)
+    assert first["eval_loss"] == pytest.approx(unsloth["exact"], abs=2e-3)
+    assert [e["eval_rows"] for e in (first, *between, last)] == [21, 5, 21]
+    losses = [e.get("eval_sample_loss", e["eval_loss"]) for e in (first, *between, last)]
+    assert losses == sorted(losses, reverse=True)
+    assert all("eval_sample_loss" not in entry for entry in between)
+
+
+def test_what_is_measured_between_takes_at_most_a_tenth_of_the_training():
+    """A pass forward costs a third of one that learns."""
+    from threetoe.train.validation import steps_between
+
+    for steps, passes_a_step in ((60, 0.375), (60, 100), (1000, 0.01), (3, 0.1), (1, 1), (60, 0.5)):
+        every = steps_between(steps, passes_a_step)
+        between = (steps - 1) // every
+        assert between <= min(9, 0.1 * steps * passes_a_step)
+        assert every <= steps
+    assert steps_between(60, 0.5) == 15  # 3 passes of 0.5 steps' time are less than 6 steps
 
 
 def test_packs_hold_every_example_whole_with_its_labels(plain):
@@ -160,7 +183,7 @@ def test_packed_rows_train_as_padded_rows_do(plain, attention):
 
 def test_where_unsloth_does_not_pack_padded_rows_are_trained_and_a_line_says_so(unsloth):
     packing, alone = unsloth["packing"], unsloth["alone"]
-    assert packing["said"] == (
+    assert packing["said"].startswith(
         "packing: Unsloth does not pack llama here; padded rows are trained\n"
     )
     assert packing["adapter"] == alone["adapter"]
@@ -176,17 +199,23 @@ def test_packing_on_a_cpu_says_that_padded_rows_are_trained(tmp_path):
 
 
 def test_a_run_records_its_validation_losses(tmp_path):
-    entries = [{"step": 0, "eval_loss": 2.0}, {"step": 1, "loss": 1.0}]
-    entries += [{"step": 3, "eval_loss": 0.5}, {"step": 6, "eval_loss": 0.75}]
+    ends = [
+        {"step": step, "eval_loss": loss, "eval_rows": 500, "eval_sample_loss": loss - 0.125}
+        for step, loss in ((0, 2.0), (6, 0.75))
+    ]
+    between = {"step": 3, "eval_loss": 0.5, "eval_rows": 128}
+    entries = [ends[0], {"step": 1, "loss": 1.0}, between, ends[1]]
     assert validation_metrics(tmp_path) == {}
     lines = "".join(json.dumps(entry) + "\n" for entry in entries)
     (tmp_path / "metrics.jsonl").write_text(lines, encoding="utf-8")
     metrics = validation_metrics(tmp_path)
     assert metrics["eval_loss_start"] == 2.0
     assert metrics["eval_loss"] == 0.75
-    assert validation_line(metrics, 500) == (
-        "validation loss 2.0000 -> 0.7500 (500 rows; lowest 0.5000 at step 3)"
+    assert validation_line({**metrics, "steps": 6}, 500) == (
+        "validation loss 2.0000 -> 0.7500 (500 rows; lowest of 128 of them 0.5000 at step 3)"
     )
+    worse = {**metrics, "eval_loss_best_step": 6, "steps": 6}
+    assert validation_line(worse, 500) == "validation loss 2.0000 -> 0.7500 (500 rows)"
 
 
 def test_a_gradient_that_overflows_in_fp16_leaves_metrics_that_are_json(tmp_path):

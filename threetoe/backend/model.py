@@ -1,10 +1,11 @@
-"""Unsloth's part: loads a base, adds LoRA, sets the training's arguments, saves the adapter.
+"""Unsloth's part: loads a base, adds LoRA, saves the adapter.
 
 Unsloth must be imported before transformers, trl and peft: `load_unsloth` does that.
 """
 
 import json
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -104,6 +105,23 @@ def cannot_load(model, error: Exception) -> str:
     )
 
 
+@contextmanager
+def failures_named(model: str):
+    """What can go wrong while weights are loaded, in one line."""
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise Failure(
+            f"{model} does not fit in the GPU's memory: name a smaller one, or one in 4 bits, with "
+            "--model, and leave no other program on the GPU."
+        ) from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(cannot_load(model, error)) from error
+
+
 def load_model(config, adapter: Path | None):
     """The base, in 4 or 16 bits, with a new LoRA adapter, or with the adapter of a run folder.
 
@@ -112,7 +130,6 @@ def load_model(config, adapter: Path | None):
     """
     import torch
     from huggingface_hub.constants import HF_HUB_CACHE
-    from safetensors import SafetensorError
     from transformers.utils.logging import disable_progress_bar
     from unsloth import FastLanguageModel
 
@@ -127,7 +144,7 @@ def load_model(config, adapter: Path | None):
     with tempfile.TemporaryDirectory() as scratch, chatter_hidden():
         if adapter:
             base = adapter if merged else link_adapter(adapter, base, Path(scratch))
-        try:
+        with failures_named(config.model):
             model, _ = FastLanguageModel.from_pretrained(
                 model_name=str(base),
                 max_seq_length=config.max_seq_length,
@@ -140,13 +157,6 @@ def load_model(config, adapter: Path | None):
                 offload_embedding=False,  # or a tight GPU has it elsewhere than the model
                 **NO_CODE,
             )
-        except torch.OutOfMemoryError as error:
-            raise Failure(
-                f"{config.model} does not fit in the GPU's memory: name a smaller one, or one in 4 "
-                "bits, with --model, and leave no other program on the GPU."
-            ) from error
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise UserError(cannot_load(config.model, error)) from error
         if adapter:
             return FastLanguageModel.for_inference(model)
         return add_adapter(model, config, checkpointing)
@@ -188,54 +198,6 @@ def link_adapter(adapter: Path, base: str, scratch: Path) -> Path:
     config["base_model_name_or_path"] = base
     (scratch / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     return scratch
-
-
-def trains_in_bf16(config) -> bool:
-    """Whether this machine can, and the weights are not kept wider."""
-    from unsloth import is_bfloat16_supported
-
-    wider = not config.load_in_4bit and keep_dtype(config.model) is not None
-    return bool(is_bfloat16_supported()) and not wider
-
-
-def choose_training_arguments(config, output_dir: Path) -> dict:
-    """The keyword arguments of trl.SFTConfig; all that Unsloth would rewrite is set."""
-    bf16 = trains_in_bf16(config)
-    packing = config.batching_strategy == "packing"
-    return {
-        "output_dir": str(output_dir),
-        "per_device_train_batch_size": config.per_device_train_batch_size,
-        "per_device_eval_batch_size": config.per_device_train_batch_size,
-        "gradient_accumulation_steps": config.gradient_accumulation_steps,
-        "learning_rate": config.learning_rate,
-        "num_train_epochs": config.num_train_epochs or 1,
-        "max_steps": config.steps or -1,
-        "warmup_steps": config.warmup_steps,
-        "weight_decay": config.weight_decay,
-        "lr_scheduler_type": config.lr_scheduler_type,
-        "optim": config.optim,
-        "max_grad_norm": 1.0,
-        "seed": config.seed,
-        "data_seed": config.seed,
-        "bf16": bf16,
-        "fp16": has_gpu() and not bf16,
-        "gradient_checkpointing": config.use_gradient_checkpointing != "false",
-        "max_length": config.max_seq_length,
-        "packing": packing,
-        "eval_packing": False,
-        "padding_free": packing,
-        "train_sampling_strategy": "random" if packing else "group_by_length",
-        "eval_strategy": "steps",
-        "eval_steps": config.eval_steps or 0.1,  # below 1, a share of the steps
-        "eval_on_start": True,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
-        "remove_unused_columns": False,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-    }
 
 
 def save_adapter(model, tokenizer, target: Path, stops: list[int]) -> None:

@@ -55,9 +55,7 @@ def rank(config: RankConfig) -> None:
     asked = draw_rows(data[0], config)
     encoded = encode_under_all(known, asked, tokenizer, config)
     model = hooks.first("load_model", config=config, adapter=None)
-    scores = [
-        measure(name, sum_losses(model, rows), config.seed) for name, rows in encoded.items()
-    ]
+    scores = [measure(name, sum_losses(model, rows), config.seed) for name, rows in encoded.items()]
     scores.sort(key=lambda s: s.loss)
     show(scores, config, len(asked))
 

@@ -109,7 +109,11 @@ class TrainConfig(DataConfig):
     )  # fmt: skip
     eval_steps: int = option(
         None, "Steps between losses on validation rows.", POSITIVE, "Training",
-        show_default="a tenth of the training",
+        show_default="a tenth of the training, or more for a tenth of its time at most",
+    )  # fmt: skip
+    eval_rows: int = option(
+        None, "Validation rows measured between the start and the end, where it is all.", POSITIVE,
+        "Training", show_default="128",
     )  # fmt: skip
     push_to: str = option(
         None, "Where export.py will push, user/model: token and permission are checked first.",

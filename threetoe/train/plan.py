@@ -61,11 +61,12 @@ def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
             "--val-size takes validation rows from the training's; with --val-split or "
             "--val-dataset they have their own: choose one."
         )
-    if config.eval_steps and not (own or config.val_size):
-        raise UserError(
-            f"--eval-steps {config.eval_steps}: there are no rows to measure the loss on; take "
-            "some with --val-size, --val-split or --val-dataset."
-        )
+    for flag, given in (("--eval-steps", config.eval_steps), ("--eval-rows", config.eval_rows)):
+        if given and not (own or config.val_size):
+            raise UserError(
+                f"{flag} {given}: there are no rows to measure the loss on; take some with "
+                "--val-size, --val-split or --val-dataset."
+            )
     sources = [Source(*read_conversations(config, hooks, limit=count_rows_needed(config)))]
     if own:
         changes = {"dataset_split": config.val_split or "validation"}

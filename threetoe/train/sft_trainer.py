@@ -13,6 +13,7 @@ from threetoe.prompt.encode import IGNORED
 from threetoe.train.batches import COLUMNS, InOrder, by_length, collator, lengths_of, shuffled
 from threetoe.train.out_of_memory import MicroBatches, free_memory, out_of_memory
 from threetoe.train.saving import load_trained
+from threetoe.train.validation import EVAL_ROWS, Validation
 
 ORDERS = {"group_by_length": by_length, "random": shuffled}
 
@@ -21,6 +22,7 @@ class Learner(SFTTrainer):
     """What build_trainer returns."""
 
     saving = None  # a Saving, once the run folder is there
+    validation = None  # a Validation, where there are rows for it
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -51,13 +53,21 @@ class Learner(SFTTrainer):
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         load_trained(self.model, Path(resume_from_checkpoint))
 
+    def measure(self, eval_rows: int | None, every: int | None) -> None:
+        """Have these many validation rows measured every so many steps; None: what is usual."""
+        self.validation = Validation(self, eval_rows or EVAL_ROWS, every)
+        self.add_callback(self.validation)
+
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """{"eval_loss": nats a learned token}; logged, and told to callbacks."""
-        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        """What Validation measures, or the loss of other rows; logged, and told to callbacks."""
         learning = self.model.training
         self.model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
-            metrics = {f"{metric_key_prefix}_loss": self.mean_loss(rows)}
+            if eval_dataset is None:
+                metrics = self.validation.measure()
+            else:
+                total, learned = self.sum_losses(eval_dataset)
+                metrics = {f"{metric_key_prefix}_loss": total / learned}
         self.log(metrics)
         self.model.train(learning)
         self.control = self.callback_handler.on_evaluate(
@@ -65,8 +75,9 @@ class Learner(SFTTrainer):
         )
         return metrics
 
-    def mean_loss(self, rows) -> float:
-        """By the loss of training, longest rows first: a lack of memory shows at once."""
+    def sum_losses(self, rows) -> tuple[float, int]:
+        """(nats, learned tokens) by the loss of training, longest rows first: a lack of memory
+        shows at once."""
         collate = collator(self.processing_class, self.args.max_length)
         size = self.args.eval_batch_size
         order = (-lengths_of(rows)).argsort(kind="stable").tolist()
@@ -86,4 +97,4 @@ class Learner(SFTTrainer):
             order = order[size:]
             total, learned = total + loss.item() * count.item(), learned + count.item()
             self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-        return total / learned
+        return total, learned

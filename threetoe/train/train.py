@@ -12,7 +12,6 @@ from threetoe.backend.model import (
     TINY,
     check_length,
     choose_model,
-    choose_training_arguments,
     count_token_rows,
     load_tokenizer,
     locate,
@@ -20,6 +19,7 @@ from threetoe.backend.model import (
     save_adapter,
 )
 from threetoe.backend.tokenizer_file import read_tokenizer
+from threetoe.backend.training_arguments import choose_training_arguments
 from threetoe.errors import Failure
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.of_run import as_record, note_used

@@ -17,11 +17,14 @@ from threetoe.train.batches import COLUMNS, collator, packed
 NO_VALIDATION = {"eval_strategy": "no", "eval_on_start": False}
 
 
-def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict, validation=None):
+def build_trainer(
+    model, tokenizer, rows, arguments: dict, callbacks: dict, validation=None, eval_rows=None
+):
     """TRL's SFTTrainer over ready ids and labels.
 
     `rows` and `validation`, which may be None, are datasets.Datasets with the columns input_ids,
     labels and length. Batches are padded to their longest row, or packed where `arguments` say so.
+    Between both ends of the training `eval_rows` are measured, or as many as Validation takes.
     """
     from transformers import PrinterCallback
     from trl import SFTConfig
@@ -30,7 +33,6 @@ def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict, vali
 
     if validation is None:
         arguments = {**arguments, **NO_VALIDATION}
-    room = arguments["max_length"]
     trained = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
     with chatter_hidden(), untrained_tokens_named():
         trainer = Learner(
@@ -40,13 +42,16 @@ def build_trainer(model, tokenizer, rows, arguments: dict, callbacks: dict, vali
             eval_dataset=validation,
             processing_class=tokenizer,
             # where packing is asked for, TRL's own: Unsloth packs nothing for any other
-            data_collator=None if arguments["packing"] else collator(tokenizer, room),
+            data_collator=None
+            if arguments["packing"]
+            else collator(tokenizer, arguments["max_length"]),
             callbacks=list(callbacks.values()),
         )
-    for name, parameter in model.named_parameters():
-        if name in trained:  # TRL casts QLoRA adapters to bf16, where steps of 2e-4 round away
-            parameter.data = trained[name]
+    for name, data in trained.items():
+        model.get_parameter(name).data = data  # TRL casts QLoRA to bf16: steps of 2e-4 round away
     trainer.remove_callback(PrinterCallback)
+    if validation is not None:
+        trainer.measure(eval_rows, arguments.get("eval_steps"))
     if arguments["packing"]:
         pack_or_pad(trainer, rows, tokenizer)
     return trainer
@@ -86,20 +91,27 @@ def validation_metrics(folder: Path) -> dict:
     measured = [entry for entry in map(json.loads, lines) if entry.get("eval_loss") is not None]
     if not measured:
         return {}
-    best = min(measured, key=lambda entry: entry["eval_loss"])
+    best = min(measured, key=comparable_loss)
     return {
         "eval_loss_start": round(measured[0]["eval_loss"], 4),
         "eval_loss": round(measured[-1]["eval_loss"], 4),
-        "eval_loss_best": round(best["eval_loss"], 4),
+        "eval_loss_best": round(comparable_loss(best), 4),
         "eval_loss_best_step": best["step"],
+        "eval_loss_best_rows": best["eval_rows"],
     }
 
 
+def comparable_loss(entry: dict) -> float:
+    """The loss of the rows that are measured every time: all, or the sample."""
+    return entry.get("eval_sample_loss", entry["eval_loss"])
+
+
 def validation_line(metrics: dict, rows: int) -> str:
-    """'validation loss 2.31 -> 0.42 (500 rows)', and its lowest where that is not the last."""
-    first, last, best = (
-        metrics[name] for name in ("eval_loss_start", "eval_loss", "eval_loss_best")
-    )
-    step = metrics["eval_loss_best_step"]
-    lowest = f"; lowest {best:.4f} at step {step}" if best < min(first, last) else ""
-    return f"validation loss {first:.4f} -> {last:.4f} ({rows} rows{lowest})"
+    """'validation loss 2.31 -> 0.42 (500 rows)', and its lowest where that is not at an end."""
+    line = f"validation loss {metrics['eval_loss_start']:.4f} -> {metrics['eval_loss']:.4f}"
+    step, lowest = metrics["eval_loss_best_step"], f"{metrics['eval_loss_best']:.4f}"
+    if step in (0, metrics["steps"]):
+        return f"{line} ({rows} rows)"
+    sample = metrics["eval_loss_best_rows"]
+    of_them = f" of {sample} of them" * (sample != rows)
+    return f"{line} ({rows} rows; lowest{of_them} {lowest} at step {step})"

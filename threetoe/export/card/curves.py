@@ -14,6 +14,7 @@ def read_points(path: Path) -> list[dict]:
     if not path.is_file():
         return []
     rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    rows = [r | {"eval_loss": r.get("eval_sample_loss", r.get("eval_loss"))} for r in rows]
     kept = [{k: r[k] for k in ("step", "loss", "eval_loss") if r.get(k) is not None} for r in rows]
     return [point for point in kept if len(point) > 1]
 

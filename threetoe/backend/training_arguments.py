@@ -1,0 +1,54 @@
+"""What a training is told, as the keyword arguments of trl.SFTConfig."""
+
+from pathlib import Path
+
+from threetoe.backend.model import keep_dtype
+from threetoe.machine.libraries import has_gpu
+
+
+def trains_in_bf16(config) -> bool:
+    """Whether this machine can, and the weights are not kept wider."""
+    from unsloth import is_bfloat16_supported
+
+    wider = not config.load_in_4bit and keep_dtype(config.model) is not None
+    return bool(is_bfloat16_supported()) and not wider
+
+
+def choose_training_arguments(config, output_dir: Path) -> dict:
+    """The keyword arguments of trl.SFTConfig; all that Unsloth would rewrite is set."""
+    bf16 = trains_in_bf16(config)
+    packing = config.batching_strategy == "packing"
+    return {
+        "output_dir": str(output_dir),
+        "per_device_train_batch_size": config.per_device_train_batch_size,
+        "per_device_eval_batch_size": config.per_device_train_batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.num_train_epochs or 1,
+        "max_steps": config.steps or -1,
+        "warmup_steps": config.warmup_steps,
+        "weight_decay": config.weight_decay,
+        "lr_scheduler_type": config.lr_scheduler_type,
+        "optim": config.optim,
+        "max_grad_norm": 1.0,
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "bf16": bf16,
+        "fp16": has_gpu() and not bf16,
+        "gradient_checkpointing": config.use_gradient_checkpointing != "false",
+        "max_length": config.max_seq_length,
+        "packing": packing,
+        "eval_packing": False,
+        "padding_free": packing,
+        "train_sampling_strategy": "random" if packing else "group_by_length",
+        "eval_strategy": "steps",
+        "eval_steps": config.eval_steps,  # None: as many as take a tenth of the time
+        "eval_on_start": True,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "remove_unused_columns": False,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
