@@ -254,7 +254,7 @@ import sys
 from pathlib import Path
 from threetoe.export.push import push_folder
 
-print(push(Path(sys.argv[1]), "ada/model", False, "From a test"))
+print(push_folder(Path(sys.argv[1]), "ada/model", False, "From a test"))
 """
 
 
