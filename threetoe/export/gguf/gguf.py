@@ -25,7 +25,7 @@ from threetoe.export.merge.base_weights import as_used, base_weights
 from threetoe.export.merge.merge import Merge
 from threetoe.machine.files import read_json
 from threetoe.options.export import ExportConfig
-from threetoe.run import record as runs
+from threetoe.run.record import Run
 
 DEFAULT = "q8_0"
 ROPES = ("default", "linear", "llama3", "yarn")
@@ -36,7 +36,7 @@ OTHERS = (
 )
 
 
-def check_gguf(run: runs.Run, folder: Path, config: ExportConfig) -> None:
+def check_gguf(run: Run, folder: Path, config: ExportConfig) -> None:
     """One UserError with all that --gguf and --ollama cannot do; only small files are read.
 
     `folder` is the run's. What the Hub has of a base is not looked at: only a local one.
@@ -80,19 +80,19 @@ def bytes_of_files(plan: Merge, values: dict, types: tuple[str, ...]) -> int:
     return sum(t.size for name in (*types, *between) for t in targets_of(plan, values, name))
 
 
-def write_gguf(run: runs.Run, folder: Path, config: ExportConfig) -> None:
+def write_gguf(run: Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `gguf`: NAME.TYPE.gguf in `folder` for every type of --gguf."""
     write_types(run, folder, config, types_asked(config))
 
 
-def write_ollama(run: runs.Run, folder: Path, config: ExportConfig) -> None:
+def write_ollama(run: Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `ollama`: one GGUF file (the first type of --gguf) and a Modelfile."""
     (path,) = write_types(run, folder, config, types_asked(config)[:1])
     text = run.the_template().modelfile(run.the_marks(), f"./{path.name}")
     (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_types(run: runs.Run, folder: Path, config: ExportConfig, types) -> list[Path]:
+def write_types(run: Run, folder: Path, config: ExportConfig, types) -> list[Path]:
     """Write a file of each type."""
     check_types(types)
     paths = {name: folder / f"{model_name(run)}.{name}.gguf" for name in types}
@@ -102,7 +102,7 @@ def write_types(run: runs.Run, folder: Path, config: ExportConfig, types) -> lis
     return list(paths.values())
 
 
-def write_type(run: runs.Run, path: Path, config: ExportConfig, name: str) -> None:
+def write_type(run: Run, path: Path, config: ExportConfig, name: str) -> None:
     """Write one file; where only llama-quantize can make the type, with a bf16 file between."""
     if name not in K_QUANTS or ggml():
         return write_file(run, path, config, name)
@@ -112,12 +112,12 @@ def write_type(run: runs.Run, path: Path, config: ExportConfig, name: str) -> No
         run_program(source, path, name)
 
 
-def model_name(run: runs.Run) -> str:
+def model_name(run: Run) -> str:
     """What a file is called: as the run's folder; after the base where that is not known."""
     return Path(run.options.get("output_dir") or run.options["model"]).name
 
 
-def write_file(run: runs.Run, path: Path, config: ExportConfig, name: str) -> None:
+def write_file(run: Run, path: Path, config: ExportConfig, name: str) -> None:
     """Write base + adapter as a GGUF file of a type that can be made here."""
     from gguf import GGMLQuantizationType, GGUFWriter
 
@@ -165,7 +165,7 @@ def head_size(values: dict) -> int:
     return values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"]
 
 
-def add_model(writer, values: dict, run: runs.Run, tensors: Tensors, name: str) -> None:
+def add_model(writer, values: dict, run: Run, tensors: Tensors, name: str) -> None:
     """The keys that describe the model, from its config.json."""
     from gguf import GGML_QUANT_VERSION, GGUFType
 
