@@ -246,7 +246,7 @@ def test_a_published_record_has_the_figures_of_the_data_and_no_place(run):
     published = without_paths(changed_record)
     figures = {"source": "a.csv", "dropped": {"output is empty": 2}, "truncated": 1}
     assert published["data"] == figures | {"validation_source": figures}
-    assert [published["options"][name] for name in places] == ["a.csv", "b", "c.csv"]
+    assert [published["options"][name] for name in places] == [["a.csv"], "b", "c.csv"]
 
 
 def test_an_installed_plugin_of_a_run_is_used_as_it_is_installed(run, install, monkeypatch):

@@ -31,7 +31,7 @@ def test_a_rehearsal_that_fails_shows_the_command_and_what_it_said(rehearsal, tm
     with pytest.raises(pytest.fail.Exception) as raised:
         rehearsal(tmp_path / "faulty.py")
     command, ended, said = str(raised.value).strip().splitlines()
-    assert command.startswith(f"python train.py --plugin {tmp_path}/faulty.py --model tiny")
+    assert command.startswith(f"python train.py --plugin {tmp_path}/faulty.py --dataset rows.jsonl")
     assert ended == "ended with exit code 1:"
     assert said == (
         f"Error: Plugin {tmp_path}/faulty.py raised in map_messages ({tmp_path}/faulty.py:2): "
