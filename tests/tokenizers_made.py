@@ -151,22 +151,29 @@ def gpt2_class():
 
 
 def phi3_class():
-    """Llama 2's kind with tokens that take the white space behind them along."""
+    """Llama 2's kind, a space put in front by its normaliser, with tokens that take the white space
+    behind them along."""
+    tokenizer = sentencepiece_like()
     names = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
-    return llama_class(
-        *(AddedToken(n, special=True, normalized=False, rstrip=True) for n in names),
-        AddedToken("</s>", special=False, normalized=False, rstrip=True),
-    )
+    tokens = [AddedToken(n, special=True, normalized=False, rstrip=True) for n in names]
+    tokenizer.add_tokens([*tokens, AddedToken("</s>", normalized=False, rstrip=True)])
+    return tokenizer
+
+
+def mistral_class():
+    """Llama 2's kind as Mistral has it, whose cue ends in a token."""
+    marks = (AddedToken(mark, special=True, normalized=False) for mark in ("[INST]", "[/INST]"))
+    return llama_class(*marks)
 
 
 CLASSES = {  # name: (tokenizer, model_type of config.json, more of tokenizer_config.json)
     "LlamaTokenizer": (llama_class, "llama", {"legacy": False}),
-    "LlamaTokenizer, legacy": (llama_class, "llama", {"legacy": True}),
+    "LlamaTokenizer, legacy": (mistral_class, "llama", {"legacy": True}),
     "GemmaTokenizer": (gemma_class, "gemma", {}),
     "Qwen2Tokenizer": (qwen2_class, "qwen2", {}),
     "Qwen2Tokenizer of Qwen 3": (qwen2_class, "qwen3", {}),
     "GPT2Tokenizer": (gpt2_class, "gpt2", {}),
-    "Phi 3's": (phi3_class, "phi3", {"legacy": False}),
+    "Phi 3's": (phi3_class, "phi3", {"tokenizer_class": "LlamaTokenizer", "legacy": False}),
 }
 
 

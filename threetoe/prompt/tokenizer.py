@@ -25,17 +25,24 @@ PROBES = (
 
 
 def with_cuts(tokenizer):
-    """The tokenizer, made to split at every CUT and to drop it."""
-    from tokenizers import pre_tokenizers
+    """The tokenizer, made to split at every CUT and to drop it.
+
+    One that puts a space in front of a text, also behind special tokens, puts it before a CUT that
+    stands first: such a CUT is dropped before that.
+    """
+    from tokenizers import Regex, normalizers, pre_tokenizers
 
     backend = tokenizer.backend_tokenizer
     own = backend.pre_tokenizer
     if own is not None and CUT.encode("unicode_escape") in escaped_state(own):
         return tokenizer
     steps = [pre_tokenizers.Split(CUT, "removed"), own]
-    if isinstance(own, pre_tokenizers.Metaspace):  # may put a space in front of what it is given
+    if isinstance(own, pre_tokenizers.Metaspace):  # for it, what follows a CUT is a text
         steps.reverse()
     backend.pre_tokenizer = pre_tokenizers.Sequence([step for step in steps if step is not None])
+    if own is None or isinstance(own, pre_tokenizers.Metaspace):
+        first = [normalizers.Replace(Regex(f"^{CUT}+"), ""), backend.normalizer]
+        backend.normalizer = normalizers.Sequence([step for step in first if step is not None])
     return tokenizer
 
 
