@@ -10,10 +10,11 @@ import time
 import pytest
 from conftest import ROOT
 
-from threetoe.errors import UserError
+from threetoe.errors import Failure, UserError
 from threetoe.options.train import TrainConfig
 from threetoe.train import checkpoint, resume
 from threetoe.train.batches import InOrder, by_length, shuffled
+from threetoe.train.checkpoint import check_room, writing
 
 CHILD = {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 QUICK = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "save_steps": 2}
@@ -137,8 +138,27 @@ def test_a_checkpoint_that_cannot_be_filled_leaves_those_before_it(tmp_path):
     checkpoint.write(tmp_path, 1, {}, lambda to: (to / "x").write_bytes(b"abc"))
     with pytest.raises(OSError):
         checkpoint.write(tmp_path, 2, {}, full)
-    checkpoint.discard(tmp_path, 2)
+    checkpoint.prune_staged(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
+def test_a_full_disk_in_the_save_is_one_line_and_the_checkpoints_stay(tmp_path):
+    from safetensors import SafetensorError
+
+    checkpoint.write(tmp_path, 1, {}, lambda to: (to / "x").write_bytes(b"abc"))
+    said = "The run cannot be written .* the same command again"
+    for error in (OSError(28, "No space left"), SafetensorError("No room"), RuntimeError("No")):
+        with pytest.raises(Failure, match=said), writing("The run", tmp_path):
+            raise error
+    assert checkpoint.newest(tmp_path)[0].step == 1
+
+
+def test_a_disk_too_small_is_told_with_the_numbers(tmp_path):
+    import torch
+
+    model = torch.nn.Linear(10**6, 10**6, device="meta")  # 4 TB of numbers, none of them stored
+    with pytest.raises(UserError, match="--output-dir .* needs .* GB, .* are free on"):
+        check_room(model, tmp_path / "run", 2)
 
 
 def test_only_the_latest_checkpoints_are_kept(tmp_path):

@@ -11,12 +11,16 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from threetoe.errors import Failure, UserError, first_line
 from threetoe.machine.files import write_json
+from threetoe.machine.space import disk_problems
 
 MANIFEST, STAGED = "manifest.json", ".partial"
+BESIDES = 20 * 10**6  # of a run: tokenizer, account, record (bytes)
 NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -95,12 +99,38 @@ def newest(run: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, passed_over
 
 
-def discard(run: Path, step: int) -> None:
-    """Remove what there is of a checkpoint that could not be written."""
-    shutil.rmtree(run / f"checkpoint-{step}{STAGED}", ignore_errors=True)
-
-
 def prune(run: Path, limit: int) -> None:
     """Remove all but the `limit` latest checkpoints, and what killed processes have left."""
-    for folder in [*found_in(run)[limit:], *run.glob(f"checkpoint-*{STAGED}")]:
+    for folder in found_in(run)[limit:]:
         shutil.rmtree(folder, ignore_errors=True)
+    prune_staged(run)
+
+
+def prune_staged(run: Path) -> None:
+    """Remove what there is of checkpoints that were not finished."""
+    for folder in run.glob(f"checkpoint-*{STAGED}"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def writing(what: str, run: Path):
+    """Turns a disk that is full, or gone, into a Failure that says what stays."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises a RuntimeError
+        prune_staged(run)
+        raise Failure(
+            f"{what} cannot be written to {run}: {first_line(error)}. The checkpoints before it "
+            "stay; make room, and run the same command again."
+        ) from error
+
+
+def check_room(model, run: Path, limit: int) -> None:
+    """UserError where the disk does not hold the run, its checkpoints and one that is written."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    needed = BESIDES + 4 * trained * (1 + 3 * (limit + 1))  # fp32; an optimizer has two moments
+    mends = "name another disk, or keep fewer with --save-total-limit"
+    if problems := disk_problems([(f"--output-dir {run}", run, needed, mends)]):
+        raise UserError(*problems)

@@ -13,11 +13,11 @@ from types import SimpleNamespace
 
 from transformers import TrainerCallback
 
-from threetoe.errors import Failure, Stopped, first_line
+from threetoe.errors import Failure, Stopped
 from threetoe.machine.terminal import clear_line, say
 from threetoe.run.record import METRICS
 from threetoe.train import checkpoint
-from threetoe.train.checkpoint import Checkpoint
+from threetoe.train.checkpoint import Checkpoint, writing
 from threetoe.train.mirror import Mirror
 
 TRAINED, STATE = "trained.safetensors", "trainer_state.json"
@@ -89,15 +89,8 @@ class Saving(TrainerCallback):
             "callbacks": states_of(self.callbacks),
         }
         filled = partial(fill, trainer, self.run)
-        try:
+        with writing(f"The checkpoint of step {step}", self.run):
             written = checkpoint.write(self.run, step, self.facts | stands, filled)
-        except Exception as error:  # a full disk: OSError, torch's RuntimeError, SafetensorError
-            checkpoint.discard(self.run, step)
-            raise Failure(
-                f"The checkpoint of step {step} cannot be written to {self.run}: "
-                f"{first_line(error)}. Those before it stay; make room, and run the same command "
-                "again."
-            ) from error
         if self.mirror:
             self.mirror.copy(written)
         checkpoint.prune(self.run, self.limit)

@@ -33,6 +33,7 @@ from threetoe.prompt.template import hash_of
 from threetoe.prompt.tokenizer import fingerprint, marks_of
 from threetoe.run import base, probes, record
 from threetoe.train import checkpoint, preview, resume
+from threetoe.train.checkpoint import check_room, writing
 from threetoe.train.plan import TrainPlan, plan_training
 from threetoe.train.prepare import Prompting
 from threetoe.train.preview import announce
@@ -141,6 +142,7 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     model = load_to_train(job, tokenizer)
     facts = {"identity": same, "base": resume.hash_of_base(model)}
     resume.check_base(found, facts["base"])
+    check_room(model, folder, config.save_total_limit)
     arguments = choose_training_arguments(config, folder)
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments, config=config)
     held = record.start(folder, options_of(config))
@@ -158,14 +160,13 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     finally:
         clear_line()  # Ctrl-C leaves the progress where it was
     metrics = collect_metrics(result, saving, hooks) | validation_metrics(folder)
-    save(job, model, prompting, metrics, rows)
-    say_result(metrics, rows, folder)
+    with writing("The run", folder):
+        save(job, model, prompting, metrics, rows)
+    say_result(metrics, rows, folder, config)
     if saving.mirror:
         saving.mirror.finish(None)
     held.close()
     hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder, config=config)
-    if config.push_to:
-        say(f"push it: python export.py --run {folder} --push {config.push_to}")
     hooks.end()
 
 
@@ -181,13 +182,15 @@ def load_to_train(job: TrainPlan, tokenizer):
     return model
 
 
-def say_result(metrics: dict, rows: RowSets, folder: Path) -> None:
+def say_result(metrics: dict, rows: RowSets, folder: Path, config: TrainConfig) -> None:
     say(
         f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
         f"{metrics['train_loss']:.4f}, saved in {folder}"
     )
     if "eval_loss" in metrics:
         say(validation_line(metrics, len(rows.validated)))
+    if config.push_to:
+        say(f"push it: python export.py --run {folder} --push {config.push_to}")
 
 
 def save_account(rows: RowSets, folder: Path) -> None:
