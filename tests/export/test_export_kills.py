@@ -4,31 +4,30 @@ is damaged, and the next try goes on."""
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT, TINY, refused
+from forked import run_python
 
 import export
 from threetoe.export.folder import MARK
 from threetoe.machine.files import lock
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
-KILLS = 20
+KILLS = [8, pytest.param(40, marks=pytest.mark.wide)]
 # Threads of the tokenizer or of torch would not live on in a forked child, and be waited for.
 CHILD = {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 
 
-@pytest.fixture(scope="module")
-def stopped(three_steps, tmp_path_factory):
-    """What came of 20 exports killed at random points of their time, 4 of them with the proof, and
-    of 2 that ran into a full disk."""
-    chance = random.Random(3407)
-    cases = [{"verify": n % 5 == 0, "share": chance.random()} for n in range(KILLS)]
+@pytest.fixture(scope="module", params=KILLS)
+def stopped(request, three_steps, tmp_path_factory):
+    """What came of exports killed at random points of each part of their time, one in four with
+    the proof, and at the end of 2 that ran into a full disk."""
+    chance, kills = random.Random(3407), request.param
+    cases = [{"verify": n % 4 == 0, "share": (n + chance.random()) / kills} for n in range(kills)]
     cases += [{"verify": False, "limit": limit} for limit in (100_000, 400_000)]
     folder = tmp_path_factory.mktemp("killed")
     given = {"run": str(three_steps), "folder": str(folder), "base": str(TINY), "cases": cases}
@@ -36,23 +35,20 @@ def stopped(three_steps, tmp_path_factory):
 
 
 def output_of(script: str, given: dict, folder: Path) -> list[dict]:
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / script], input=json.dumps(given),
-        env={**os.environ, **CHILD}, cwd=folder, capture_output=True, text=True,
-        encoding="utf-8", timeout=500,
-    )  # fmt: skip
+    env = {**os.environ, **CHILD}
+    done = run_python([ROOT / "tests" / script], folder, env, json.dumps(given))
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_no_folder_looks_whole_after_a_kill(stopped):
-    for facts in stopped[:KILLS]:
+    for facts in stopped[:-2]:
         assert (facts["how"], facts["looks_whole"]) == ("killed", False)
-    assert len({facts["shards"] for facts in stopped[:KILLS]}) > 3  # they came at several points
+    assert len({facts["shards"] for facts in stopped[:-2]}) > 3  # they came at several points
 
 
 def test_a_full_disk_leaves_no_folder_that_looks_whole(stopped):
-    for facts in stopped[KILLS:]:
+    for facts in stopped[-2:]:
         assert (facts["how"], facts["looks_whole"]) == ("code 1", False)
 
 
@@ -66,11 +62,14 @@ def test_the_next_try_ends_with_the_same_bits_and_leaves_nothing_beside(stopped)
 
 def test_the_next_try_keeps_every_whole_shard(stopped):
     assert all(facts["kept"] == facts["shards"] for facts in stopped)
-    assert sum(facts["kept"] > 0 for facts in stopped) > KILLS / 4
+    assert sum(facts["kept"] > 0 for facts in stopped) > len(stopped) / 4
 
 
-def test_of_two_exports_into_one_folder_one_is_refused_and_the_other_whole(three_steps, tmp_path):
-    given = {"run": str(three_steps), "folder": str(tmp_path), "pairs": 14}
+@pytest.mark.parametrize("pairs", [5, pytest.param(14, marks=pytest.mark.wide)])
+def test_of_two_exports_into_one_folder_one_is_refused_and_the_other_whole(
+    three_steps, tmp_path, pairs
+):
+    given = {"run": str(three_steps), "folder": str(tmp_path), "pairs": pairs}
     alone, *pairs = output_of("raced_exports.py", given, tmp_path)
     assert alone["codes"] == [0] and "config.json" in alone["files"]
     for pair in pairs:

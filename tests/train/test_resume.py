@@ -9,6 +9,7 @@ import time
 
 import pytest
 from conftest import ROOT
+from forked import run_python
 
 from threetoe.errors import Failure, UserError
 from threetoe.options.train import TrainConfig
@@ -42,11 +43,9 @@ def killed(folder, ways: dict, kills: int) -> list[dict]:
         {"options": common | changes, "kills": kills, "seed": n}
         for n, changes in enumerate(ways.values())
     ]
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests" / "killed_trainings.py"], env={**os.environ, **CHILD},
-        input=json.dumps({"folder": str(folder), "cases": cases}), cwd=folder,
-        capture_output=True, text=True, encoding="utf-8", timeout=3000,
-    )  # fmt: skip
+    given = json.dumps({"folder": str(folder), "cases": cases})
+    program, env = [ROOT / "tests" / "killed_trainings.py"], {**os.environ, **CHILD}
+    done = run_python(program, folder, env, given)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
