@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from gguf_run import Server, random_run
 from safetensors.torch import load_file, save_file
 from tokenizers_made import KINDS
 
-from threetoe.export.gguf.gguf import check_gguf, write_gguf, write_ollama
+from threetoe.errors import UserError
+from threetoe.export.gguf.gguf import check_gguf, write_gguf
 from threetoe.export.merge.exporters import write_merged
 from threetoe.options.export import ExportConfig
 
@@ -106,8 +108,6 @@ def test_a_tied_file_has_no_output_tensor_and_an_untied_one_has(tmp_path):
 
 def refused(tmp_path, change, **config):
     """What check_gguf says of a run whose base's config.json has been changed."""
-    from threetoe.errors import UserError
-
     folder, run, _ = random_run(tmp_path, "Llama", KINDS["llama3"]())
     path = tmp_path / "base" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
@@ -138,18 +138,14 @@ def test_another_architecture_is_refused_with_the_way_there(tmp_path):
     )
 
 
-def test_a_base_whose_own_jinja_is_used_gets_no_ollama_folder(tmp_path):
-    from threetoe.errors import UserError
-
+def test_a_base_whose_own_jinja_ollama_cannot_say_gets_no_folder(tmp_path):
     folder, run, _ = random_run(tmp_path, "Llama", KINDS["llama3"]())
-    run.template["own"] = "{{ messages }}"
-    with pytest.raises(UserError, match="named template"):
-        write_ollama(run, tmp_path, ExportConfig(run=folder, ollama=tmp_path))
+    run = replace(run, template={"description": "", "own": "{{ messages }}", "tokens": {}})
+    with pytest.raises(UserError, match="--ollama: a Modelfile cannot say"):
+        check_gguf(run, folder, ExportConfig(run=folder, ollama=tmp_path))
 
 
 def test_a_weight_that_f16_cannot_hold_is_named(tmp_path):
-    from threetoe.errors import UserError
-
     folder, run, model = random_run(tmp_path, "Llama", KINDS["llama3"]())
     base = model.unload()
     base.model.layers[1].mlp.up_proj.weight.data[3, 5] = 70000.0
