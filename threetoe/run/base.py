@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from threetoe.backend import model as backend
 from threetoe.backend.checkpoint import list_checkpoint
+from threetoe.backend.model import GPU_MODEL, TINY, locate
 from threetoe.backend.precision import choose_precision
 from threetoe.errors import UserError, did_you_mean
 from threetoe.machine.files import read_json
@@ -14,7 +14,7 @@ PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")  # suffixes of Unsloth's repos
 
 def check_model(model: str | None, flag: str = "--model") -> None:
     """UserError unless this is a folder with a model, a Hub id, or `tiny`."""
-    if model in (None, backend.TINY):
+    if model in (None, TINY):
         return
     path = Path(model).expanduser()
     if path.is_dir():
@@ -28,8 +28,8 @@ def check_model(model: str | None, flag: str = "--model") -> None:
         list_checkpoint(path)  # whole, and safetensors
     elif model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise UserError(
-            f"{flag} {model}: no such folder, and a Hub id looks like {backend.GPU_MODEL}."
-            f"{did_you_mean(model, [backend.TINY])}"
+            f"{flag} {model}: no such folder, and a Hub id looks like {GPU_MODEL}."
+            f"{did_you_mean(model, [TINY])}"
         )
 
 
@@ -47,7 +47,7 @@ def is_gone(model: str) -> bool:
     return is_path and not Path(model).expanduser().is_dir()
 
 
-def base_of(folder: Path, flag: str) -> str:
+def find_base(folder: Path, flag: str) -> str:
     """The base that an adapter's config names; a merged model's folder is its own."""
     if not is_adapter(folder):
         return str(folder)
@@ -72,6 +72,6 @@ def resolve_precision(config) -> tuple:
 
 def is_prequantised(model: str) -> bool:
     """Whether a base's own weights have 4 bits: by its name, or by the config in its folder."""
-    config = Path(backend.locate(model), "config.json")
+    config = Path(locate(model), "config.json")
     stored = read_json(config) if config.is_file() else {}
     return model.endswith(PREQUANTISED) or "quantization_config" in stored

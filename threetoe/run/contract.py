@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from threetoe.backend import model as backend
+from threetoe.backend.model import load_tokenizer as load_base_tokenizer
+from threetoe.backend.model import save_tokenizer
 from threetoe.errors import UserError
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.of_run import Recorded
@@ -22,8 +23,8 @@ from threetoe.prompt.pieces import Marks
 from threetoe.prompt.template import Template, hash_of
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
 from threetoe.prompt.tokenizer import fingerprint, marks_of
-from threetoe.run import base as bases
-from threetoe.run import record as runs
+from threetoe.run import record
+from threetoe.run.base import find_base, is_prequantised
 from threetoe.run.record import Run
 
 ASK, ANSWER = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Yes."}
@@ -60,18 +61,18 @@ def find_run(config, template: Template | None, base: str | None, flag: str):
     """
     folder = config.run
     if folder is None or not is_foreign(folder):
-        folder, run = runs.load(folder)
+        folder, run = record.load(folder)
         return folder, replace(run, options=run.options | {"model": base}) if base else run
     if not config.template:
         raise UserError(no_template(folder))
-    model = base or bases.base_of(folder, flag)
-    return folder, runs.foreign(template, model, bases.is_prequantised(model))
+    model = base or find_base(folder, flag)
+    return folder, record.foreign(template, model, is_prequantised(model))
 
 
 def is_foreign(folder: Path) -> bool:
     """Whether a folder holds a model, and nothing that train.py or export.py wrote of it."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return not names & {runs.RECORD, runs.PARTIAL} and bool(
+    return not names & {record.RECORD, record.PARTIAL} and bool(
         names & {"adapter_config.json", "config.json"}
     )
 
@@ -80,15 +81,15 @@ def no_template(folder: Path) -> str:
     own = (folder / "chat_template.jinja").exists()
     choice = f", or --template {FROM_TOKENIZER} for its own chat template" if own else ""
     return (
-        f"--run {folder} has no {runs.RECORD}, as other tools leave it: name the template that it "
-        f"was trained with, such as --template alpaca{choice}."
+        f"--run {folder} has no {record.RECORD}, as other tools leave it: name the template that "
+        f"it was trained with, such as --template alpaca{choice}."
     )
 
 
 def load_tokenizer(folder: Path, run: Run):
     """The tokenizer of a folder; that of its base when other tools have saved none with it."""
     own = any((folder / f"tokenizer{end}").exists() for end in (".json", "_config.json", ".model"))
-    return backend.load_tokenizer(folder if own or not is_foreign(folder) else run.options["model"])
+    return load_base_tokenizer(folder if own or not is_foreign(folder) else run.options["model"])
 
 
 def settled(folder: Path, run: Run, template: Template | None, tokenizer, config) -> Run:
@@ -202,8 +203,8 @@ def write_folder(folder: Path, run: Run, tokenizer, target: Path) -> None:
     if (folder / "prompts.jsonl").exists():
         (target / "prompts.jsonl").symlink_to((folder / "prompts.jsonl").resolve())
     tokenizer.chat_template = run.the_template().jinja(run.the_marks(), tokenizer)
-    backend.save_tokenizer(tokenizer, target, run.stop_ids)
-    write_json(target / runs.RECORD, vars(run))
+    save_tokenizer(tokenizer, target, run.stop_ids)
+    write_json(target / record.RECORD, vars(run))
 
 
 def recorded(config) -> Recorded | None:
@@ -211,7 +212,7 @@ def recorded(config) -> Recorded | None:
     if not config.run_plugins:
         return None
     try:
-        folder, run = runs.load(config.run)
+        folder, run = record.load(config.run)
     except UserError:
         return None  # contract.find_run says what is wrong, or that other tools made the folder
     return Recorded(folder, run.plugins)
