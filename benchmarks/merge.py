@@ -46,7 +46,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
-from threetoe.shard_writer import ShardFile
+from threetoe.export.merge.writer import ShardFile
 {START}
 base, _, target = map(Path, sys.argv[1:])
 with ThreadPoolExecutor(1) as thread:
@@ -62,9 +62,10 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
 import torch
-from threetoe.merge import merge
+from threetoe.export.merge.merge import merge
+from threetoe.export.merge.options import MergeOptions
 {START}
-merge(*map(Path, sys.argv[1:]))
+merge(*map(Path, sys.argv[1:]), MergeOptions(rounding="ROUNDING"))
 """
 PEFT = f"""
 import os, sys, torch
@@ -92,7 +93,8 @@ for name in os.listdir(target):
 PROGRAMS = {
     "durable copy": COPY,
     "durable copy, direct I/O": DIRECT,
-    "Threetoe": OURS,
+    "Threetoe": OURS.replace("ROUNDING", "stochastic"),
+    "Threetoe, to the nearest": OURS.replace("ROUNDING", "nearest"),
     "PEFT merge_and_unload": PEFT + SYNC,
     "Unsloth save_pretrained_merged": UNSLOTH + SYNC,
 }

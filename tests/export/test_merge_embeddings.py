@@ -18,7 +18,7 @@ IDS = torch.arange(24).view(2, 12)
 def merged(base, adapter, target, dtype=None):
     """What merge() said, with config.json beside the weights."""
     target.mkdir()
-    facts = merge(base, adapter, target, MergeOptions(dtype=dtype))
+    facts = merge(base, adapter, target, MergeOptions(dtype=dtype, rounding="nearest"))
     values = merged_config(base, facts, [2])
     (target / "config.json").write_text(json.dumps(values), encoding="utf-8")
     return facts

@@ -25,7 +25,7 @@ MARK = "export.partial.json"
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # of a rename: something is there by now
 MERGING = [row.option for row in FORMATS.values() if row.merges]
 NEEDS = (  # options that would do nothing without one of the others
-    ("dtype base_weights max_shard_size", [*MERGING, "format"]),
+    ("dtype base_weights max_shard_size rounding", [*MERGING, "format"]),
     ("private revision create_pr force", ["push"]),
     ("gguf_dir", ["gguf"]),
 )

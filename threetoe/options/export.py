@@ -80,5 +80,10 @@ class ExportConfig(Common):
         None, "Type of the merged weights.", click.Choice(["bfloat16", "float16", "float32"]),
         "Merge", show_default="the base's own",
     )  # fmt: skip
+    rounding: str = option(
+        "stochastic", "How weights that the adapter changes become 16 bits: by chance in "
+        "proportion, which keeps changes below half a step, or to the nearest, as PEFT does.",
+        click.Choice(["stochastic", "nearest"]), "Merge",
+    )  # fmt: skip
     run_plugins: bool = run_plugins_option()
     max_shard_size: float = option(5, "Largest shard, as 5 or 5GB, or 200MB.", Gigabytes(), "Merge")

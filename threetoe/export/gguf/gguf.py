@@ -23,6 +23,7 @@ from threetoe.export.gguf.tokenizer import add_tokenizer, check_tokenizer
 from threetoe.export.gguf.types import K_QUANTS, check_types, file_type, ggml, run_program
 from threetoe.export.merge.base_weights import as_used, base_weights
 from threetoe.export.merge.merge import Merge
+from threetoe.export.merge.options import MergeOptions
 from threetoe.machine.files import read_json
 from threetoe.options.export import ExportConfig
 from threetoe.run.record import Run
@@ -123,7 +124,8 @@ def write_file(run: Run, path: Path, config: ExportConfig, name: str) -> None:
 
     base = base_weights(run, config)
     values = read_json(base / "config.json")
-    tensors = list_tensors(base, config.run, name, as_used(run, config))
+    options = MergeOptions(as_used=as_used(run, config), rounding=config.rounding)
+    tensors = list_tensors(base, config.run, name, options)
     factors = rope_factors(values, head_size(values))
     writer = GGUFWriter(path, ARCHITECTURES[values["model_type"]][0])
     try:

@@ -1,16 +1,17 @@
 """Base + adapter as the tensors of a GGUF file: names, order of rows, and bytes, piece by piece."""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from threetoe.backend.checkpoint import FLOATS, Stored
 from threetoe.errors import UserError
-from threetoe.export.gguf.types import rounded, size_in_bytes, type_of
+from threetoe.export.gguf.types import on_q8_steps, rounded, size_in_bytes, type_of
 from threetoe.export.merge.changes import OUTPUT, is_tied
 from threetoe.export.merge.merge import Merge, merged_tensors, plan_merge
 from threetoe.export.merge.options import MergeOptions
+from threetoe.export.merge.rounding import Chance
+from threetoe.export.merge.shards import BITS, output_of
 from threetoe.machine.files import read_json
 
 # By model_type: llama.cpp's name, and whether its rope wants the rows of q and k in pairs.
@@ -48,11 +49,17 @@ class Tensors(NamedTuple):
         return next(one.shape[0] for one in self.targets if one.name == "token_embd.weight")
 
 
-def list_tensors(base: Path, adapter: Path, name: str, as_used: Callable) -> Tensors:
-    """What a file of type `name` holds, in its order; UserError for a tensor that llama.cpp has
-    no name for. Reads headers only."""
-    plan = plan_merge(base, adapter, MergeOptions("float32", as_used=as_used))
-    return Tensors(targets_of(plan, read_json(base / "config.json"), name), plan)
+def list_tensors(base: Path, adapter: Path, name: str, options: MergeOptions) -> Tensors:
+    """What a file of type `name` holds, in its order, to be merged in its type where that is a
+    float and else in fp32; UserError for a tensor that llama.cpp has no name for. Reads headers
+    only."""
+    plan = plan_merge(base, adapter, options)
+    targets = targets_of(plan, read_json(base / "config.json"), name)
+    kinds = {one.merged.name: one.kind for one in targets if one.kind in BITS}
+    pairs = [(s, output_of(s, kinds.get(s.name, "F32"), plan.heights)) for s, _ in plan.pairs]
+    made = {output.name: output for _, output in pairs}
+    targets = [one._replace(merged=made[one.merged.name]) for one in targets]
+    return Tensors(targets, plan._replace(pairs=pairs))
 
 
 def targets_of(plan: Merge, config: dict, name: str) -> list[Target]:
@@ -86,31 +93,39 @@ def numbers_of(tensors: Tensors) -> Iterator[tuple[Target, Iterator]]:
     merged = merged_tensors(tensors.plan, names)
     for target, (output, blocks) in zip(tensors.targets, merged, strict=True):
         assert output.name == target.merged.name
-        yield target, in_type(target, blocks)
+        chance = tensors.plan.chance(output.name) if target.kind == "Q8_0" else None
+        yield target, in_type(target, on_steps(blocks, chance) if chance else blocks)
+
+
+def on_steps(blocks: Iterator, chance: Chance) -> Iterator:
+    """A tensor's blocks of rows, by chance put on steps of q8_0. Coarser types are left to the
+    nearest: what they do to the base is more than what is lost of an adapter."""
+    first = 0
+    for block in blocks:
+        last = first + len(block)
+        yield on_q8_steps(block, chance.noise(slice(first, last)))
+        first = last
 
 
 def in_type(target: Target, blocks: Iterator) -> Iterator:
-    """A merged tensor's blocks of rows, in a target's type."""
-    import numpy as np
+    """A merged tensor's blocks of rows as bytes of a target's type, of which f32, f16 and bf16 ones
+    are already."""
+    import torch
 
-    if not target.heads:
-        for block in blocks:
-            yield rounded(block.numpy().ravel(), target.kind, target.merged.name)
-        return
-    whole = np.empty(math.prod(target.shape), dtype=np.float32)
-    done = 0
+    if target.heads:
+        blocks = [in_pairs(torch.cat([block.clone() for block in blocks]), target.heads)]
     for block in blocks:
-        whole[done : done + block.numel()] = block.numpy().ravel()
-        done += block.numel()
-    whole = in_pairs(whole.reshape(target.shape), target.heads).ravel()
-    yield rounded(whole, target.kind, target.merged.name)
+        if target.kind in BITS:
+            yield block.contiguous().view(torch.uint8).numpy()
+        else:
+            yield rounded(block.numpy().ravel(), target.kind)
 
 
 def in_pairs(weight, heads: int):
     """The rows of q or k, of which transformers turns the first half of a head with the second,
     so that llama.cpp turns each row with the next."""
     rows = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
-    return rows.swapaxes(1, 2).reshape(weight.shape)
+    return rows.transpose(1, 2).reshape(weight.shape)
 
 
 def rope_factors(config: dict, head: int):

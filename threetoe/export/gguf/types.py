@@ -114,22 +114,26 @@ def size_in_bytes(shape: tuple, kind: str) -> int:
     return count // numbers * size
 
 
-def rounded(numbers, kind: str, name: str):
-    """A flat array of fp32, whole blocks of it, as the bytes of a type. UserError for what f16
-    cannot hold, of a tensor called `name`."""
+def rounded(numbers, kind: str):
+    """A flat array of fp32, whole blocks of it, as the bytes of a type."""
     import numpy as np
     from gguf import GGMLQuantizationType, quants
 
     if kind.endswith("_K"):
         return quantized_by_ggml(numbers, kind)
-    if kind == "F16" and numbers.size and np.abs(numbers).max() >= 65520:
-        raise UserError(
-            f"{name} is too large for f16 (at most 65504): use --gguf bf16, f32 or q8_0."
-        )
     # As wide rows as there are: the package works on 16 of them at a time.
     width = next(w for w in (8192, 1024, 256, 32, 1) if numbers.size % w == 0)
     blocks = quants.quantize(numbers.reshape(-1, width), GGMLQuantizationType[kind])
     return blocks.view(np.uint8).ravel()
+
+
+def on_q8_steps(rows, noise):
+    """Rows of fp32, each number moved by chance to one of q8_0's two steps beside it, in
+    proportion, so that quantising finds that step; `noise` has 16 bits."""
+    blocks = rows.view(-1, 32)
+    steps = blocks.abs().amax(1, keepdim=True).div_(127).clamp_(min=1e-38)
+    moved = (blocks / steps).add_(noise.view(-1, 32) / 2**16).floor_().clamp_(-127, 127)
+    return moved.mul_(steps).view_as(rows)
 
 
 def quantized_by_ggml(numbers, kind: str):

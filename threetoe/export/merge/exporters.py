@@ -57,7 +57,8 @@ def write_checkpoint(
     """The weights, by merge() or merge_4bit(), and the files that go with them."""
     quieten()
     base, size = base_weights(run, config), round(config.max_shard_size * 10**9)
-    options = MergeOptions(config.dtype, size, as_used(run, config), bytes_done(what))
+    used, shown = as_used(run, config), bytes_done(what)
+    options = MergeOptions(config.dtype, size, used, shown, config.rounding)
     facts = merge(base, config.run, folder, options)
     clear_line()
     write_json(folder / "config.json", merged_config(base, facts, run.stop_ids))

@@ -1,17 +1,21 @@
 """base + adapter as a 4-bit checkpoint (bitsandbytes NF4) that plain transformers loads.
 
-Every tensor equals, bit for bit, that of merging in 16 bits, loading the result with transformers'
-BitsAndBytesConfig (nf4, double quantisation) and saving it; here no weight is ever held whole.
+What the adapter changes is rounded by chance to one of NF4's two levels beside it (on_levels): to
+the nearest, nothing of it is left, as a base that was trained on in 4 bits lies on these levels.
+With rounding="nearest" every tensor equals, bit for bit, that of merging in 16 bits, loading the
+result with transformers' BitsAndBytesConfig (nf4, double quantisation) and saving it. No weight is
+ever held whole.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from threetoe.backend.checkpoint import FLOATS, Stored, header_bytes, read_header
 from threetoe.export.merge.merge import DEFAULTS, Merge, facts_of, merged_tensors, plan_merge
-from threetoe.export.merge.nf4 import BLOCK, PARTS, STATE, packed_size
+from threetoe.export.merge.nf4 import BLOCK, PARTS, STATE, on_levels, packed_size
 from threetoe.export.merge.options import MergeOptions
+from threetoe.export.merge.rounding import Chance
 from threetoe.export.merge.shards import BITS, begin, in_shards, inputs_of, shard_name, write_index
 from threetoe.export.merge.writer import ShardFile
 from threetoe.machine.files import read_json
@@ -102,7 +106,7 @@ def write_shard(
             writer = InOrder(shard, file)
             for output, blocks in merged_tensors(plan, wanted):
                 if output.name in names:
-                    put_quantised(writer, output, blocks)
+                    put_quantised(writer, output, placed(blocks, plan.chance(output.name)))
                 else:
                     pieces = (raw(block) for block in blocks)
                     writer.put(output.name, output.dtype, output.shape, pieces, output.size % 4)
@@ -140,6 +144,15 @@ class InOrder:
         """Writes what was kept back, wide numbers first."""
         for item in sorted(self.late, key=lambda item: -BITS.get(item[1], 8)):
             self.put(*item)
+
+
+def placed(blocks: Iterable, chance: Chance | None) -> Iterator:
+    """A tensor's blocks of rows, by chance put on levels of NF4."""
+    first = 0
+    for block in blocks:
+        last = first + len(block)
+        yield on_levels(block, chance.noise(slice(first, last))) if chance else block
+        first = last
 
 
 def put_quantised(writer: InOrder, output: Stored, blocks: Iterable) -> None:

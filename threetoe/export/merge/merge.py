@@ -15,6 +15,7 @@ from threetoe.errors import unknown
 from threetoe.export.merge.adapter import check_merge
 from threetoe.export.merge.changes import Change, grown_heights
 from threetoe.export.merge.options import MergeOptions
+from threetoe.export.merge.rounding import Chance
 from threetoe.export.merge.shards import (
     begin,
     inputs_of,
@@ -45,10 +46,19 @@ class Merge(NamedTuple):
         known yet."""
         return [output for _, output in self.pairs]
 
+    def chance(self, name: str) -> Chance | None:
+        """What rounds a tensor of the result by chance to a type that is made of its blocks; None
+        where rounding is to the nearest, or the adapter changes nothing of it but single rows."""
+        change = self.changes.get(name, Change())
+        if self.options.rounding == "nearest" or not change.parts.keys() - {"rows"}:
+            return None
+        shape = next(output.shape for output in self.outputs if output.name == name)
+        return Chance(f"{name} blocks", shape)
+
     def pieces(self, source: Stored, output: Stored) -> Iterator[memoryview]:
         """The bytes of an output in order, in whole rows; a piece holds until the next."""
         change = self.changes.get(source.name, Change())
-        return merge_tensor(source, output, change, self.options.as_used)
+        return merge_tensor(source, output, change, self.options)
 
 
 def plan_merge(base: Path, adapter: Path, options: MergeOptions = DEFAULTS) -> Merge:

@@ -57,6 +57,24 @@ def rounded_rows(rows: Callable, shape: tuple[int, int], step: int) -> Callable:
     return rounded
 
 
+def on_levels(rows, noise):
+    """Whole blocks of a weight, each number moved by chance to one of NF4's two levels beside it,
+    in proportion, so that quantising finds that level; `noise` has 16 bits."""
+    import torch
+    from bitsandbytes import functional
+
+    flat = torch.nn.functional.pad(rows.reshape(-1).float(), (0, -rows.numel() % BLOCK))
+    scales = scales_of(flat)[:, None].clamp(min=1e-38)
+    levels = functional.get_4bit_type("nf4", device="cpu")
+    scaled = flat.view(-1, BLOCK) / scales
+    above = torch.bucketize(scaled, levels).clamp_(1, len(levels) - 1)
+    low, high = levels[above - 1], levels[above]
+    chance = torch.nn.functional.pad(noise.view(-1) / 2**16, (0, -noise.numel() % BLOCK))
+    up = scaled - low > chance.view(-1, BLOCK) * (high - low)
+    found = torch.where(up, high, low).mul_(scales).view(-1)[: rows.numel()]
+    return found.view_as(rows).to(rows.dtype)
+
+
 def scales_of(piece):
     """The scale of each block, as quantize_4bit finds it, without its slow rounding."""
     import torch

@@ -141,7 +141,7 @@ def keep_whole(outputs: list) -> None:
 def inputs_of(base: Path, adapter: Path, options: MergeOptions) -> list:
     """All that a merge's bytes depend on."""
     used = f"{options.as_used.__module__}.{options.as_used.__qualname__}"
-    chosen = used, options.dtype, options.max_shard_size
+    chosen = used, options.dtype, options.max_shard_size, options.rounding
     return [base_inputs(base), adapter_inputs(adapter), *chosen]
 
 

@@ -1,6 +1,5 @@
 """The bytes of one merged tensor, piece by piece: read, summed in fp32, rounded once."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -8,20 +7,23 @@ from threetoe.backend.checkpoint import FLOATS, Stored, load, numbers
 from threetoe.errors import UserError
 from threetoe.export.merge.changes import Change
 from threetoe.export.merge.nf4 import Packed, step_of, stored_rows
+from threetoe.export.merge.options import MergeOptions
+from threetoe.export.merge.rounding import DROPPED, Chance
 
 CHUNK = 2**18  # numbers worked on at once: 1 MB of fp32, which stays in a core's cache
 
 
 def merge_tensor(
-    source: Stored, output: Stored, change: Change, as_used: Callable
+    source: Stored, output: Stored, change: Change, options: MergeOptions
 ) -> Iterator[memoryview]:
     """The bytes of one merged tensor in pieces of whole rows; a piece holds until the next."""
+    by_chance = options.rounding == "stochastic" and change.parts and output.dtype in DROPPED
     lora = {name: load_floats(part) for name, part in change.parts.items() if name != "whole"}
-    used = None if "whole" in change.parts else as_used(source.name)
+    used = None if "whole" in change.parts else options.as_used(source.name)
     source = change.parts.get("whole", source)
     with open(source.file, "rb", buffering=0) as file:
         if lora or used or source.dtype != output.dtype or isinstance(source, Packed):
-            yield from summed(file, source, output, change, lora, used)
+            yield from summed(file, source, output, change, lora, used, by_chance)
         else:
             yield from copied(file, source)
 
@@ -38,12 +40,17 @@ def copied(file: BinaryIO, source: Stored) -> Iterator[memoryview]:
 
 
 def summed(
-    file: BinaryIO, source: Stored, output: Stored, change: Change, lora: dict, used
+    file: BinaryIO, source: Stored, output: Stored, change: Change, lora: dict, used, by_chance
 ) -> Iterator[memoryview]:
     """A tensor with what the adapter adds, in the output's dtype."""
     new_rows = lora.pop("rows", None)
     height = source.shape[0] if source.shape else 1
     columns = source.count // max(1, height)
+    chance = Chance(output.name, output.shape) if by_chance else None
+    if change.rows:
+        refuse_infinite(new_rows, output)
+        if chance:
+            chance.round(new_rows, list(change.rows), output.dtype)
     # DoRA divides by the norm of whole outputs, here columns, so such a tensor is not cut.
     whole = "magnitude" in lora and change.flipped
     step = height if whole else step_of(max(1, CHUNK // max(1, columns)), columns, source)
@@ -55,8 +62,11 @@ def summed(
         last = min(first + step, height)
         weight = rows(first, last).float()
         merged = add_lora(weight, lora, slice(first, last), change) if lora else weight
+        refuse_infinite(merged, output)
+        if chance and (lora or "whole" in change.parts):
+            chance.round(merged, slice(first, last), output.dtype)
         written = room[: (last - first) * columns * width]
-        refuse_infinite(numbers(written, output).view(-1, columns).copy_(merged), output)
+        numbers(written, output).view(-1, columns).copy_(merged)
         if change.rows:
             put_rows(written, output, first, new_rows, change)
         yield written
@@ -113,7 +123,7 @@ def put_rows(written: memoryview, output: Stored, first: int, new_rows, change: 
     piece = numbers(written, output).view(-1, output.shape[1])
     for place, row in enumerate(change.rows):
         if first <= row < first + len(piece):
-            refuse_infinite(piece[row - first].copy_(new_rows[place]), output)
+            piece[row - first] = new_rows[place]
 
 
 def load_floats(part: Stored):
@@ -141,13 +151,13 @@ def add_lora(weight, lora: dict, here: slice, change: Change):
     return weight.mul_(factor if change.flipped else factor.view(-1, 1))
 
 
-def refuse_infinite(rounded, output: Stored) -> None:
-    """UserError when a result is inf or nan, with the largest number that the dtype holds."""
+def refuse_infinite(merged, output: Stored) -> None:
+    """UserError when a sum in fp32 is nan or beyond the largest number of the output's dtype."""
     import torch
 
-    low, high = torch.aminmax(rounded)  # nan when any number is; ten times faster than isfinite
-    if not -math.inf < low <= high < math.inf:
-        largest = torch.finfo(rounded.dtype).max
+    low, high = torch.aminmax(merged)  # nan when any number is; ten times faster than isfinite
+    largest = torch.finfo(getattr(torch, FLOATS[output.dtype])).max
+    if not -largest <= low <= high <= largest:
         raise UserError(
             f"{output.name} merges to inf or nan in {FLOATS[output.dtype]} (largest {largest:.5g}):"
             " use bfloat16 or float32, or another adapter if its training diverged."
