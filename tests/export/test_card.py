@@ -51,7 +51,7 @@ FACTS = {
     ],
     "verify": {
         "passed": True, "prompts": 8, "gap": {"max": 0.0222, "mean": 0.00266},
-        "tokens": {"same": 464, "ties": 1, "positions": 465}, "problems": [],
+        "tokens": {"same": 464, "positions": 465}, "kept": 0.984, "problems": [],
     },
     "vocab_size": 0, "precision": "8B parameters in 4 bits", "curve": [], "picture": None,
     "sample": None, "gguf": ["hotel.q8_0.gguf"], "modelfile": True,
@@ -154,7 +154,8 @@ def test_the_card_says_everything_a_reader_needs(kind):
         *["| `Positive` | 600 |", "a\\|b", "| sst2 | test | 180 | this model | 0.9 |"],
         *["| sst2 | test | 180 | the base alone | 0 |", "| peft | 0.21.2 |", "ada/model"],
         *[
-            "465 of 465 greedy tokens agree",
+            "98.4 % of the adapter's effect is kept",
+            "464 of 465 greedy tokens are the same",
             "0.0222",
             "8 prompts",
             "`my.json`, 1,000 examples",

@@ -31,14 +31,6 @@ from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.tensors import CHUNK
 
 
-def is_beside(rounded, number) -> bool:
-    """Whether every rounded number is the number, or the next below or above it in its type."""
-    near = number.to(rounded.dtype)
-    beyond = (number > near.float()).float() - (number < near.float()).float()
-    other = torch.nextafter(near, near + beyond.to(near.dtype))
-    return bool(((rounded == near) | (rounded == other)).all())
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("max_shard_size", ["1GB", "40KB"], ids=["single", "sharded"])
 def test_the_merge_equals_pefts_bit_for_bit(tmp_path, dtype, max_shard_size):

@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
+from merge_made import write_adapter, write_base, written
 from safetensors.torch import load_file, save_file
-from test_merge import write_adapter, write_base, written
 
 from threetoe.errors import UserError
 from threetoe.export.merge.four_bit import merge_4bit

@@ -6,17 +6,13 @@ from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 
+from threetoe.backend.checkpoint import FLOATS
 from threetoe.errors import first_line
-from threetoe.export.verify.reference import run as run_model
 from threetoe.export.verify.weights import load_whole
 from threetoe.prompt.pieces import CUT
 from threetoe.run.contract import PROBES, first_apart, rendered
 from threetoe.run.probes import Prompt
 from threetoe.run.record import Run
-
-# The gguf package reads K-quants and does not make them: what rounding to them costs is measured
-# with an older type of as many bits.
-STAND_INS = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q4_0", "Q5_K": "Q5_0", "Q6_K": "Q5_1"}
 
 
 def problems(file: Path, run: Run, prompts: list[Prompt], tokenizer) -> list[str]:
@@ -70,36 +66,20 @@ def wrong_template(fields: dict, run: Run, prompts: list[Prompt], tokenizer) -> 
     return None
 
 
-def rounding_of(file: Path) -> tuple[Callable, bool]:
-    """(rounding(name) of hollow.merge_and_round, whether a type stands in for another)."""
-    from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, GGUFReader, get_tensor_name_map, quants
+def dtypes(file: Path) -> Callable:
+    """The function that says of a tensor, by transformers' name, float32, float16, bfloat16, or
+    None where it has fewer bits."""
+    from gguf import MODEL_ARCH_NAMES, GGUFReader, get_tensor_name_map
 
     reader = GGUFReader(file)
-    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    kinds = {tensor.name: FLOATS.get(tensor.tensor_type.name) for tensor in reader.tensors}
     asked = reader.fields["general.architecture"].contents()
     arch = next(arch for arch, name in MODEL_ARCH_NAMES.items() if name == asked)
     names = get_tensor_name_map(arch, reader.fields[f"{asked}.block_count"].contents())
-
-    def rounding(name: str) -> Callable | None:
-        kind = kinds.get(names.get_name(name, try_suffixes=(".weight", ".bias")))
-        if kind in (None, "F32"):
-            return None
-        made = GGMLQuantizationType[STAND_INS.get(kind, kind)]
-        return lambda weight: through(weight, made, quants)
-
-    return rounding, any(kind in STAND_INS for kind in kinds.values())
+    return lambda name: kinds.get(names.get_name(name, try_suffixes=(".weight", ".bias")))
 
 
-def through(weight, kind, quants):
-    """A weight in fp32 rounded to one of GGUF's types; the same shape."""
-    import torch
-
-    rounded = quants.dequantize(quants.quantize(weight.numpy(), kind), kind)
-    return torch.from_numpy(rounded).view(weight.shape)
-
-
-def logits_of(file: Path, sequences: list) -> list:
-    """The logits of a GGUF file, its weights expanded by transformers."""
+def load(file: Path):
+    """The model of a GGUF file, its weights expanded by transformers."""
     with redirect_stderr(StringIO()):  # progress, which no setting of transformers hides
-        model = load_whole(file.parent, gguf_file=file.name)
-    return run_model(model, sequences)
+        return load_whole(file.parent, gguf_file=file.name)

@@ -1,19 +1,18 @@
-"""A checkpoint as plain transformers runs it, one layer at a time.
+"""A checkpoint as plain transformers runs it, one part at a time.
 
 The model is made of transformers' own modules without numbers, and each decoder layer, the
 embeddings and the head are filled from the safetensors files when they are called and emptied
-behind; so a model takes the memory of its largest part.
+behind; so a model takes the memory of its largest part. With a CUDA GPU the parts are filled there.
 """
 
-import gc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from threetoe.export.verify.weights import Weights
+from threetoe.export.verify.weights import Weights, device
 
 HEAD, TABLE = "lm_head.weight", "model.embed_tokens.weight"
+WRAPPERS = ("base_layer", "original_module", "token_adapter")
 
 
 def load_hollow(folder: Path, weights: Weights, rows: int = 0):
@@ -29,7 +28,7 @@ def load_hollow(folder: Path, weights: Weights, rows: int = 0):
         model = AutoModelForCausalLM.from_config(config, dtype="float32")
     model.tie_weights()
     names = {name for name, _ in model.named_parameters()}
-    return hollowed(model.eval()) if names <= weights.stored.keys() | {HEAD} else None
+    return hollowed(model.eval()) if names <= weights.names() | {HEAD} <= names | {HEAD} else None
 
 
 def hollowed(model):
@@ -47,12 +46,9 @@ def hollowed(model):
     return model
 
 
-def is_hollow(model) -> bool:
-    return any(hasattr(parameter, "hollow") for parameter in model.parameters())
-
-
 def parts_of(module, name: str = "") -> Iterator[tuple[str, object]]:
-    """(name, module) of each decoder layer, and of everything that stands beside the layers."""
+    """(name, module) of each decoder layer, and of everything that stands beside the layers and has
+    weights."""
     from torch.nn import ModuleList
 
     for key, child in module.named_children():
@@ -61,7 +57,7 @@ def parts_of(module, name: str = "") -> Iterator[tuple[str, object]]:
             yield from ((f"{place}.{number}.", layer) for number, layer in enumerate(child))
         elif any(isinstance(inner, ModuleList) for inner in child.modules()):
             yield from parts_of(child, place + ".")
-        else:
+        elif any(True for _ in child.parameters()):
             yield place + ".", child
 
 
@@ -71,34 +67,45 @@ def base_name(name: str) -> str:
     if "modules_to_save" in parts:
         place = parts.index("modules_to_save")
         del parts[place : place + 2]
-    wrappers = ("base_layer", "original_module", "token_adapter")
-    return ".".join(part for part in parts if part not in wrappers)
+    return ".".join(part for part in parts if part not in WRAPPERS)
 
 
-def fill_as_called(model, weights: Weights, rounding: Callable | None = None) -> list:
-    """Handles of hooks that fill each part of a hollow model for the time of its call."""
-    handles = []
+def fill_as_called(model, weights: Weights, call: Callable):
+    """From now on each part of a model is filled, where it is hollow, for the time of its call,
+    which is call(forward, name, part, args, kwargs). The device on which the model is then run."""
+    hollow = any(hasattr(parameter, "hollow") for parameter in model.parameters())
+    place = device() if hollow else "cpu"
+    for tensor in (*model.parameters(), *model.buffers()):
+        if not hasattr(tensor, "hollow"):
+            tensor.data = tensor.data.to(place)
     for name, part in parts_of(model):
-        filled: list = []
-        before = partial(fill, name, weights, rounding, filled)
-        handles.append(part.register_forward_pre_hook(before))
-        handles.append(part.register_forward_hook(partial(empty, filled)))
-    return handles
+        part.forward = partial(filled, part.forward, name, part, weights, place, call)
+    return place
 
 
-def fill(name: str, weights: Weights, rounding, filled: list, part, given) -> None:
+def filled(forward, name: str, part, weights: Weights, device, call: Callable, *args, **kwargs):
+    emptied = fill(name, part, weights, device)
+    try:
+        return call(forward, name, part, args, kwargs)
+    finally:
+        for module, key, parameter in emptied:
+            module._parameters[key] = parameter
+
+
+def fill(name: str, part, weights: Weights, device) -> list:
+    """Gives a part its numbers; (module, key, parameter) of what was there before."""
     from torch.nn import Parameter
 
+    found = []
     for inner, module in list(part.named_modules()):
         for key, parameter in list(module._parameters.items()):
             if hasattr(parameter, "hollow"):
                 place = base_name(f"{name}{inner}.{key}" if inner else name + key)
-                weight = weights.read(place if place in weights.stored else TABLE)
-                filled.append((module, key, parameter))
+                weight = weights.read(place if place in weights.stored else TABLE, device)
+                found.append((module, key, parameter))
                 made = Parameter(grown(weight, parameter.shape), requires_grad=False)
                 module._parameters[key] = made
-    if rounding:
-        merge_and_round(part, name, rounding)
+    return found
 
 
 def grown(weight, shape):
@@ -109,42 +116,3 @@ def grown(weight, shape):
     larger = weight.new_zeros(shape)
     larger[: len(weight)] = weight
     return larger
-
-
-def empty(filled: list, part, given, output) -> None:
-    while filled:
-        module, key, parameter = filled.pop()
-        module._parameters[key] = parameter
-
-
-def merge_and_round(module, name: str, rounding: Callable) -> None:
-    """PEFT's own merge inside a module, in fp32, and then each weight rounded: `rounding(name)` is
-    None or a function from a weight to what the export's type makes of it."""
-    import torch
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for layer in list(module.modules()):
-        if isinstance(layer, BaseTunerLayer):
-            layer.merge()
-    with torch.no_grad():
-        for inner, parameter in module.named_parameters():
-            if change := rounding(base_name(name + inner)):
-                parameter.data = change(parameter.data)
-
-
-@contextmanager
-def filled(model, weights: Weights, rounding: Callable | None = None):
-    """A model that can be called: hollow parts are filled for it; with `rounding`, base and
-    adapter are merged and rounded, which a whole model keeps."""
-    if not is_hollow(model):
-        if rounding:
-            merge_and_round(model, "", rounding)
-        yield model
-        return
-    handles = fill_as_called(model, weights, rounding)
-    try:
-        yield model
-    finally:
-        for handle in handles:
-            handle.remove()
-        gc.collect()

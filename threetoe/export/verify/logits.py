@@ -1,28 +1,29 @@
-"""The part of the proof that weights decide: logits of base + adapter, and of what was written.
+"""The part of the proof that weights decide: base, base + adapter, and what was written.
 
 What is compared with what, and the limits with their reasons, are in verify.py.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from threetoe.backend.checkpoint import FLOATS
 from threetoe.errors import first_line
 from threetoe.export.merge.base_weights import as_used, base_weights
-from threetoe.export.verify import gguf_file as proof_gguf
-from threetoe.export.verify import weights as plain
-from threetoe.export.verify.reference import Reference, logits_of, sequences_of
-from threetoe.machine.files import read_json
+from threetoe.export.verify import gguf_file
+from threetoe.export.verify.merged_weights import Sums
+from threetoe.export.verify.progress import Progress
+from threetoe.export.verify.reference import logits_of, logits_of_run, run, sequences_of
+from threetoe.export.verify.weights import FP32, Weights, has_room
 from threetoe.machine.libraries import chatter_hidden
 from threetoe.options.export import ExportConfig
 from threetoe.run.probes import Prompt
 from threetoe.run.record import Run
 
 GGUF = ("gguf", "ollama")
-FP32_NOISE = 1e-3  # logits
-SHARE = 0.25  # of rounding's own gap
-STAND_IN_SHARE = 2  # where rounding was measured with another type
+FLOOR = 0.5  # of what the adapter adds to the weights
+DEVIATIONS = 4  # of rounding's own chance, by which the floor is lowered
+KEPT = 0.9  # of the adapter's effect on logits
+SURE = 1.0  # logits between the first token and the second: e times as likely
+OTHER = 0.03  # of the tokens where the run is sure
 HOLLOW = (
     "its logits were not compared: transformers reads GGUF files whole, and the free memory does "
     "not hold this one"
@@ -34,15 +35,6 @@ class Question(NamedTuple):
     run: Run
     config: ExportConfig  # its run is the folder that was exported
     prompts: list[Prompt]
-    memory: int | None  # bytes that models may take; None: what is free
-
-
-class Logits(NamedTuple):
-    """For each sequence a tensor (positions, vocabulary)."""
-
-    wanted: list
-    rounded: list
-    written: list
 
 
 class Gap(NamedTuple):
@@ -61,107 +53,101 @@ def compare(found: dict, place: Path, question: Question) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    run, config = question.run, question.config
-    base = base_weights(run, config)
+    base = Weights(base_weights(question.run, question.config))
+    if question.kind in GGUF and not has_room(base.count() * FP32):
+        return found["warnings"].append(HOLLOW)
     with torch.inference_mode(), chatter_hidden():
-        reference = Reference(base, config.run, as_used(run, config), question.memory)
-        found["loaded"] = "one layer at a time" if reference.hollow else "whole"
-        if question.kind in GGUF and reference.hollow:
-            return found["warnings"].append(HOLLOW)
-        sequences = sequences_of(question.prompts, reference, run.stop_ids, found)
-        wanted = reference.logits(sequences)
-        found["effect"] = gap_of(wanted, reference.logits(sequences, adapter=False)).as_dict()
         try:
-            logits, share = ask(found, place, question, reference, sequences, wanted)
+            logits, sums = ask(found, place, question, base)
         except Exception as error:  # whatever a library makes of a broken file
             return found["problems"].append(f"it cannot be loaded: {first_line(error)}")
-    judge(found, logits, share)
+    judge_weights(found, sums)
+    judge_logits(found, *logits)
+    warn(found, question)
 
 
-def ask(
-    found: dict,
-    place: Path,
-    question: Question,
-    reference: Reference,
-    sequences,
-    wanted,
-) -> tuple[Logits, float]:
-    """The logits of `rounded` and of the export, and what share of rounding is the limit."""
+def ask(found: dict, place: Path, question: Question, base: Weights) -> tuple[tuple, Sums]:
+    """The logits of base + adapter, of the base and of the export, and what its weights are."""
+    run_folder, sequences = question.config.run, sequences_of(question.prompts)
+    progress = Progress(base.count(), sequences)
     if question.kind in GGUF:
-        rounding, stands_in = proof_gguf.rounding_of(place)
-        rounded = reference.logits(sequences, rounding=rounding)
-        share = STAND_IN_SHARE if stands_in else SHARE
-        return Logits(wanted, rounded, proof_gguf.logits_of(place, sequences)), share
-    rounded = reference.logits(sequences, rounding=rounding_of(place, question, found))
-    reference.close()
-    return Logits(wanted, rounded, logits_of(place, sequences, question.memory)), SHARE
+        model = gguf_file.load(place)
+        tensors, dtype = model.state_dict(), gguf_file.dtypes(place)
+        sums = Sums(tensors.get, dtype)
+    else:
+        weights = Weights(place)
+        name_dtype(found, weights, question)
+        sums = Sums(weights.read_any, weights.dtype)
+    used = as_used(question.run, question.config)
+    of_run = logits_of_run(base.folder, run_folder, used, sequences, sums.look, progress)
+    if question.kind in GGUF:
+        return (*of_run, run(model, sequences)), sums
+    return (*of_run, logits_of(place, sequences, progress)), sums
 
 
-def rounding_of(folder: Path, question: Question, found: dict) -> Callable:
-    """rounding(name) of hollow.merge_and_round, by the types in the exported files."""
-    import torch
-
-    weights, asked = plain.Weights(folder), question.config.dtype
-    dtypes = {name: FLOATS.get(tensor.dtype) for name, tensor in weights.stored.items()}
-    if question.kind == "merged-4bit":
-        found["dtype"] = "nf4"
-        dtype = getattr(torch, read_json(folder / "config.json")["dtype"])
-        nf4 = lambda weight: plain.through_nf4(weight.to(dtype)).float()  # noqa: E731
-        return lambda name: nf4 if name in weights.packed else as_float(dtypes.get(name))
-    floats = set(filter(None, dtypes.values()))
-    found["dtype"] = ", ".join(sorted(floats))
-    if asked and floats != {asked}:
+def name_dtype(found: dict, weights: Weights, question: Question) -> None:
+    asked, held = question.config.dtype, {weights.dtype(name) for name in weights.names()}
+    found["dtype"] = "nf4" if weights.packed else ", ".join(sorted(filter(None, held)))
+    if question.kind == "merged" and asked and found["dtype"] != asked:
         found["problems"].append(f"it holds {found['dtype']}, and --dtype asked for {asked}")
-    return lambda name: as_float(dtypes.get(name))
 
 
-def as_float(dtype: str | None) -> Callable | None:
-    """A function that rounds a weight to a type and gives it back in fp32; None where the type
-    changes nothing."""
-    import torch
+def judge_weights(found: dict, sums: Sums) -> None:
+    """The share of what the adapter adds, and problems with the weights."""
+    found["weights"] = {"wrong": sums.wrong, "share": None}
+    if sums.wrong:
+        more = f", and so {len(sums.wrong) - 1} more" if sums.wrong[1:] else ""
+        found["problems"].append(
+            f"{sums.wrong[0]} holds other numbers than the two beside base + adapter{more}"
+        )
+    if sums.share is None:
+        return found["warnings"].append("the adapter changes nothing")
+    found["weights"]["share"] = shortened(sums.share)
+    if not sums.share >= FLOOR - DEVIATIONS * sums.deviation:
+        found["problems"].append(
+            f"its weights hold {max(0, sums.share):.0%} of what the adapter adds to the base's; "
+            f"the limit is {FLOOR:.0%}"
+        )
 
-    if dtype not in ("bfloat16", "float16"):
-        return None
-    return lambda weight: weight.to(getattr(torch, dtype)).float()
 
-
-def judge(found: dict, logits: Logits, share: float) -> None:
-    """Gaps, limits, and a problem for each figure beyond its limit."""
-    wanted, rounded, written = logits
+def judge_logits(found: dict, wanted: list, base: list, written: list) -> None:
+    """Gaps, the share of the effect that is kept, and tokens."""
     shapes = wanted[0].shape[-1], written[0].shape[-1]
     if shapes[0] != shapes[1]:
         text = f"its vocabulary has {shapes[1]} rows, and base + adapter {shapes[0]}"
         return found["problems"].append(text)
-    cost, beyond, gap = (
-        gap_of(*pair) for pair in ((wanted, rounded), (rounded, written), (wanted, written))
-    )
-    limit = max(FP32_NOISE, share * cost.largest)
-    tokens = agreement(wanted, written, tolerance=2 * (cost.largest + limit))
-    found |= {"gap": gap.as_dict(), "rounding": cost.as_dict(), "beyond_rounding": beyond.as_dict()}
-    found |= {"tokens": tokens, "limits": {"beyond_rounding": shortened(limit), "other": 0}}
-    found["problems"] += problems_of(beyond, limit, tokens)
-    if not found["problems"] and found["effect"]["max"] <= limit:
-        found["warnings"].append(
-            f"the adapter changes the logits by {found['effect']['max']} at most, which is within "
-            f"the limit of {shortened(limit)}: whether it is merged cannot be told from them"
-        )
+    effect, gap = gap_of(wanted, base), gap_of(wanted, written)
+    if not gap.largest < float("inf"):
+        return found["problems"].append("its logits are not finite numbers")
+    found |= {"effect": effect.as_dict(), "gap": gap.as_dict()}
+    found["kept"] = shortened(max(0.0, 1 - gap.mean / effect.mean)) if effect.mean else None
+    found["tokens"] = tokens_of(wanted, written)
 
 
-def problems_of(beyond: Gap, limit: float, tokens: dict) -> list[str]:
-    if not beyond.largest < float("inf"):
-        return ["its logits are not finite numbers"]
-    problems = []
-    if beyond.largest > limit:
-        problems.append(
-            f"its logits differ from base + adapter by {beyond.largest:.3g} beyond rounding; "
-            f"the limit is {limit:.3g}"
-        )
-    if tokens["other"]:
-        problems.append(
-            f"{tokens['other']} of {tokens['positions']} greedy tokens differ from those of base "
-            "+ adapter; the limit is 0"
-        )
-    return problems
+def warn(found: dict, question: Question) -> None:
+    """One line where too little of the adapter is left, with what helps."""
+    tokens, kept = found.get("tokens"), found.get("kept")
+    if found["problems"] or kept is None:
+        return
+    lost = []
+    if kept < KEPT:
+        lost.append(f"only {kept:.0%} of the adapter's effect is kept")
+    if tokens["sure_different"] > OTHER * tokens["sure"]:
+        counts = f"{tokens['sure_different']} of {tokens['sure']}"
+        lost.append(f"{counts} tokens of which the run is sure are others")
+    if lost:
+        found["warnings"].append(f"{' and '.join(lost)}: {helps(found, question)}")
+
+
+def helps(found: dict, question: Question) -> str:
+    """What would keep more of the adapter."""
+    if question.config.rounding == "nearest":
+        return "--rounding stochastic keeps more"
+    if question.kind == "merged" and found["dtype"] == "bfloat16":
+        return "--dtype float16 keeps more, and a longer training is lost less easily"
+    if question.kind == "merged":
+        return "a longer training is lost less easily"
+    return "more bits keep more (--merged, --gguf bf16, --gguf q8_0)"
 
 
 def shortened(number: float) -> float:
@@ -182,14 +168,17 @@ def gap_of(ours: list, theirs: list) -> Gap:
     return Gap(largest, total / count)
 
 
-def agreement(ours: list, theirs: list, tolerance: float) -> dict:
-    """At how many positions both would choose the same token: same, ties and other add up to
-    positions. A tie is where ours has the two within `tolerance` of each other."""
-    same = ties = positions = 0
+def tokens_of(ours: list, theirs: list) -> dict:
+    """At how many positions both would choose the same token and at how many another one; and of
+    those where ours is sure, how many there are and how many differ."""
+    counts = dict.fromkeys(("positions", "same", "different", "sure", "sure_different"), 0)
     for one, other in zip(ours, theirs, strict=True):
-        best, chosen = one.argmax(-1), other.argmax(-1)
-        margin = one.amax(-1) - one.gather(-1, chosen[:, None])[:, 0]
-        same += int((best == chosen).sum())
-        ties += int(((best != chosen) & (margin <= tolerance)).sum())
-        positions += len(one)
-    return {"positions": positions, "same": same, "ties": ties, "other": positions - same - ties}
+        same = one.argmax(-1) == other.argmax(-1)
+        first, second = one.topk(2).values.T
+        sure = first - second >= SURE
+        counts["positions"] += len(one)
+        counts["same"] += int(same.sum())
+        counts["different"] += int((~same).sum())
+        counts["sure"] += int(sure.sum())
+        counts["sure_different"] += int((sure & ~same).sum())
+    return counts

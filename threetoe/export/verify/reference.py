@@ -1,100 +1,107 @@
-"""Base + adapter by PEFT on plain transformers, and what is asked of it and of an export."""
+"""The logits that are compared: of base + adapter by PEFT on plain transformers, of the base alone,
+and of what was exported."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
-from threetoe.export.verify import layerwise as hollow
 from threetoe.export.verify import weights as plain
+from threetoe.export.verify.layerwise import fill_as_called, load_hollow
+from threetoe.export.verify.progress import Progress
 from threetoe.prompt.new_tokens import rows_of_adapter
 from threetoe.run.probes import ANSWERED, LONGEST, Prompt
 
-
-class Reference:
-    """Base + adapter, not merged; hollow where memory is short (layerwise)."""
-
-    def __init__(self, base: Path, adapter: Path, as_nf4: Callable, memory: int | None):
-        from peft import PeftModel
-
-        self.weights = plain.Weights(base, as_nf4)
-        rows, model = rows_of_adapter(adapter), None
-        if self.weights.packed or not plain.has_room(self.weights.size(), memory):
-            model = hollow.load_hollow(base, self.weights, rows)
-        self.hollow = model is not None
-        model = model or plain.load_whole(base, self.weights, rows)
-        self.model = PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=True).eval()
-
-    def logits(
-        self, sequences: list, adapter: bool = True, rounding: Callable | None = None
-    ) -> list:
-        """A tensor (positions, vocabulary) for each sequence; with `rounding`, merged and rounded,
-        which a whole model stays."""
-        off = nullcontext() if adapter else self.model.disable_adapter()
-        with off, hollow.filled(self.model, self.weights, rounding) as model:
-            return run(model, sequences)
-
-    def close(self) -> None:
-        """Give the memory back, before another model takes it."""
-        self.model = None
-
-    def answers(self, prompts: list[list[int]], stops: list[int]) -> list[list[int]]:
-        """The greedy answers to prompts, ANSWERED tokens at most, with the stop id."""
-        ids, mask = padded(prompts, "left")
-        made = self.model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=ANSWERED, do_sample=False,
-            temperature=None, top_p=None, top_k=None, eos_token_id=stops, pad_token_id=stops[0],
-        )  # fmt: skip
-        return [until(row[ids.shape[1] :].tolist(), stops) for row in made]
+COMPARED = 32  # positions at the end of each prompt and answer
 
 
-def until(ids: list[int], stops: list[int]) -> list[int]:
-    ends = [place for place, one in enumerate(ids) if one in stops]
-    return ids[: ends[0] + 1] if ends else ids
+def logits_of_run(
+    base: Path, adapter: Path, as_nf4: Callable, sequences: list, look: Callable, progress: Progress
+) -> tuple[list, list]:
+    """Of base + adapter and of the base alone, each weight read and expanded once: every part is
+    called for both in turn. look(name, part) is then told each part, with its weights in it."""
+    from peft import PeftModel
+
+    weights, rows = plain.Weights(base, as_nf4), rows_of_adapter(adapter)
+    model = load_hollow(base, weights, rows) or plain.load_whole(base, weights, rows)
+    model = PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=True).eval()
+    call = partial(twice, model.base_model, look, 2 * len(sequences), progress)
+    logits = run(model, sequences * 2, fill_as_called(model, weights, call))
+    return logits[: len(sequences)], logits[len(sequences) :]
 
 
-def sequences_of(prompts: list[Prompt], reference: Reference, stops, found: dict) -> list:
-    """The ids that are compared: prompts, each with its greedy answer; or, one layer at a time,
-    with the data's own, since an answer takes the model as many times as it has tokens."""
-    cut = [prompt.ids[:LONGEST] for prompt in prompts]
-    whole = [i for i, prompt in enumerate(prompts) if prompt.messages and cut[i] == prompt.ids]
-    answers = {i: prompts[i].answer[:ANSWERED] for i in whole}
-    if whole and not reference.hollow:
-        made = reference.answers([cut[i] for i in whole], stops)
-        answers = dict(zip(whole, made, strict=True))
-    found["answered"] = "by the data" if reference.hollow else "by base + adapter"
-    return [ids + answers.get(i, []) for i, ids in enumerate(cut)]
+def twice(model, look, rows: int, progress: Progress, forward, name: str, part, args, kwargs):
+    """What a part makes of the first half of a batch of so many rows, and with the adapter off of
+    the second."""
+    with_adapter = forward(*half(args, 0, rows), **half(kwargs, 0, rows))
+    model.disable_adapter_layers()
+    without = forward(*half(args, 1, rows), **half(kwargs, 1, rows))
+    model.enable_adapter_layers()
+    look(name, part)
+    progress.passed(2 * numbers_in(part))
+    return joined(with_adapter, without)
 
 
-def padded(sequences: list[list[int]], side: str):
-    """(ids, attention mask) of sequences as one batch."""
+def half(value, which: int, rows: int):
+    """One half of every batch in a value; what is one for all rows stays."""
     import torch
 
-    width = max(map(len, sequences))
-    rows, masks = [], []
-    for ids in sequences:
-        room = [0] * (width - len(ids))
-        rows.append(room + ids if side == "left" else ids + room)
-        mask = [1] * len(ids)
-        masks.append(room + mask if side == "left" else mask + room)
-    return torch.tensor(rows), torch.tensor(masks)
+    if isinstance(value, tuple | list):
+        return type(value)(half(one, which, rows) for one in value)
+    if isinstance(value, dict):
+        return {name: half(one, which, rows) for name, one in value.items()}
+    is_batch = isinstance(value, torch.Tensor) and value.shape[:1] == (rows,)
+    return value.chunk(2)[which] if is_batch else value
 
 
-def run(model, sequences: list) -> list:
-    ids, mask = padded(sequences, "right")
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
-    return [row[: len(given)] for row, given in zip(logits, sequences, strict=True)]
+def joined(one, other):
+    import torch
+
+    if isinstance(one, tuple):
+        return tuple(map(joined, one, other))
+    return torch.cat([one, other]) if isinstance(one, torch.Tensor) else one
 
 
-def logits_of(folder: Path, sequences: list, memory: int | None) -> list:
-    """The logits of an exported checkpoint, loaded as a user would where there is room for it."""
+def logits_of(folder: Path, sequences: list, progress: Progress) -> list:
+    """Of an exported checkpoint."""
     weights = plain.Weights(folder)
-    room = plain.has_room(weights.size(), memory)
-    model = None if room else hollow.load_hollow(folder, weights)
-    with hollow.filled(model or in_fp32(plain.load_whole(folder)), weights) as model:
-        return run(model, sequences)
+    model = load_hollow(folder, weights) or in_fp32(plain.load_whole(folder))
+    return run(model, sequences, fill_as_called(model, weights, partial(once, progress)))
+
+
+def once(progress: Progress, forward: Callable, name: str, part, args, kwargs):
+    made = forward(*args, **kwargs)
+    progress.passed(numbers_in(part))
+    return made
+
+
+def numbers_in(part) -> int:
+    return sum(parameter.numel() for parameter in part.parameters())
 
 
 def in_fp32(model):
     """The model; where it has 4-bit layers, with what these stand for, as bitsandbytes' own
     layers do not compute in fp32 on a CPU."""
     return model.dequantize().float() if getattr(model, "is_loaded_in_4bit", False) else model
+
+
+def sequences_of(prompts: list[Prompt]) -> list[list[int]]:
+    """The ids that are compared: prompts, each with the beginning of the data's own answer."""
+    whole = [prompt.messages and len(prompt.ids) <= LONGEST for prompt in prompts]
+    return [
+        prompt.ids[:LONGEST] + (prompt.answer[:ANSWERED] if fits else [])
+        for prompt, fits in zip(prompts, whole, strict=True)
+    ]
+
+
+def run(model, sequences: list, device="cpu") -> list:
+    """The logits of the last positions of each, on the CPU."""
+    import torch
+
+    width = max(map(len, sequences))
+    ids = torch.tensor([[0] * (width - len(row)) + row for row in sequences])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in sequences])
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    given = {"input_ids": ids, "attention_mask": mask, "position_ids": places}
+    given = {name: tensor.to(device) for name, tensor in given.items()}
+    logits = model(**given, use_cache=False, logits_to_keep=COMPARED).logits.float().cpu()
+    return [row[-min(len(ids), COMPARED) :] for row, ids in zip(logits, sequences, strict=True)]

@@ -5,7 +5,7 @@ from pathlib import Path
 from threetoe.errors import UserError, first_line
 from threetoe.machine.files import read_json
 from threetoe.prompt.encode import prompt_ids
-from threetoe.prompt.tokenizer import encode_texts
+from threetoe.prompt.tokenizer import encode_texts, fingerprint
 from threetoe.run.contract import CUTTING, PROBES, SHOWN, first_apart, rendered, shown
 from threetoe.run.probes import Prompt
 from threetoe.run.record import Run
@@ -36,6 +36,8 @@ def first_difference(run: Run, prompts: list[Prompt], ours, theirs) -> str | Non
             (found,) = encode_texts([prompt.text], theirs)
             if found != prompt.ids:
                 return difference_of("a text", prompt.ids, found, ours, theirs)
+    if run.tokenizer_hash and fingerprint(theirs) != run.tokenizer_hash:
+        return "its tokenizer gives texts other ids than the run was trained with"
     return None
 
 

@@ -6,9 +6,9 @@ All in fp32, in which 16-bit weights are exact: what two models differ in is the
 from collections.abc import Callable
 from pathlib import Path
 
-from threetoe.backend.checkpoint import list_checkpoint
+from threetoe.backend.checkpoint import FLOATS, list_checkpoint
 from threetoe.errors import UserError
-from threetoe.export.merge.nf4 import STATE
+from threetoe.export.merge.nf4 import PARTS, STATE
 from threetoe.machine.space import available_memory
 
 FP32 = 4  # bytes
@@ -20,32 +20,56 @@ class Weights:
     says whether training used a 16-bit weight quantised to NF4."""
 
     def __init__(self, folder: Path, as_nf4: Callable = lambda name: False):
+        self.folder = folder
         self.stored = {tensor.name: tensor for tensor in list_checkpoint(folder)}
         self.as_nf4 = as_nf4
         self.packed = {name.split(STATE)[0]: name for name in self.stored if STATE in name}
 
-    def read(self, name: str):
+    def names(self) -> set[str]:
+        """Those of weights, without what goes with 4-bit ones."""
+        parts = {f"{weight}.{part}" for weight in self.packed for part in PARTS}
+        return self.stored.keys() - parts - set(self.packed.values())
+
+    def count(self) -> int:
+        """How many numbers; a byte of a packed weight stands for two."""
+        names = self.names()
+        return sum(self.stored[n].count * (2 if n in self.packed else 1) for n in names)
+
+    def dtype(self, name: str) -> str | None:
+        """float32, float16 or bfloat16; None for 4 bits."""
+        return None if name in self.packed else FLOATS.get(self.stored[name].dtype)
+
+    def read(self, name: str, device="cpu"):
         """A tensor in fp32."""
-        weight = self.expanded(name) if name in self.packed else self.as_stored(name)
+        weight = self.expanded if name in self.packed else self.as_stored
+        weight = weight(name, device)
         return (through_nf4(weight) if self.as_nf4(name) else weight).float()
 
-    def as_stored(self, name: str):
+    def read_any(self, name: str):
+        """A tensor in fp32; None where there is none of that name."""
+        return self.read(name) if name in self.stored else None
+
+    def as_stored(self, name: str, device):
         from safetensors import safe_open
 
         with safe_open(self.stored[name].file, "pt") as file:
-            return file.get_tensor(name)
+            return file.get_tensor(name).to(device)
 
-    def expanded(self, name: str):
+    def expanded(self, name: str, device):
         from bitsandbytes import functional
 
-        parts = {key: self.as_stored(key) for key in self.stored if key.startswith(name + ".")}
-        state = functional.QuantState.from_dict(parts, device="cpu")
-        return functional.dequantize_4bit(self.as_stored(name), state)
+        parts = [key for key in self.stored if key.startswith(name + ".")]
+        values = {key: self.as_stored(key, device) for key in parts}
+        state = functional.QuantState.from_dict(values, device=device)
+        return functional.dequantize_4bit(self.as_stored(name, device), state)
 
-    def size(self) -> int:
-        """Bytes of the whole in fp32; of a packed weight a byte stands for two numbers."""
-        numbers = (t.count * (2 if t.name in self.packed else 1) for t in self.stored.values())
-        return sum(numbers) * FP32
+
+def device():
+    """Where models are run: on the CUDA GPU if there is one, all sums in fp32 there, too."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def through_nf4(weight):
@@ -59,9 +83,9 @@ def through_nf4(weight):
     return functional.dequantize_4bit(packed, state)
 
 
-def has_room(size: int, memory: int | None) -> bool:
-    """Whether a model of this many bytes fits into that much memory, or else what is free."""
-    available = available_memory() if memory is None else memory
+def has_room(size: int) -> bool:
+    """Whether a model of this many bytes fits into the free memory."""
+    available = available_memory()
     return available is None or size + MARGIN < available
 
 
