@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from threetoe.backend.model import NO_CODE
 from threetoe.export.verify.weights import Weights, device
 
 HEAD, TABLE = "lm_head.weight", "model.embed_tokens.weight"
@@ -21,7 +22,7 @@ def load_hollow(folder: Path, weights: Weights, rows: int = 0):
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, **NO_CODE)
     if rows:
         config.vocab_size = rows
     with init_empty_weights(include_buffers=False):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from threetoe.backend.model import NO_CODE
 from threetoe.errors import UserError, first_line
 from threetoe.machine.files import read_json
 from threetoe.prompt.encode import prompt_ids
@@ -16,7 +17,7 @@ def problems(folder: Path, run: Run, prompts: list[Prompt], ours) -> list[str]:
     from transformers import AutoTokenizer
 
     try:
-        theirs = AutoTokenizer.from_pretrained(folder)
+        theirs = AutoTokenizer.from_pretrained(folder, **NO_CODE)
         difference = first_difference(run, prompts, ours, theirs)
     except Exception as error:  # whatever a library, or a chat template, makes of a broken file
         difference = f"its tokenizer cannot be used: {first_line(error)}"

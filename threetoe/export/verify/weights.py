@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from threetoe.backend.checkpoint import FLOATS, list_checkpoint
+from threetoe.backend.model import NO_CODE
 from threetoe.errors import UserError
 from threetoe.export.merge.nf4 import PARTS, STATE
 from threetoe.machine.space import available_memory
@@ -99,7 +100,7 @@ def load_whole(folder: Path, weights: Weights | None = None, rows: int = 0, **op
     from transformers import AutoModelForCausalLM
 
     model, found = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True, **options
+        folder, dtype=torch.float32, output_loading_info=True, **NO_CODE, **options
     )
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if names := sorted(map(str, found.get(kind, ()))):
