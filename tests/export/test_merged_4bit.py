@@ -18,7 +18,7 @@ from threetoe.export.merge.options import MergeOptions
 def quantised_by_transformers(base: Path, adapter: Path, root: Path, dtype: str | None) -> Path:
     """The merge in 16 bits, loaded in 4 and saved."""
     (root / "sixteen").mkdir()
-    facts = merge(base, adapter, root / "sixteen", MergeOptions(dtype, rounding="nearest"))
+    facts = merge(base, adapter, root / "sixteen", MergeOptions(dtype))
     values = merged_config(base, facts, [2])
     (root / "sixteen" / "config.json").write_text(json.dumps(values), encoding="utf-8")
     asked = BitsAndBytesConfig(
@@ -48,7 +48,7 @@ def test_every_tensor_equals_that_of_quantising_the_merged_model(tmp_path, base_
     expected = quantised_by_transformers(base, adapter, tmp_path, dtype)
     out = tmp_path / "out"
     out.mkdir()
-    merge_4bit(base, adapter, out, MergeOptions(dtype, rounding="nearest"))
+    merge_4bit(base, adapter, out, MergeOptions(dtype))
     tensors, found = load_file(expected / "model.safetensors"), load_file(out / "model.safetensors")
     assert found.keys() == tensors.keys()
     for name, tensor in tensors.items():
@@ -60,7 +60,7 @@ def test_it_loads_in_plain_transformers_with_the_logits_of_quantising_the_merge(
     expected = quantised_by_transformers(TINY, adapter, tmp_path, None)
     out = tmp_path / "out"
     out.mkdir()
-    options = MergeOptions(max_shard_size=2_000_000, rounding="nearest")
+    options = MergeOptions(max_shard_size=2_000_000)
     values = merged_config(TINY, merge_4bit(TINY, adapter, out, options), [2])
     (out / "config.json").write_text(json.dumps(values), encoding="utf-8")
     assert len(list(out.glob("model-*.safetensors"))) > 1

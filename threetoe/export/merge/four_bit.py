@@ -1,10 +1,10 @@
 """base + adapter as a 4-bit checkpoint (bitsandbytes NF4) that plain transformers loads.
 
-What the adapter changes is rounded by chance to one of NF4's two levels beside it (on_levels): to
-the nearest, nothing of it is left, as a base that was trained on in 4 bits lies on these levels.
-With rounding="nearest" every tensor equals, bit for bit, that of merging in 16 bits, loading the
-result with transformers' BitsAndBytesConfig (nf4, double quantisation) and saving it. No weight is
-ever held whole.
+Where the base was trained on in 4 bits, it lies on NF4's levels, and to the nearest nothing of the
+adapter would be left: what it changes is rounded by chance to one of the two levels beside it. Of
+other bases, and with rounding="nearest", every tensor equals, bit for bit, that of merging in 16
+bits, loading the result with transformers' BitsAndBytesConfig (nf4, double quantisation) and saving
+it. No weight is ever held whole.
 """
 
 from collections.abc import Callable, Iterable, Iterator

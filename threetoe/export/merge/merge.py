@@ -14,6 +14,7 @@ from threetoe.backend.checkpoint import FLOATS, Stored, numbers
 from threetoe.errors import unknown
 from threetoe.export.merge.adapter import check_merge
 from threetoe.export.merge.changes import Change, grown_heights
+from threetoe.export.merge.nf4 import Packed
 from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.rounding import Chance
 from threetoe.export.merge.shards import (
@@ -47,13 +48,14 @@ class Merge(NamedTuple):
         return [output for _, output in self.pairs]
 
     def chance(self, name: str) -> Chance | None:
-        """What rounds a tensor of the result by chance to a type that is made of its blocks; None
-        where rounding is to the nearest, or the adapter changes nothing of it but single rows."""
-        change = self.changes.get(name, Change())
-        if self.options.rounding == "nearest" or not change.parts.keys() - {"rows"}:
+        """What rounds a changed tensor by chance to a type that is made of its blocks; None where
+        rounding is to the nearest: asked, or of a base in 16 bits. Of one in 4 bits the nearest
+        gives its own levels back; others lie anywhere between two, and chance blurs them all."""
+        source, output = next(pair for pair in self.pairs if pair[1].name == name)
+        in_4bit = isinstance(source, Packed) or self.options.as_used(source.name)
+        if self.options.rounding == "nearest" or name not in self.changes or not in_4bit:
             return None
-        shape = next(output.shape for output in self.outputs if output.name == name)
-        return Chance(f"{name} blocks", shape)
+        return Chance(f"{name} blocks", output.shape)
 
     def pieces(self, source: Stored, output: Stored) -> Iterator[memoryview]:
         """The bytes of an output in order, in whole rows; a piece holds until the next."""
