@@ -30,13 +30,13 @@ def trained_base(demo, workplace):
     return workplace / "ranked-base"
 
 
-def test_a_base_that_learned_alpaca_ranks_it_first_and_warns_of_another(trained_base, workplace):
+def test_a_base_that_learned_alpaca_likes_it_most_and_warns_of_another(trained_base, workplace):
     losses, done = ranked("--model", trained_base, "--template", "human", cwd=workplace)
     assert losses.keys() == {*named_files("templates"), "from-tokenizer"}
-    assert min(losses, key=losses.get) in ("alpaca", "from-tokenizer")
+    assert losses["alpaca"] < min(losses.values()) + 0.01
     assert losses["alpaca"] == losses["from-tokenizer"] < 0.2
     assert list(losses.values()) == sorted(losses.values())
-    assert re.search(r"human is clearly worse than (alpaca|from-tokenizer): \d", done.stderr)
+    assert re.search(r"human is clearly worse than (alpaca.*|from-tokenizer): \d", done.stderr)
 
 
 def test_the_loss_is_that_of_plain_transformers(workplace):

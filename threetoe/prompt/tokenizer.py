@@ -58,13 +58,16 @@ def save(tokenizer, folder: Path) -> None:
     overlooks those in tokenizer.json, the split at the CUT among them; it saves no `legacy` either.
     PreTrainedTokenizerFast has none to build. Beside a config.json of qwen2 it takes Qwen2Tokenizer
     (known by NFC) whatever is named, and reads all of tokenizer.json only where this file has
-    trust_remote_code; that runs no code, as none is named.
+    trust_remote_code; that runs no code, as none is named. transformers 4 reads no list by the name
+    of extra_special_tokens, and 5 reads it by the old name too.
     """
     from tokenizers.normalizers import NFC
 
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     values = read_json(path) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if isinstance(values.get("extra_special_tokens"), list):
+        values["additional_special_tokens"] = values.pop("extra_special_tokens")
     is_qwen2 = isinstance(tokenizer.backend_tokenizer.normalizer, NFC)
     write_json(path, values | ({"trust_remote_code": True} if is_qwen2 else {}))
 

@@ -48,22 +48,22 @@ def train(config: TrainConfig) -> Path | None:
     looking = config.preview or config.dry_run
     if not looking:
         load_unsloth()
-    job = resolve_precision(resolve_batching(resolve_model(job)))
+    job = resolve_batching(resolve_model(job))
     tokenizer = (looking and tokenizer_to_look(job)) or load_tokenizer(job.config.model)
     check_length(job.config)
-    job = resolve_learning_rate(job)
     if job.template is None:
         own = from_tokenizer(tokenizer, marks_of(tokenizer), job.config.model)
         job = job._replace(template=own)
     job = arrange_tokens(job, tokenizer)
     prompting = make_prompting(job, tokenizer)
     rows = encode_sources(job, prompting)
+    job = resolve_learning_rate(job)
     announce(job.config, job.template, rows)
     if looking:
         if config.preview:
             click.echo(preview.show_first(rows, prompting, config.preview))
         return job.hooks.end()
-    fit(job, prompting, rows)
+    fit(resolve_precision(job), prompting, rows)
     return job.folder
 
 
