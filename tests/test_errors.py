@@ -118,9 +118,8 @@ def test_infer_without_question_or_run_names_both(here):
 
 
 def test_export_with_nothing_to_do_says_what_there_is_to_do(here):
-    assert "Nothing to do: name --adapter DIR, --merged DIR or --push user/model." in refused(
-        export
-    )
+    flags = "--adapter, --merged, --merged-4bit, --gguf, --ollama, --format or --push"
+    assert f"Nothing to do: name {flags}." in refused(export)
 
 
 @pytest.mark.parametrize("script", [train, infer, export], ids=lambda script: script.__name__)

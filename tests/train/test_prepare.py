@@ -261,10 +261,10 @@ def test_a_row_of_one_token_has_nothing_to_learn(tokenizer, tmp_path):
 
 def test_rows_piped_in_and_a_folder_here_have_names(here):
     written(here / "a.jsonl", [row(1)])
-    with (here / "a.jsonl").open("rb") as file:
-        flags = ["--model", TINY, "--dataset", "-", "--dry-run"]
-        shown = run_script("train.py", *flags, cwd=here, stdin=file).stderr
-    assert shown.startswith("1 row read from stdin, 1 to train on")
+    flags = ["--model", TINY, "--dataset", "-", "--dry-run"]
+    piped = (here / "a.jsonl").read_text(encoding="utf-8")
+    shown = run_script("train.py", *flags, cwd=here, input=piped).stderr
+    assert "1 row read from stdin, 1 to train on" in shown
     folders = [default_folder(TrainConfig(dataset=d, template="alpaca")).name for d in "-."]
     assert folders == ["stdin-alpaca", f"{here.name}-alpaca"]
 

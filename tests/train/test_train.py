@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -58,7 +59,7 @@ def test_a_folder_that_another_training_writes_to_is_refused(here):
     with runs.start(here / "run", {}):
         (line,) = refused(train, "--model", "tiny", "--output-dir", "run")
     assert line == "--output-dir run: another training is writing there; name another folder."
-    runs.check_folder(here / "run")  # that training was killed: its folder can be taken over
+    runs.check_folder(here / "run", False)  # that training was killed: its folder can be taken over
 
 
 def a_base(folder, config, size=None):
@@ -93,8 +94,10 @@ def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):
     assert printed.stdout == ""
     assert "900 rows read from sentiment, 900 to train on" in printed.stderr
     assert all(word not in printed.stderr for word in ("Warning", "Unsloth", "it/s", "\r"))
-    assert printed.stderr.splitlines()[1].startswith("labels: 150 ")
-    assert len(printed.stderr.splitlines()) == 5 + 11
+    lines = printed.stderr.splitlines()
+    assert lines[1].startswith("labels: 150 ")
+    assert [line for line in lines if line.startswith("tiny: 3M parameters in 4 bits")]
+    assert len(lines) == 6 + 11
 
 
 def test_a_log_has_a_line_of_progress_for_the_first_step_and_each_tenth_of_the_way(demo):
@@ -186,11 +189,13 @@ def test_ctrl_c_takes_back_the_line_of_progress(tmp_path):
         printed += os.read(ours, 4096)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
-    while not printed.endswith(b"Stopped.\r\n"):
-        printed += os.read(ours, 4096)
+    with suppress(OSError):  # Linux says so at the end of a terminal
+        while more := os.read(ours, 4096):
+            printed += more
     os.close(ours)
     *_, last = printed.rpartition(b"\r\x1b[K")
-    assert re.sub(rb"\x1b\[\d*m", b"", last) == b"Error: Stopped.\r\n"
+    said = re.sub(rb"\x1b\[\d*m", b"", last)
+    assert re.match(rb"Error: Stopped after step \d+ of 5000, and saved: the same ", said), said
 
 
 def test_preview_shows_rows_with_the_learned_part_marked_and_loads_no_model(tmp_path):

@@ -102,7 +102,8 @@ def check_found(job: ExportJob, checks: Checks) -> None:
     checks(check_apart, job.outputs, job.folder, config.base or model)
     if config.gguf or config.ollama:
         checks(check_gguf, job.run, job.folder, config)
-    checks(preflight, job)
+    if config.base or not base.is_gone(model):
+        checks(preflight, job)
 
 
 def export(config: ExportConfig) -> dict[str, Path]:

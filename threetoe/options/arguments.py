@@ -18,11 +18,13 @@ def kept_words(options: list[click.Option], words: list[str], problems: list[str
     lack their value or have one too many, and those that are given twice and take one value."""
     by_flag = {flag: param for param in options for flag in (*param.opts, *param.secondary_opts)}
     kept, left, seen = [], list(words), {}
+    if any(TOKEN.fullmatch(word.partition("=")[2] or word) for word in words):
+        problems.append(TYPED_TOKEN)
     while left and left[0] != "--":
         word = left.pop(0)
         flag, equals, value = word.partition("=")
         if word == "-" or not word.startswith("-"):
-            kept += [word] if is_good(word, word, problems) else []
+            kept.append(word)  # what takes it says what is wrong with it
             continue
         flag = dashed(flag)
         param = by_flag.get(flag)
@@ -52,9 +54,7 @@ def dashed(flag: str) -> str:
 
 
 def is_good(value: str, flag: str, problems: list[str]) -> bool:
-    """Whether a value can be one; a token in it is a problem for the user's shell as well."""
-    if TOKEN.fullmatch(value):
-        problems.append(TYPED_TOKEN)
+    """Whether a value can be one."""
     fault = find_fault_in_text(value)
     if fault:
         problems.append(f"{fault}." if value == flag else f"{flag}: {fault}.")

@@ -27,6 +27,10 @@ class TrainPlan(NamedTuple):
     sources: list[Source]  # what to train on; then, with --val-split or --val-dataset, validation
     folder: Path
     precision: str = ""  # of the base, in words, once its configuration is there
+    notes: tuple[str, ...] = ()  # what was chosen, to be said when nothing is left to refuse
+
+    def note(self, line: str) -> "TrainPlan":
+        return self._replace(notes=(*self.notes, line))
 
 
 def plan_training(config: TrainConfig) -> TrainPlan:

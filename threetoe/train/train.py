@@ -58,6 +58,8 @@ def train(config: TrainConfig) -> Path | None:
     prompting = make_prompting(job, tokenizer)
     rows = encode_sources(job, prompting)
     job = resolve_learning_rate(job)
+    for line in job.notes:
+        say(line)
     announce(job.config, job.template, rows)
     if looking:
         if config.preview:
@@ -82,7 +84,9 @@ def resolve_model(job: TrainPlan) -> TrainPlan:
         return job
     model = choose_model()
     if model == TINY:
-        say("no CUDA GPU: training the embedded tiny model on the CPU (choose with --model)")
+        job = job.note(
+            "no CUDA GPU: training the embedded tiny model on the CPU (choose with --model)"
+        )
     return job._replace(config=replace(job.config, model=model))
 
 
@@ -94,7 +98,8 @@ def resolve_learning_rate(job: TrainPlan) -> TrainPlan:
     width = min(read_sizes(job.config.model).hidden_size, WIDTH)
     rate = float(f"{LEARNING_RATE * WIDTH / width:.1e}")
     if rate != LEARNING_RATE:
-        say(f"learning rate {rate:g}, for a base of hidden size {width} (--learning-rate chooses)")
+        why = f"for a base of hidden size {width} (--learning-rate chooses)"
+        job = job.note(f"learning rate {rate:g}, {why}")
     return job._replace(config=replace(job.config, learning_rate=rate))
 
 
@@ -102,7 +107,7 @@ def resolve_batching(job: TrainPlan) -> TrainPlan:
     """The plan with a batching strategy that Unsloth has on this machine, which is said."""
     if job.config.batching_strategy == "padding" or has_gpu():
         return job
-    say("packing needs a CUDA GPU: Unsloth's CPU backend trains padded rows instead")
+    job = job.note("packing needs a CUDA GPU: Unsloth's CPU backend trains padded rows instead")
     return job._replace(config=replace(job.config, batching_strategy="padding"))
 
 
@@ -119,7 +124,7 @@ def arrange_tokens(job: TrainPlan, tokenizer) -> TrainPlan:
     template, rows, line = new_tokens.arrange(job.template, tokenizer, job.config, held)
     for said in (line, unlike_own(job.template, tokenizer, job.config.model)):
         if said:
-            say(said)
+            job = job.note(said)
     return job._replace(template=template, config=replace(job.config, token_rows=rows))
 
 
