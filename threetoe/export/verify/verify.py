@@ -22,8 +22,8 @@ effect     from base + adapter to the base alone: what the adapter does
 gap        from base + adapter to the export
 kept       1 - gap / effect, of the means. By chance: 0.98 of the run below in bf16; to the nearest
            0.75, of which every third short answer was another. KEPT, 0.9, tells these apart
-sure       tokens that base + adapter prefers by SURE, e times the next. By chance none of them was
-           another in bf16, to the nearest 6 %. OTHER is 3 %
+sure       tokens that base + adapter prefers by SURE, e times the next. OTHER, 3 %, lies between
+           what was measured of all tokens of that run: 0.3 % others by chance, 7.4 % to the nearest
 
 The last two warn and do not fail: coarse types move a model by more than an adapter does, and that
 is what was asked for. The run: SmolLM2-135M-Instruct, 40 steps on tweets (docs/export.md).
