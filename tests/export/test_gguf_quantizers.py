@@ -75,14 +75,14 @@ def test_a_tied_models_embeddings_are_as_fine_as_an_output():
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
 def test_the_gguf_package_rounds_as_llama_cpp_does_bit_for_bit(kind):
     numbers = np.random.default_rng(0).normal(0, 1, 64 * 256).astype(np.float32)
-    ours = quantize.rounded(numbers, kind, "w")
+    ours = quantize.rounded(numbers, kind)
     assert np.array_equal(ours, quantize.quantized_by_ggml(numbers, kind))
 
 
 @pytest.mark.parametrize(("kind", "error"), [("Q6_K", 0.02), ("Q4_K", 0.08), ("Q2_K", 0.33)])
 def test_k_quants_are_llama_cpps(kind, error):
     numbers = np.random.default_rng(0).normal(0, 1, 64 * 256).astype(np.float32)
-    blocks = quantize.rounded(numbers, kind, "w").reshape(64, -1)
+    blocks = quantize.rounded(numbers, kind).reshape(64, -1)
     back = quants.dequantize(blocks, GGMLQuantizationType[kind])
     assert error / 3 < np.sqrt(np.mean((back.ravel() - numbers) ** 2)) < error
 

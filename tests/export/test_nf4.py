@@ -8,6 +8,7 @@ from threetoe.errors import UserError
 from threetoe.export.merge.adapter import check_merge
 from threetoe.export.merge.merge import merge
 from threetoe.export.merge.nf4 import as_used_in_4bit
+from threetoe.export.merge.options import MergeOptions
 
 
 def test_every_weight_equals_that_of_the_model_loaded_in_4_bit():
@@ -84,7 +85,7 @@ def test_a_base_stored_in_4_bits_is_merged_as_peft_merges_it_expanded(tmp_path, 
 
     base, adapter = write_4bit(tmp_path / "base", **options), write_adapter(tmp_path / "adapter")
     (tmp_path / "out").mkdir()
-    facts = merge(base, adapter, tmp_path / "out")
+    facts = merge(base, adapter, tmp_path / "out", MergeOptions(rounding="nearest"))
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).dequantize().float()
     expected = PeftModel.from_pretrained(model, adapter).merge_and_unload().state_dict()
     found = load_file(tmp_path / "out" / "model.safetensors")

@@ -167,7 +167,8 @@ def check_free(path: Path, asked: str) -> None:
 
 def check_ours(folder: Path, asked: str) -> None:
     """UserError unless a folder beside an export's place is missing, empty, or ours by its mark."""
-    is_ours = folder.is_dir() and ((folder / MARK).is_file() or not any(folder.iterdir()))
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
+    is_ours = MARK in names or names <= {f"{MARK}.tmp"}  # killed while the mark was written
     if folder.is_symlink() or folder.exists() and not is_ours:
         raise UserError(
             f"{asked}: {folder} is in the way, and not what an export left; move it, or name "

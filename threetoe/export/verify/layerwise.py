@@ -23,8 +23,7 @@ def load_hollow(folder: Path, weights: Weights, rows: int = 0):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder, **NO_CODE)
-    if rows:
-        config.vocab_size = rows
+    config.vocab_size = max(rows, config.vocab_size)
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype="float32")
     model.tie_weights()
