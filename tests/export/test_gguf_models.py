@@ -151,9 +151,7 @@ def test_a_weight_that_f16_cannot_hold_is_named(tmp_path):
     base.model.layers[1].mlp.up_proj.weight.data[3, 5] = 70000.0
     base.save_pretrained(tmp_path / "base")
     write(tmp_path / "out", folder, run, "bf16", "q8_0")
-    with pytest.raises(
-        UserError, match="up_proj.weight merges to inf or nan in float16"
-    ):
+    with pytest.raises(UserError, match="up_proj.weight merges to inf or nan in float16"):
         write(tmp_path / "out", folder, run, "f16")
 
 
