@@ -20,7 +20,7 @@ import torch
 import unsloth  # noqa: F401  the children need not import it again
 
 from threetoe.options.train import TrainConfig
-from threetoe.train import checkpoint
+from threetoe.train.durable import checkpoint
 from threetoe.train.train import train
 
 FILE = "adapter_model.safetensors"

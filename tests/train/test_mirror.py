@@ -8,8 +8,8 @@ from conftest import run_script
 from threetoe.errors import UserError
 from threetoe.options.train import TrainConfig
 from threetoe.run.record import PARTIAL, RECORD
-from threetoe.train import checkpoint, resume
-from threetoe.train.mirror import LINKED, Mirror, check_mirror
+from threetoe.train.durable import checkpoint, resume
+from threetoe.train.durable.mirror import LINKED, Mirror, check_mirror
 
 
 def written(run, step):

@@ -13,9 +13,9 @@ from forked import run_python
 
 from threetoe.errors import Failure, UserError
 from threetoe.options.train import TrainConfig
-from threetoe.train import checkpoint, resume
 from threetoe.train.batches import InOrder, by_length, shuffled
-from threetoe.train.checkpoint import check_room, writing
+from threetoe.train.durable import checkpoint, resume
+from threetoe.train.durable.checkpoint import check_room, writing
 
 CHILD = {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 QUICK = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "save_steps": 2}

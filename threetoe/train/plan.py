@@ -14,7 +14,7 @@ from threetoe.options.train import TrainConfig
 from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
 from threetoe.run import base, record
-from threetoe.train.mirror import check_mirror
+from threetoe.train.durable.mirror import check_mirror
 from threetoe.train.row_sets import Source
 
 

@@ -32,8 +32,9 @@ from threetoe.prompt.from_tokenizer import from_tokenizer, unlike_own
 from threetoe.prompt.template import hash_of
 from threetoe.prompt.tokenizer import fingerprint, marks_of
 from threetoe.run import base, probes, record
-from threetoe.train import checkpoint, preview, resume
-from threetoe.train.checkpoint import check_room, writing
+from threetoe.train import preview
+from threetoe.train.durable import checkpoint, resume
+from threetoe.train.durable.checkpoint import check_room, writing
 from threetoe.train.plan import TrainPlan, plan_training
 from threetoe.train.prepare import Prompting
 from threetoe.train.preview import announce
@@ -137,7 +138,7 @@ def make_prompting(job: TrainPlan, tokenizer) -> Prompting:
 def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     """Load the model, train it on encoded rows, and save the run."""
     from threetoe.train.callbacks import guarded_callbacks  # unsloth is imported by now
-    from threetoe.train.saving import Saving
+    from threetoe.train.durable.saving import Saving
 
     config, hooks, folder = job.config, job.hooks, job.folder
     tokenizer = prompting.tokenizer

@@ -14,8 +14,8 @@ from threetoe.errors import UserError
 from threetoe.machine.files import check_writable
 from threetoe.machine.terminal import clear_line, say
 from threetoe.run.record import RECORD
-from threetoe.train import checkpoint
-from threetoe.train.checkpoint import MANIFEST
+from threetoe.train.durable import checkpoint
+from threetoe.train.durable.checkpoint import MANIFEST
 
 LINKED = ".mirrored"  # behind the name of a checkpoint that is being copied
 

@@ -13,9 +13,9 @@ from threetoe.hooks.plugin import Plugin
 from threetoe.machine.terminal import say
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.run.record import PARTIAL, package_versions
-from threetoe.train import checkpoint
-from threetoe.train.checkpoint import Checkpoint
-from threetoe.train.mirror import place_of
+from threetoe.train.durable import checkpoint
+from threetoe.train.durable.checkpoint import Checkpoint
+from threetoe.train.durable.mirror import place_of
 
 FREE = """
     output_dir push_to preview dry_run resume resume_anyway overwrite save_steps save_total_limit

@@ -16,9 +16,9 @@ from transformers import TrainerCallback
 from threetoe.errors import Failure, Stopped
 from threetoe.machine.terminal import clear_line, say
 from threetoe.run.record import METRICS
-from threetoe.train import checkpoint
-from threetoe.train.checkpoint import Checkpoint, writing
-from threetoe.train.mirror import Mirror
+from threetoe.train.durable import checkpoint
+from threetoe.train.durable.checkpoint import Checkpoint, writing
+from threetoe.train.durable.mirror import Mirror
 
 TRAINED, STATE = "trained.safetensors", "trainer_state.json"
 SUMS = ("_total_loss_scalar", "_total_train_tokens")  # of a trainer: losses, and tokens read
