@@ -3,7 +3,8 @@ everything once and forks a child for each process of a training.
 
 Standard input holds JSON: folder, cases, a list of {"options": of TrainConfig, "kills": how many,
 "seed"}. Each case is trained whole, then killed at random moments of its time, in the middle of
-writing a checkpoint too, and started again each time. Standard output gets a line of JSON a case.
+writing a checkpoint and while the run is saved too, and started again each time. Standard output
+gets a line of JSON a case.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -24,6 +26,8 @@ from threetoe.train.durable import checkpoint
 from threetoe.train.train import train
 
 FILE = "adapter_model.safetensors"
+STAGED = f"checkpoint-*{checkpoint.STAGED}"
+WRITING, ENDING = 0.1, 0.05  # seconds that a checkpoint takes, and the run that follows the last
 
 
 def start(options: dict, folder: Path) -> int:
@@ -65,19 +69,37 @@ def result(folder: Path) -> dict:
     }
 
 
-def kill(child: int, seconds: float | None, folder: Path) -> bool:
-    """SIGKILL after so many seconds, or with None as soon as a checkpoint is being written; False
-    when the training was done before."""
-    began = time.monotonic()
-    while time.monotonic() - began < (60 if seconds is None else seconds):
-        if seconds is None and any(folder.glob(f"checkpoint-*{checkpoint.STAGED}/*")):
-            break
+def kill(child: int, folder: Path, sign: str, seconds: float) -> bool:
+    """SIGKILL so many seconds after the folder has a file like `sign`; False when the training
+    was done before."""
+    began = None
+    while began is None or time.monotonic() - began < seconds:
+        if began is None and (not sign or any(folder.glob(sign))):
+            began = time.monotonic()
         if os.waitpid(child, os.WNOHANG)[0]:
             return False
-        time.sleep(0.002)
+        time.sleep(0.001)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return True
+
+
+def stage(folder: Path) -> str:
+    """What a training was doing when it was killed, by what it has left."""
+    if any(folder.glob(STAGED)):
+        return "writing a checkpoint"
+    found, _ = checkpoint.newest(folder)
+    metrics = folder / "metrics.jsonl"
+    if found is None:
+        return "before the first checkpoint" if metrics.exists() else "before the first step"
+    at_end = found.step == found.facts["total"]
+    begun = metrics.stat().st_size > (found.folder / "metrics.jsonl").stat().st_size
+    return "saving the run" if at_end else "between two checkpoints" if begun else "going on"
+
+
+def last(folder: Path) -> str:
+    """The name of a training's last checkpoint."""
+    return f"checkpoint-{json.loads((folder / 'run.json').read_text())['metrics']['steps']}"
 
 
 def run_case(case: dict, folder: Path) -> dict:
@@ -88,20 +110,21 @@ def run_case(case: dict, folder: Path) -> dict:
     if code:
         return {"code": code, "log": whole.with_name("whole.log").read_text()}
     seconds, chance = time.monotonic() - began, random.Random(case["seed"])
-    wanted, steps, results = result(whole), [], []
-    while len(steps) < case["kills"]:
-        when = None if len(steps) % 3 == 2 else chance.random() * seconds
-        if kill(start(case["options"], cut), when, cut):
-            found, _ = checkpoint.newest(cut)
-            steps.append(found.step if found else 0)
+    moments = [("", seconds), (STAGED, WRITING), ("", seconds), (last(whole), ENDING)]
+    wanted, stages, results = result(whole), [], []
+    while len(stages) < case["kills"]:
+        sign, most = moments[len(stages) % len(moments)]
+        if kill(start(case["options"], cut), cut, sign, chance.random() * most):
+            stages.append(stage(cut))
         else:
             results.append(result(cut))
             shutil.rmtree(cut)
     code = ended(start(case["options"], cut))
-    facts = {"code": code, "steps": steps, "log": cut.with_name("cut.log").read_text()}
+    log = cut.with_name("cut.log").read_text()
+    facts = {"code": code, "stages": Counter(stages), "continued": log.count("continuing")}
     if code == 0:
         results.append(result(cut))
-    return facts | {"wanted": wanted, "results": results}
+    return facts | {"wanted": wanted, "results": results, "log": log}
 
 
 def main() -> None:

@@ -20,11 +20,19 @@ from threetoe.train.durable.checkpoint import check_room, writing
 CHILD = {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 QUICK = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "save_steps": 2}
 ROWS = [{"instruction": f"Say {n}.", "output": f"{n} is {'a' * (n % 7)}"} for n in range(18)]
+PACKING = """
+def map_training_args(arguments):  # a CPU packs no rows; their order is that of packs
+    return {**arguments, "train_sampling_strategy": "random"}
+"""
 WAYS = {
     "dropout, validation inside an epoch": {
         "max_steps": 10, "val_size": "20", "eval_steps": 3, "lora_dropout": 0.1,
     },
     "three epochs": {"dataset": "rows.json", "num_train_epochs": 3.0},
+    "the order of packs, dropout, three epochs": {
+        "dataset": "rows.json", "num_train_epochs": 3.0, "lora_dropout": 0.1,
+        "plugin": ("packing.py",),
+    },
     "new tokens": {"max_steps": 8, "template": "chatml", "new_tokens": "add"},
     "cosine": {"max_steps": 8, "optim": "adamw_torch", "lr_scheduler_type": "cosine"},
     "constant": {"max_steps": 8, "optim": "paged_adamw_8bit", "lr_scheduler_type": "constant"},
@@ -38,6 +46,7 @@ WAYS = {
 def killed(folder, ways: dict, kills: int) -> list[dict]:
     """What came of trainings that were killed so often each (killed_trainings.py)."""
     (folder / "rows.json").write_text(json.dumps(ROWS), encoding="utf-8")
+    (folder / "packing.py").write_text(PACKING, encoding="utf-8")
     common = {"dataset": "sentiment", "model": "tiny", "template": "alpaca", **QUICK}
     cases = [
         {"options": common | changes, "kills": kills, "seed": n}
@@ -54,7 +63,8 @@ def assert_same(found: list[dict], ways: dict, kills: int) -> None:
     assert len(found) == len(ways)
     for name, facts in zip(ways, found, strict=True):
         assert facts["code"] == 0, (name, facts["log"])
-        assert len(facts["steps"]) == kills and max(facts["steps"]) > 0, (name, facts["steps"])
+        stages = facts["stages"]
+        assert sum(stages.values()) == kills and "writing a checkpoint" in stages, (name, stages)
         assert all(one == facts["wanted"] for one in facts["results"]), name
 
 

@@ -120,11 +120,11 @@ class Saving(TrainerCallback):
         found = self.resumed
         if found is None:
             return trainer.train()
+        trainer.micro_batches.parts = found.facts["parts"]
+        put_states(self.callbacks, found.facts["callbacks"])
         if found.step >= found.facts["total"]:  # killed before the run was saved
             return finished(trainer, found)
         trainer.args.eval_on_start = False  # it was measured
-        trainer.micro_batches.parts = found.facts["parts"]
-        put_states(self.callbacks, found.facts["callbacks"])
         return trainer.train(resume_from_checkpoint=str(found.folder))
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -163,10 +163,15 @@ def load_trained(model, folder: Path) -> None:
 
 
 def finished(trainer, found: Checkpoint):
-    """What training returned before the process was ended, with the model as it was."""
+    """What training returned before the process was ended, with the model as it was; callbacks are
+    told as they would have been, and metrics.jsonl gets its last line."""
     load_trained(trainer.model, found.folder)
-    trainer.state = type(trainer.state).load_from_json(str(found.folder / STATE))
+    state = trainer.state = type(trainer.state).load_from_json(str(found.folder / STATE))
     loss = found.facts["sums"]["_total_loss_scalar"] / found.step
+    tell, told = trainer.callback_handler, (trainer.args, state, trainer.control)
+    tell.on_train_begin(*told)
+    trainer.log({"total_flos": state.total_flos, "train_loss": loss})
+    tell.on_train_end(*told)
     return SimpleNamespace(global_step=found.step, training_loss=loss, metrics={})
 
 
