@@ -287,6 +287,13 @@ def create_branch(request, repo_id, branch, body):
     return {}
 
 
+def squash(request, repo_id, branch, body):
+    request.check_write(repo_id)
+    branches = request.repo(repo_id)["branches"]
+    branches[branch] = branches[branch][-1:]
+    return {}
+
+
 def open_pull_request(request, repo_id, body):
     request.user()
     return {"num": request.hub.open_pull_request(repo_id), "pullRequest": json.loads(body)}
@@ -379,6 +386,7 @@ ROUTES = [
     ("POST", rf"/{REPO}\.git/info/lfs/objects/verify", lfs_verify),
     ("PUT", r"/lfs/(\w+)", lfs_put),
     ("POST", rf"/api/models/{REPO}/branch/(.+)", create_branch),
+    ("POST", rf"/api/models/{REPO}/super-squash/(.+)", squash),
     ("POST", rf"/api/models/{REPO}/discussions", open_pull_request),
     ("GET", rf"/api/models/{REPO}/discussions/(\d+)", discussion),
     ("POST", rf"/api/models/{REPO}/commit/(.+)", commit),

@@ -4,7 +4,7 @@ UserError      one or more problems of the call itself; shown line by line, exit
 Failure        work that could not be finished, in one line; what was saved stays, exit code 1
   Stopped      a signal asked for the end; exit code 130 or 143
   PluginError  a plugin raised in one of its hooks; named with hook, file and line
-  PushError    what reached the Hub, or did not (threetoe.export.push)
+  PushError    what reached the Hub, or did not (threetoe.machine.hub_upload)
 """
 
 import difflib

@@ -16,8 +16,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from threetoe.errors import UserError
-from threetoe.export.push import PushError, push_folder
+from threetoe.export.push import push_folder
 from threetoe.machine.hub import check_push, check_repo_id
+from threetoe.machine.hub_upload import PushError
 
 
 def problems(repo_id: str) -> list[str]:
@@ -61,7 +62,7 @@ def waits(monkeypatch):
     import huggingface_hub.utils._http as client
 
     monkeypatch.setattr(client, "time", SimpleNamespace(sleep=waited.append))
-    monkeypatch.setattr("threetoe.export.push.RETRY_SECONDS", (0, 0))
+    monkeypatch.setattr("threetoe.machine.hub_upload.RETRY_SECONDS", (0, 0))
     return waited
 
 

@@ -14,8 +14,9 @@ import pytest
 from hub_server import TOKEN, hub_fixture, reread_environment, xet_hub_fixture  # noqa: F401
 
 from threetoe.errors import UserError
-from threetoe.export.push import PushError, push_folder
+from threetoe.export.push import push_folder
 from threetoe.machine.hub import check_push
+from threetoe.machine.hub_upload import PushError
 
 MEGABYTE = 2**20
 
@@ -38,7 +39,7 @@ def impatient(monkeypatch):
     import huggingface_hub.utils._http as client
 
     monkeypatch.setattr(client, "time", SimpleNamespace(sleep=lambda seconds: None))
-    monkeypatch.setattr("threetoe.export.push.RETRY_SECONDS", (0, 0))
+    monkeypatch.setattr("threetoe.machine.hub_upload.RETRY_SECONDS", (0, 0))
 
 
 def pushed(folder, repo_id="ada/model", private=False, **options) -> str:
@@ -239,7 +240,7 @@ def test_a_pull_request_whose_answer_is_lost_is_not_opened_twice(hub, folder, im
     ],
 )
 def test_a_hub_that_never_answers_is_given_up(hub, folder, impatient, monkeypatch, method, path):
-    monkeypatch.setattr("threetoe.export.push.READ_SECONDS", 0.2)
+    monkeypatch.setattr("threetoe.machine.hub_upload.READ_SECONDS", 0.2)
     hub.fail(method, path, -3)
     began = time.monotonic()
     assert "timed out" in complaint(folder)

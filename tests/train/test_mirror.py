@@ -52,6 +52,7 @@ def test_a_mirror_that_fails_is_said_once_and_stops_nothing(tmp_path, capsys):
     for step in (1, 2):
         mirror.copy(written(run, step))
         mirror.thread.join()
+    mirror.finish(run / "checkpoint-2")
     mirror.finish(None)
     said = capsys.readouterr().err
     assert said.count("--mirror") == 1 and "the training goes on" in said

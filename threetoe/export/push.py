@@ -3,30 +3,19 @@
 import fnmatch
 import glob
 import hashlib
-import sys
-import time
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
 
-from threetoe.errors import Failure
-from threetoe.machine.hub import answers_within, one_line
+from threetoe.machine.hub_upload import PushError, failing_as, patiently, quiet_client
 from threetoe.run.record import RECORD  # a repo that has it holds an export
 
-READ_SECONDS = 90  # without a byte; an upload as a whole may take hours
-RETRY_SECONDS = (3, 15)  # before the second and the third try
-LONGEST_WAIT = 300  # seconds that a Retry-After is obeyed for
-PASSING = (409, 412, 429)  # another commit came first, or too many requests: nothing was done
 EXPORTED = """
     *.safetensors *.safetensors.index.json *.gguf adapter_config.json config.json
     generation_config.json tokenizer.json tokenizer_config.json special_tokens_map.json
     added_tokens.json chat_template.jinja Modelfile verify.json training.png
 """.split()  # what exports write; in a repo that has one, such a file of an older export is stale
-
-
-class PushError(Failure):
-    """A push that failed after its checks; the message names the step and holds no token."""
 
 
 def push_folder(
@@ -48,12 +37,17 @@ def push_folder(
     from huggingface_hub import HfApi, get_token
 
     api, token = HfApi(), get_token()
-    with quiet_client(), answers_within(READ_SECONDS):
+    with quiet_client():
         url = make_repo(api, repo_id, private, revision, token)
         with failing_as(f"Listing {repo_id}", token):
             stale, others = find_stale(folder, sorted(list_files(api, repo_id, revision)))
         with failing_as(f"Uploading to {repo_id}", token):
-            commit = upload(api, folder, repo_id, message, revision, create_pr, stale)
+            send = partial(
+                api.upload_folder, repo_id=repo_id, folder_path=folder, commit_message=message,
+                revision=revision, create_pr=create_pr,
+                delete_patterns=[glob.escape(name) for name in stale],
+            )  # fmt: skip
+            commit = patiently(send, once=create_pr)  # a pull request may have been opened
         with failing_as(f"Listing {repo_id}", token):
             arrived = list_files(api, repo_id, commit.oid)
     differences = compare(folder, arrived)
@@ -84,51 +78,6 @@ def make_repo(api, repo_id: str, private: bool, revision: str | None, token: str
     return url
 
 
-@contextmanager
-def quiet_client():
-    """No warnings of the client, which show signed URLs, and no bars where there is no terminal."""
-    from huggingface_hub.utils import disable_progress_bars, logging
-
-    if not sys.stderr.isatty():
-        disable_progress_bars()
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-
-
-def upload(api, folder: Path, repo_id: str, message: str, revision, create_pr: bool, stale):
-    """The commit that holds the folder. What passes by is waited for, twice.
-
-    Where a pull request may have been opened already, only what surely did nothing is repeated.
-    """
-    import httpx
-    from huggingface_hub.errors import HfHubHTTPError
-
-    for seconds in (*RETRY_SECONDS, None):
-        try:
-            with answers_within(READ_SECONDS):  # the client may be a new one
-                return api.upload_folder(
-                    repo_id=repo_id, folder_path=folder, commit_message=message, revision=revision,
-                    create_pr=create_pr, delete_patterns=[glob.escape(name) for name in stale],
-                )  # fmt: skip
-        except HfHubHTTPError as error:
-            status = error.response.status_code
-            again = status in PASSING or (status >= 500 and not create_pr)
-            said, asked = f"the Hub answers {status}", error.response.headers.get("Retry-After", "")
-            seconds = seconds and int(asked) if asked.isdigit() else seconds
-            if seconds is None or not again or seconds > LONGEST_WAIT:
-                raise
-        except httpx.TransportError as error:
-            said = f"the Hub cannot be reached ({type(error).__name__})"
-            if seconds is None or create_pr or isinstance(error, httpx.TimeoutException):
-                raise
-        click.echo(f"{said}; trying again in {seconds} s", err=True)
-        time.sleep(seconds)
-
-
 def list_files(api, repo_id: str, revision: str | None) -> dict:
     """The listing of a repo: path -> RepoFile."""
     from huggingface_hub import RepoFile
@@ -157,23 +106,6 @@ def tell(repo_id: str, stale: list[str], others: list[str]) -> None:
         click.echo(f"removed from {repo_id}, of an older export: {', '.join(stale)}", err=True)
     if others:
         click.echo(f"also in {repo_id}, and left as it was: {', '.join(others)}", err=True)
-
-
-@contextmanager
-def failing_as(step: str, token: str | None):
-    """Turns what the client raises into a PushError that names the step and hides the token."""
-    import httpx
-
-    try:
-        yield
-    # huggingface_hub lets through all four: its own HTTP errors, files that cannot be read, an
-    # upload thread's RuntimeError, and ValueError for malformed answers and metadata.
-    except (httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
-        reason = one_line(error, token) or type(error).__name__
-        if isinstance(error, RuntimeError) and error.__cause__:
-            reason += f" {one_line(error.__cause__, token)}"
-        # The library's own traceback would show the token again: `from None`.
-        raise PushError(f"{step} failed: {reason}") from None
 
 
 def compare(folder: Path, arrived: dict) -> list[str]:

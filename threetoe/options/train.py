@@ -160,10 +160,10 @@ class TrainConfig(DataConfig):
         False, "Continue with other versions of libraries than those it was begun with.",
         click.BOOL, "Training", is_flag=True,
     )  # fmt: skip
-    mirror: Path = option(
-        None, "Folder that gets a copy of each checkpoint, and of the run, such as a mounted "
-        "Drive; the same command continues from it on a new machine.",
-        FilePath(path_type=Path), "Training",
+    mirror: str = option(
+        None, "What gets a copy of each checkpoint, and of the run: a folder, such as a mounted "
+        "Drive, or hub:user/model, a private branch there; the same command continues from it on "
+        "a new machine.", PLACE, "Training",
     )  # fmt: skip
     overwrite: bool = option(
         False, "Replace the finished run in --output-dir.", click.BOOL, "Training", is_flag=True

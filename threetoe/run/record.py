@@ -157,7 +157,7 @@ def without_paths(run: Run) -> dict:
     places = ("dataset_path", "val_dataset", "template")
     named = {name: Path(run.options[name]).name for name in places if run.options.get(name)}
     named["dataset"] = [Path(name).name for name in run.the_config().datasets]
-    options = {**run.options, **named, "output_dir": None, "push_to": None}
+    options = run.options | named | dict.fromkeys(["output_dir", "push_to", "mirror", "resume"])
     options["plugin"] = [Path(plugin).name for plugin in options["plugin"]]
     options["settings"] = []  # may be places, or nobody's business
     plugins = [

@@ -40,7 +40,8 @@ def write(run: Path, step: int, facts: dict, fill: Callable[[Path], None]) -> Pa
     staged.mkdir()
     fill(staged)
     files = {path.name: sha256(path, sync=True) for path in sorted(staged.iterdir())}
-    write_json(staged / MANIFEST, {"step": step, "files": files, "facts": facts})
+    listed = {"step": step, "files": files, "facts": facts}
+    write_json(staged / MANIFEST, {"sha256": sha256_of(listed), **listed})
     sync(staged)
     shutil.rmtree(target, ignore_errors=True)  # one that was not whole
     staged.rename(target)
@@ -54,6 +55,11 @@ def sha256(path: Path, sync: bool = False) -> str:
         if sync:
             os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of(values: dict) -> str:
+    """The hash of JSON values, in whatever order they were written."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def sync(folder: Path) -> None:
@@ -72,6 +78,8 @@ def read(folder: Path) -> tuple[Checkpoint | None, str]:
     """A checkpoint, or None and what is wrong with it."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest.pop("sha256") != sha256_of(manifest):
+            return None, f"{MANIFEST} was altered"
         for name, expected in manifest["files"].items():
             if sha256(folder / name) != expected:
                 return None, f"{name} was altered"

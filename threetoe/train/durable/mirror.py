@@ -1,5 +1,5 @@
-"""A copy of each checkpoint in another folder, such as a mounted Drive, made while the training
-goes on: what is needed to continue on another machine.
+"""A copy of each checkpoint in another folder, such as a mounted Drive, or on the Hub, made while
+the training goes on: what is needed to continue on another machine.
 
 Drives promise no renaming of folders, so files come first and the manifest last: a copy without it
 is not whole, and is never taken. A copy that fails is said once, and stops no training.
@@ -10,41 +10,78 @@ import shutil
 import threading
 from pathlib import Path
 
-from threetoe.errors import UserError
+from threetoe.errors import Failure, UserError
 from threetoe.machine.files import check_writable
 from threetoe.machine.terminal import clear_line, say
 from threetoe.run.record import RECORD
 from threetoe.train.durable import checkpoint
-from threetoe.train.durable.checkpoint import MANIFEST
+from threetoe.train.durable.checkpoint import MANIFEST, Checkpoint
+from threetoe.train.durable.hub_mirror import HubPlace
 
 LINKED = ".mirrored"  # behind the name of a checkpoint that is being copied
+HUB = "hub:"
 
 
-def place_of(mirror: Path, run: Path) -> Path:
-    """Where the checkpoints of a run lie in a mirror."""
-    return mirror / run.resolve().name
+def place_of(mirror, run: Path) -> "FolderPlace | HubPlace":
+    """Where the checkpoints of a run lie in a mirror: a folder, or hub:user/model."""
+    name = run.resolve().name
+    if str(mirror).startswith(HUB):
+        return HubPlace(str(mirror).removeprefix(HUB), name)
+    return FolderPlace(Path(mirror).expanduser() / name)
 
 
-def check_mirror(mirror: Path, run: Path, overwrite: bool) -> None:
+def check_mirror(mirror, run: Path, overwrite: bool) -> None:
     """UserError unless this run may be mirrored there."""
     place = place_of(mirror, run)
-    if place.resolve() == run.resolve():
+    if isinstance(place, FolderPlace) and place.folder.resolve() == run.resolve():
         raise UserError(f"--mirror {mirror} is where the run is written; name another folder.")
-    if (place / RECORD).exists() and not overwrite:
+    place.check()
+    if place.has(RECORD) and not overwrite:
         raise UserError(
-            f"--mirror {mirror} already holds a finished run {place.name}; name another "
+            f"--mirror {mirror} already holds a finished run {run.resolve().name}; name another "
             "--output-dir or --mirror, or replace it with --overwrite."
         )
-    check_writable(place, "--mirror")
+
+
+class FolderPlace:
+    """A folder that holds the latest checkpoints of a run, and in the end the run."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def check(self) -> None:
+        check_writable(self.folder, "--mirror")
+
+    def has(self, name: str) -> bool:
+        return (self.folder / name).exists()
+
+    def newest(self) -> tuple[Checkpoint | None, list[str]]:
+        return checkpoint.newest(self.folder)
+
+    def put(self, copied: Path, name: str, limit: int) -> None:
+        target = self.folder / name
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        copy_files(copied, target, last=MANIFEST)
+        checkpoint.prune(self.folder, limit)
+
+    def put_run(self, run: Path) -> None:
+        """The finished run, its record last, in the place of its checkpoints."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        copy_files(run, self.folder, last=RECORD)
+        checkpoint.prune(self.folder, 0)
 
 
 class Mirror:
     """Copies in a thread; of several checkpoints that wait, the latest."""
 
-    def __init__(self, mirror: Path, run: Path, limit: int):
+    def __init__(self, mirror, run: Path, limit: int):
         self.run, self.place, self.limit = run, place_of(mirror, run), limit
         self.thread: threading.Thread | None = None
-        self.failed = False
+        self.copied, self.failed = "", False  # the name of the last checkpoint that is there
         for left in run.glob(f"*{LINKED}"):  # of a process that was killed
             shutil.rmtree(left, ignore_errors=True)
 
@@ -54,34 +91,24 @@ class Mirror:
             return  # the next one will do
         linked = folder.with_name(folder.name + LINKED)  # it stays, whatever is removed meanwhile
         shutil.copytree(folder, linked, copy_function=link)
-        self.thread = threading.Thread(target=self.guarded, args=(self.put, linked, folder.name))
+        work = (self.put, linked, folder.name)
+        self.thread = threading.Thread(target=self.guarded, args=work, daemon=True)
         self.thread.start()
 
     def put(self, linked: Path, name: str) -> None:
-        target = self.place / name
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
-        files = [path for path in linked.iterdir() if path.name != MANIFEST]
-        for path in [*files, linked / MANIFEST]:
-            copy_synced(path, target / path.name)
-        shutil.rmtree(linked)
-        checkpoint.prune(self.place, self.limit)
-
-    def keep_run(self) -> None:
-        """Copy the finished run, its record last, and remove the checkpoints, which it replaces."""
-        self.place.mkdir(parents=True, exist_ok=True)
-        files = [path for path in self.run.iterdir() if path.is_file() and path.name != RECORD]
-        for path in [*files, self.run / RECORD]:
-            copy_synced(path, self.place / path.name)
-        checkpoint.prune(self.place, 0)
+        try:
+            self.place.put(linked, name, self.limit)
+        finally:
+            shutil.rmtree(linked, ignore_errors=True)
+        self.copied = name
 
     def finish(self, folder: Path | None) -> None:
         """Wait for what is being copied; then copy the last checkpoint, or with None the run."""
         if self.thread:
             self.thread.join()
         if folder is None:
-            self.guarded(self.keep_run)
-        elif not (self.place / folder.name / MANIFEST).exists():
+            self.guarded(self.place.put_run, self.run)
+        elif self.copied != folder.name:
             self.copy(folder)
             self.thread.join()
         if not self.failed:
@@ -90,10 +117,10 @@ class Mirror:
     def guarded(self, work, *args) -> None:
         try:
             work(*args)
-        except OSError as error:
+        except (OSError, Failure) as error:  # on the Hub: a PushError, which holds no token
             if not self.failed:
                 clear_line()
-                reason = error.strerror or error
+                reason = str(getattr(error, "strerror", None) or error).rstrip(".")
                 say(f"--mirror: {self.place} cannot be written ({reason}); the training goes on")
             self.failed = True
         else:
@@ -108,6 +135,9 @@ def link(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def copy_synced(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-    checkpoint.sha256(target, sync=True)
+def copy_files(source: Path, target: Path, last: str) -> None:
+    """Copy the files of a folder, each on disk before the next; the one of the name `last` last."""
+    for path in sorted(source.iterdir(), key=lambda path: path.name == last):
+        if path.is_file():
+            shutil.copyfile(path, target / path.name)
+            checkpoint.sha256(target / path.name, sync=True)

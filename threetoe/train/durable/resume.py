@@ -15,7 +15,7 @@ from threetoe.options.train import TrainConfig, options_of
 from threetoe.run.record import PARTIAL, package_versions
 from threetoe.train.durable import checkpoint
 from threetoe.train.durable.checkpoint import Checkpoint
-from threetoe.train.durable.mirror import place_of
+from threetoe.train.durable.mirror import FolderPlace, place_of
 
 FREE = """
     output_dir push_to preview dry_run resume resume_anyway overwrite save_steps save_total_limit
@@ -35,10 +35,11 @@ def find(config: TrainConfig, run: Path) -> Checkpoint | None:
         if not found:
             raise UserError(f"--resume {config.resume}: {problem}; name another, or auto.")
         return found
-    places = [run] if (run / PARTIAL).exists() else []
+    places = [FolderPlace(run)] if (run / PARTIAL).exists() else []
     places += [place_of(config.mirror, run)] if config.mirror else []
     latest = None
-    for found, passed_over in map(checkpoint.newest, places):
+    for place in places:
+        found, passed_over = place.newest()
         for line in passed_over:
             say(line)
         if found and (latest is None or found.step > latest.step):
@@ -89,7 +90,7 @@ def begin(config: TrainConfig, run: Path, now: dict) -> Checkpoint | None:
     found = find(config, run)
     if found:
         check(found, now, config.resume_anyway)
-        there = "" if found.folder.parent == run else f", which is in {found.folder.parent}"
+        there = "" if found.folder.parent == run else f", which is in {found.folder}"
         say(f"continuing {run} from step {found.step}{there}")
     return found
 
