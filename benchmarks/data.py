@@ -83,27 +83,25 @@ def make_rows(path: Path, count: int) -> None:
         file.write("\n]\n")
 
 
-def setting(folder: Path, cached: bool):
+def setting(folder: Path):
     """(config, hooks, Prompting) as train.py makes them."""
     from threetoe.backend import model as backend
-    from threetoe.data import cache
     from threetoe.hooks.load import load_plugins
     from threetoe.options.train import TrainConfig
     from threetoe.prompt.template_file import find_template, known_templates
     from threetoe.prompt.tokenizer import marks_of
     from threetoe.train.prepare import Prompting
 
-    cache.FOLDER = folder / "kept"
-    config = TrainConfig(dataset=str(folder / "rows.json"), data_cache=cached)
+    config = TrainConfig(dataset=str(folder / "rows.json"))
     hooks = load_plugins(config)
     tokenizer = backend.load_tokenizer(str(folder / "tokenizer"))
     template = find_template("alpaca", known_templates(hooks, config))
     return config, hooks, Prompting(template, marks_of(tokenizer), tokenizer, LENGTH, False)
 
 
-def ours(folder: Path, cached: bool = False, pack: bool = True):
+def ours(folder: Path, pack: bool = True):
     """A function that prepares the rows, and returns them."""
-    config, hooks, prompting = setting(folder, cached)
+    config, hooks, prompting = setting(folder)
     import datasets  # noqa: F401  training needs both; loading libraries is not measured
     import trl.data_utils  # noqa: F401
 
@@ -123,7 +121,7 @@ def rendered(folder: Path):
     """(prompt, answer with its end) of every row."""
     from threetoe.data.read import read_conversations
 
-    config, hooks, prompting = setting(folder, False)
+    config, hooks, prompting = setting(folder)
     conversations, _ = read_conversations(config, hooks)
     for conversation in conversations:
         prompt, answer, *_ = prompting.pieces(conversation)
@@ -132,7 +130,7 @@ def rendered(folder: Path):
 
 def raw(folder: Path):
     """The tokenizer's own encode_batch over texts that are rendered already."""
-    prompting = setting(folder, False)[2]
+    prompting = setting(folder)[2]
     texts = [prompt + answer for prompt, answer in rendered(folder)]
     tokenizer = prompting.tokenizer.backend_tokenizer
 
@@ -176,7 +174,6 @@ WAYS = {
     "the tokenizer's encode_batch": raw,
     "Threetoe, ids": lambda folder: ours(folder, pack=False),
     "Threetoe, packed": ours,
-    "Threetoe again, ids": lambda folder: ours(folder, cached=True, pack=False),
     "TRL, one process, packed": lambda folder: trl(folder, None),
     "TRL, two processes, packed": lambda folder: trl(folder, 2),
 }
@@ -221,7 +218,6 @@ def compare(folder: Path) -> None:
         for prompt, answer in rendered(folder):
             file.write(json.dumps({"prompt": prompt, "completion": answer}) + "\n")
     check_labels(folder)
-    measured("Threetoe again, ids", folder)  # what is found again is made here
     found: dict[str, list] = {name: [] for name in WAYS}
     for _ in range(ROUNDS):
         for name in WAYS:

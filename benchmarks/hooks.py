@@ -24,7 +24,7 @@ from threetoe.backend import model as backend  # noqa: E402
 from threetoe.backend.training_arguments import choose_training_arguments  # noqa: E402
 from threetoe.data import read as data  # noqa: E402
 from threetoe.data.columns import ColumnNames, Recogniser  # noqa: E402
-from threetoe.data.conversations import Conversations, Writer  # noqa: E402
+from threetoe.data.conversations import Conversations  # noqa: E402
 from threetoe.data.ledger import Ledger  # noqa: E402
 from threetoe.hooks.load import load_plugins  # noqa: E402
 from threetoe.machine import libraries  # noqa: E402
@@ -57,29 +57,26 @@ def register_callbacks():
 
 def read_without_layer(config):
     """read_conversations as it would stand without hooks: its own classes, no call of a hook."""
-    scratch = tempfile.TemporaryDirectory()
-    folder = Path(scratch.name)
     found = builtin.load_rows(config.dataset, config.dataset_split, None, config)
     recogniser = Recogniser(builtin.register_formats(config), config.labels, answered=True)
-    names, account, writer = ColumnNames(config.map), Ledger(config.dataset), Writer(folder)
-    with (folder / data.LOG).open("w", encoding="utf-8") as log:
+    names, account, written = ColumnNames(config.map), Ledger(config.dataset), Conversations()
+    with (written.folder / data.LOG).open("w", encoding="utf-8") as log:
         for where, row in names.applied(found):
             account.read += 1
             try:
                 if isinstance(row, Unusable):
                     raise row
                 messages = recogniser.messages_of(row)
-                writer.add(where, messages)
+                written.add(where, messages)
             except Unusable as error:
                 account.leave_out(where, str(error), log)
                 continue
             account.keep(messages)
-    writer.close()
-    account.kept, account.fingerprint = writer.count, writer.fingerprint()
-    account.duplicates = writer.duplicates()
+    written.close()
+    account.kept, account.fingerprint = len(written), written.fingerprint()
+    account.duplicates = written.duplicates()
     data.check_account(account, names, recogniser, config)
-    account.save(folder)
-    return Conversations(folder, writer.count, scratch), account
+    return written, account
 
 
 def measure_data(source: Path, plugged: tuple) -> tuple[dict[str, list], list[float]]:
@@ -88,7 +85,7 @@ def measure_data(source: Path, plugged: tuple) -> tuple[dict[str, list], list[fl
     Encoding calls no hook, so it is measured once a round and counted to each way.
     """
     tokenizer = backend.load_tokenizer("tiny")
-    config = TrainConfig(dataset=str(source), data_cache=False)
+    config = TrainConfig(dataset=str(source))
     bare, full = load_plugins(config), load_plugins(replace(config, plugin=plugged))
     template = find_template("alpaca", bare.merge("register_templates", config=config))
     prompting = Prompting(template, encode.marks_of(tokenizer), tokenizer, 2048, False)

@@ -1,8 +1,6 @@
 """Rows become conversations, and the ledger accounts for every row."""
 
 import json
-import os
-import time
 
 import pyarrow
 import pytest
@@ -10,7 +8,6 @@ from conftest import refused, run_script
 from pyarrow import parquet
 
 import train
-from threetoe.data import cache
 from threetoe.data.read import read_conversations
 from threetoe.errors import UserError
 from threetoe.hooks.load import load_plugins
@@ -32,7 +29,7 @@ def read(folder, rows, answered=True, name="rows.jsonl", **options):
     """The conversations and the ledger of rows, written to a file and read by its name."""
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / name).write_text(text, encoding="utf-8")
-    config = TrainConfig(**{"dataset": name, "allow_dropped": 1.0, "data_cache": False, **options})
+    config = TrainConfig(**{"dataset": name, "allow_dropped": 1.0, **options})
     return read_conversations(config, load_plugins(config), answered=answered)
 
 
@@ -348,7 +345,7 @@ def test_several_datasets_are_mixed_and_each_is_accounted_for(here):
         (here / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def mixed(*datasets, **options):
-        config = TrainConfig(dataset=datasets, allow_dropped=1.0, data_cache=False, **options)
+        config = TrainConfig(dataset=datasets, allow_dropped=1.0, **options)
         conversations, ledger = read_conversations(config, load_plugins(config))
         return [c.where for c in conversations], ledger
 
@@ -439,77 +436,9 @@ def test_answers_that_form_a_small_set_are_counted(here):
     assert read(here, [GOOD | {"output": str(n)} for n in range(99)] * 3)[1].labels() == {}
 
 
-def test_the_same_content_is_read_once_and_a_change_of_anything_reads_anew(here, monkeypatch):
-    monkeypatch.setattr(cache, "FOLDER", here / "kept")
-    read_once = read(here, [GOOD], data_cache=True)[0]
-    assert read_once.kept.is_new
-    assert not read(here, [GOOD], data_cache=True)[0].kept.is_new
-    for rows, options in (
-        ([GOOD, GOOD], {}),
-        ([GOOD | {"output": "b"}], {}),
-        ([GOOD], {"map": (("input", "output"),), "allow_dropped": 1.0, "answered": False}),
-        ([GOOD], {"labels": (("a", "A"),)}),
-        ([GOOD], {"answered": False}),
-    ):
-        assert read(here, rows, data_cache=True, **options)[0].kept.is_new, options
-    (here / "same.py").write_text("def map_messages(messages):\n    return messages\n")
-    for _ in range(2):  # what others' code does is not known by its file alone
-        assert read(here, [GOOD], data_cache=True, plugin=("same.py",))[0].kept.is_new
-
-
-def test_a_change_in_any_wing_of_the_package_reads_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "__file__", str(tmp_path / "threetoe" / "data" / "cache.py"))
-    codes = set()
-    for change in ("", "threetoe/data/a.py", "threetoe/prompt/b.py", "threetoe/export/card/c.py"):
-        if change:
-            (tmp_path / change).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / change).write_text("1")
-        codes.add(cache.code())
-    assert len(codes) == 4
-
-
-def test_what_is_not_kept_leaves_nothing(here, monkeypatch):
-    monkeypatch.setattr(cache, "FOLDER", here / "kept")
-    folder = read(here, [GOOD])[0].folder
+def test_what_was_read_goes_with_the_last_who_needs_it(here):
+    conversations = read(here, [GOOD])[0]
+    folder = conversations.folder
+    assert folder.is_dir()
+    del conversations
     assert not folder.exists()
-    assert not (here / "kept").exists()
-
-
-def test_the_cache_forgets_what_was_not_used_for_longest(here, monkeypatch):
-    monkeypatch.setattr(cache, "FOLDER", here / "kept")
-    monkeypatch.setattr(cache, "LARGEST", 2500)
-
-    def kept(key):
-        return cache.kept(key, lambda folder: (folder / "x").write_bytes(b"0" * 1000))
-
-    for number, key in enumerate("abca"):
-        os.utime(kept(key).path, (number, number))
-    kept("d")
-    assert sorted(path.name for path in (here / "kept").iterdir()) == ["a", "d"]
-
-
-def test_a_folder_that_cannot_keep_anything_is_named_with_the_flag(here, monkeypatch):
-    (here / "file").write_text("")
-    monkeypatch.setattr(cache, "FOLDER", here / "file" / "data")
-    assert problem_of(here, GOOD, data_cache=True) == (
-        f"Prepared rows cannot be kept in {here}/file/data: Not a directory. --no-data-cache keeps "
-        "none; XDG_CACHE_HOME names another place."
-    )
-    assert len(read(here, [GOOD])[0]) == 1
-
-
-def test_what_a_killed_process_left_is_never_used_and_removed_a_day_later(here, monkeypatch):
-    monkeypatch.setattr(cache, "FOLDER", here / "kept")
-    for name, age in ((".new", 0), (".old", 2 * cache.ABANDONED)):
-        (here / "kept" / name).mkdir(parents=True)
-        os.utime(here / "kept" / name, (time.time() - age,) * 2)
-    kept = read(here, [GOOD], data_cache=True)[0].kept
-    assert kept.is_new
-    assert sorted(p.name for p in (here / "kept").iterdir()) == [".new", kept.path.name]
-
-
-def test_a_failure_while_data_is_prepared_keeps_nothing(here, monkeypatch):
-    monkeypatch.setattr(cache, "FOLDER", here / "kept")
-    with pytest.raises(UserError):
-        read(here, [{"other": 1}], data_cache=True)
-    assert list((here / "kept").iterdir()) == []

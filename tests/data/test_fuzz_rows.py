@@ -140,14 +140,14 @@ def ledgers(outcomes):
 
 
 def ledger_of(path, hooks, prompting):
-    config = TrainConfig(dataset=str(path), allow_dropped=1.0, data_cache=False)
+    config = TrainConfig(dataset=str(path), allow_dropped=1.0)
     try:
         conversations, ledger = read_conversations(config, hooks)
         rows = encode_conversations(conversations, prompting)
         complete_ledger(rows, ledger, config)
     except UserError as error:
         return Ledger(""), [], error.problems
-    logs = [folder / "data.jsonl" for folder in (conversations.folder, rows.kept.path)]
+    logs = [folder / "data.jsonl" for folder in (conversations.folder, rows.folder)]
     lines = "".join(log.read_text(encoding="utf-8") for log in logs).splitlines()
     return ledger, [json.loads(line) for line in lines], None
 

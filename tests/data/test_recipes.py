@@ -273,14 +273,6 @@ def test_a_source_that_fails_while_it_is_read_is_named_too(offline):
         next(rows)
 
 
-def test_the_fingerprint_follows_what_is_done_to_rows():
-    german, english, same = (
-        read_recipe(KNOWN["iwslt14"], options).fingerprint
-        for options in ([], [("source", "en"), ("target", "de")], [("source", "de")])
-    )
-    assert german == same != english
-
-
 def test_what_is_wrong_with_a_local_copy_is_said_as_it_is(tmp_path):
     recipe = read_recipe(KNOWN["xnli"])
     path = tmp_path / "a.json"

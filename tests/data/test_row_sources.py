@@ -14,7 +14,6 @@ import pytest
 from pyarrow import parquet
 from rows_read import problem_of, read
 
-from threetoe.data.sources.source import Source, fingerprint
 from threetoe.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -201,7 +200,6 @@ def test_rows_are_read_from_standard_input_as_often_as_asked(data, rows, monkeyp
     for _ in range(2):
         found = [(at, row["q"] if isinstance(row, dict) else None) for at, row in read("-")]
         assert found == [(f"stdin:{line}", text) for line, text in rows]
-    assert len(fingerprint(Source("-"))) == 64
 
 
 def test_an_encoding_and_a_field_hold_for_standard_input(monkeypatch):
@@ -246,42 +244,6 @@ def test_the_copy_of_standard_input_is_gone_when_the_program_ends(tmp_path):
     )  # fmt: skip
     assert done.stdout == "1 1\n"
     assert not list(tmp_path.iterdir())
-
-
-def test_a_fingerprint_is_that_of_the_bytes_that_would_be_read(tmp_path, downloaded):
-    write(tmp_path, "rows/train.json", "rows/test.json")
-
-    def prints():
-        sources = ("rows/train.json", "rows", ".")
-        return [fingerprint(Source(str(tmp_path / name))) for name in sources]
-
-    before = prints()
-    write(tmp_path, "rows/other.log", "rows/notes.txt")
-    (tmp_path / "rows" / "test.json").write_text("[]")
-    assert prints()[:2] == before[:2]
-    (tmp_path / "rows" / "train.json").write_text("[{}]")
-    assert not set(prints()) & set(before)
-    assert len(set(before)) == 2  # a folder with one file for the split is that file
-
-
-def test_a_file_that_moved_has_another_fingerprint_for_its_rows_have_other_places(tmp_path):
-    write(tmp_path, "a/x.json")
-    before = fingerprint(Source(str(tmp_path)))
-    (tmp_path / "a").rename(tmp_path / "b")
-    assert fingerprint(Source(str(tmp_path))) != before
-
-
-def test_the_same_standard_input_has_the_same_fingerprint(monkeypatch):
-    prints = []
-    for data in (b'{"q": 1}', b'{"q": 1}', b'{"q": 2}'):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        prints.append(fingerprint(Source("-")))
-    assert prints[0] == prints[1] != prints[2]
-
-
-@pytest.mark.parametrize("source", ["user/name", "nothing.json", "my.py:get_foo"])
-def test_what_cannot_be_known_without_reading_has_no_fingerprint(source, here):
-    assert fingerprint(Source(source)) is None
 
 
 class Refusing(BaseHTTPRequestHandler):

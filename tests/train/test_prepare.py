@@ -11,8 +11,7 @@ from tokenizers_made import KINDS
 
 import train
 from threetoe.backend import model as backend
-from threetoe.data import cache
-from threetoe.data.conversations import Conversations, Writer
+from threetoe.data.conversations import Conversations
 from threetoe.data.read import read_conversations
 from threetoe.errors import UserError
 from threetoe.hooks.load import load_plugins
@@ -43,7 +42,7 @@ def written(path, rows):
 
 def row_sets(tokenizer, template="chatml", **options):
     """The rows of a training as train.py makes them."""
-    config = TrainConfig(**{"data_cache": False, "allow_dropped": 1.0, **options})
+    config = TrainConfig(**{"allow_dropped": 1.0, **options})
     hooks = load_plugins(config)
     job = SimpleNamespace(config=config, sources=train_sources(config, hooks))
     chosen = find_template(template, known_templates(hooks, config))
@@ -269,43 +268,12 @@ def test_rows_piped_in_and_a_folder_here_have_names(here):
     assert folders == ["stdin-alpaca", f"{here.name}-alpaca"]
 
 
-def test_a_second_run_encodes_nothing_and_a_change_encodes_anew(tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "FOLDER", tmp_path / "kept")
-    source = written(tmp_path / "a.jsonl", [row(n) for n in range(9)])
-
-    def made(**options):
-        sets = row_sets(tokenizer, **{"dataset": source, "data_cache": True, **options})
-        return sets.training.kept.is_new, sets.to_train()["input_ids"][:]
-
-    first, again = made(), made()
-    assert (first[0], again[0]) == (True, False)
-    assert first[1] == again[1]
-    assert made(val_size="2", seed=9)[0] is False  # the split is made of the same rows
-    assert made(template="human")[0]
-    assert made(max_seq_length=60)[0]
-    assert made(train_on_inputs=True)[0]
-    written(tmp_path / "a.jsonl", [row(n, "no") for n in range(9)])
-    assert made()[0]
-
-
-def test_a_tokenizer_with_other_tokens_encodes_anew(tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "FOLDER", tmp_path / "kept")
-    source = written(tmp_path / "a.jsonl", [row(n) for n in range(9)])
-    changed = backend.load_tokenizer(str(TINY))
-    changed.add_tokens(["even"])
-    first = row_sets(tokenizer, dataset=source, data_cache=True)
-    second = row_sets(changed, dataset=source, data_cache=True)
-    assert second.training.kept.is_new
-    assert first.to_train()["input_ids"][0] != second.to_train()["input_ids"][0]
-
-
-def test_conversations_come_back_as_they_were_written(tmp_path):
+def test_conversations_come_back_as_they_were_written():
     given = [("a:1", [{"role": "user", "content": 'é\u2028"\n'}]), ("b:2", {"input_ids": [1]})]
-    writer = Writer(tmp_path)
+    found = Conversations()
     for where, messages in given:
-        writer.add(where, messages)
-    writer.close()
-    found = Conversations(tmp_path, writer.count)
+        found.add(where, messages)
+    found.close()
     assert [tuple(c) for c in found] == [tuple(c) for c in found] == given
     assert len(found) == 2
 
@@ -352,7 +320,7 @@ def test_rows_for_validation_are_not_shown_as_trained(here):
 
 def test_streaming_reads_what_the_steps_take(here):
     written(here / "a.jsonl", [row(n) for n in range(500)])
-    options = {"dataset": "a.jsonl", "streaming": True, "max_steps": 3, "data_cache": False}
+    options = {"dataset": "a.jsonl", "streaming": True, "max_steps": 3}
     config = TrainConfig(**options, val_size="10")
     (source,) = train_sources(config, load_plugins(config))
     assert isinstance(source, Source)

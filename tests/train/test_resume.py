@@ -200,3 +200,13 @@ def test_an_order_follows_from_seed_and_epoch_alone():
         later.set_epoch(2)
         assert list(later) == epochs[2] != epochs[0]
         assert sorted(epochs[1]) == list(range(40))
+
+
+def test_a_change_in_any_wing_of_the_package_is_another_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "OURS", tmp_path)
+    codes = set()
+    for change in ("data/a.py", "prompt/b.py", "export/card/c.py"):
+        (tmp_path / change).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / change).write_text("1")
+        codes.add(resume.hash_of_code())
+    assert len(codes) == 3

@@ -163,22 +163,6 @@ def test_a_killed_run_looks_unfinished_and_can_be_started_again(tmp_path):
     assert not (folder / "run.partial.json").exists()
 
 
-def test_a_cache_that_is_emptied_while_a_model_trains_costs_nothing(tmp_path):
-    rows = "".join(json.dumps({"text": f"Row {n}."}) + "\n" for n in range(50))
-    (tmp_path / "rows.jsonl").write_text(rows + "{}\n")
-    command = [sys.executable, ROOT / "train.py", "--dataset", "rows.jsonl", "--val-size", "5"]
-    command += ["--max-steps", "60", "--output-dir", "run"]
-    places = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, env=places)
-    while not (tmp_path / "run" / "metrics.jsonl").exists() and process.poll() is None:
-        time.sleep(0.1)
-    assert process.poll() is None
-    shutil.rmtree(tmp_path / "cache" / "threetoe" / "data")
-    assert process.wait(300) == 0
-    log = (tmp_path / "run" / "data.jsonl").read_text()
-    assert [json.loads(line)["where"] for line in log.splitlines()] == ["rows.jsonl:51"]
-
-
 def test_ctrl_c_takes_back_the_line_of_progress(tmp_path):
     ours, theirs = pty.openpty()
     command = [sys.executable, ROOT / "train.py", "--max-steps", "5000", "--output-dir", "stopped"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import NamedTuple
 from threetoe.errors import first_line
 from threetoe.messages import Unusable
 
-ROWS, HASHES = "rows.jsonl", "hashes.bin"
 as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -21,13 +21,17 @@ class Conversation(NamedTuple):
     messages: list[dict] | dict
 
 
-class Writer:
-    """Writes conversations and their hashes into a folder."""
+class Conversations:
+    """Conversations in a temporary folder, which goes when this does. They are read anew each time
+    that it is gone through, once it is closed."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.count = folder, 0
-        self.hashes, self.whole = array("Q"), hashlib.sha256()
-        self.file = (folder / ROWS).open("w", encoding="utf-8")
+    def __init__(self):
+        self.scratch = tempfile.TemporaryDirectory(prefix="threetoe-")
+        self.folder = Path(self.scratch.name)
+        self.hashes = array("Q")  # 64 bits for each, equal where the messages are
+        self.whole = hashlib.sha256()
+        self.path = self.folder / "rows.jsonl"
+        self.file = self.path.open("w", encoding="utf-8")
 
     def add(self, where: str, messages) -> None:
         """Write one; Unusable where a plugin has put into it what no text can say."""
@@ -40,11 +44,9 @@ class Writer:
         digest = hashlib.blake2b(data, digest_size=8).digest()
         self.hashes.append(int.from_bytes(digest, "little"))
         self.file.write(f"[{as_json(where)}, {text}]\n")
-        self.count += 1
 
     def close(self) -> None:
         self.file.close()
-        (self.folder / HASHES).write_bytes(self.hashes.tobytes())
 
     def fingerprint(self) -> str:
         """A hash of all messages in order; the same data gives the same fingerprint."""
@@ -52,34 +54,19 @@ class Writer:
 
     def duplicates(self) -> int:
         """How many stand there before, message for message."""
-        return self.count - len(set(self.hashes))
-
-
-class Conversations:
-    """What a Writer has written; read anew each time that it is gone through."""
-
-    def __init__(self, folder: Path, count: int, kept=None, key: str | None = None):
-        self.folder, self.count = folder, count
-        self.kept = kept  # a temporary folder lives as long as this
-        self.key = key  # of the cache
+        return len(self) - len(set(self.hashes))
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.hashes)
 
     def __iter__(self) -> Iterator[Conversation]:
-        with (self.folder / ROWS).open(encoding="utf-8") as file:
+        with self.path.open(encoding="utf-8") as file:
             for line in file:
                 yield Conversation(*json.loads(line))
 
     def chosen(self, numbers: set[int]) -> Iterator[Conversation]:
         """Those of the numbers, in order; no other line is parsed."""
-        with (self.folder / ROWS).open(encoding="utf-8") as file:
+        with self.path.open(encoding="utf-8") as file:
             for number, line in enumerate(file):
                 if number in numbers:
                     yield Conversation(*json.loads(line))
-
-    def hashes(self) -> array:
-        """64 bits for each conversation, equal where the messages are."""
-        found = array("Q")
-        found.frombytes((self.folder / HASHES).read_bytes())
-        return found

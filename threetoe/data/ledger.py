@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 SHOWN = 5  # reasons; data.json has them all
 REASONS = 100  # kinds that are told apart; data.jsonl has the reason of every row
@@ -18,8 +17,7 @@ class Ledger:
     """What became of the rows of one source.
 
     `dropped` counts faults and `skipped` what was left out on purpose, both by reason; `kept` is
-    trained and validation rows together. `log` is the file (data.jsonl) in which every row that
-    was left out or cut stands with its place.
+    trained and validation rows together.
     """
 
     source: str
@@ -37,7 +35,6 @@ class Ledger:
     fingerprint: str = ""
     unused: list[str] = field(default_factory=list)  # columns and keys that no format reads
     parts: dict[str, dict] = field(default_factory=dict)  # of several sources: {name: its counts}
-    log: Path | None = None
 
     def leave_out(self, where: str, reason: str, file, on_purpose: bool = False) -> None:
         """Count one row that is left out, and write it into the open log."""
@@ -94,8 +91,7 @@ class Ledger:
     def as_dict(self) -> dict:
         """What data.json and run.json say of the rows, but for lengths and tokens."""
         values = asdict(self)
-        del values["log"], values["kept"]
-        values["trained"] = self.kept - self.validation
+        values["trained"] = values.pop("kept") - self.validation
         values["answers"] = by_count(self.labels())
         values["dropped"], values["skipped"] = by_count(self.dropped), by_count(self.skipped)
         return values
@@ -145,16 +141,6 @@ class Ledger:
             count = sum(count for _, _, count in left_out[SHOWN:])
             lines.append(f"{count:,} left out for {len(left_out) - SHOWN} other reasons")
         return lines
-
-    def save(self, folder: Path) -> None:
-        values = {**vars(self), "log": None}
-        (folder / "ledger.json").write_text(json.dumps(values), encoding="utf-8")
-
-
-def load(folder: Path, source: str) -> Ledger:
-    """The ledger that was saved in a folder; its log lies beside it."""
-    values = json.loads((folder / "ledger.json").read_text(encoding="utf-8"))
-    return Ledger(**{**values, "source": source, "log": folder / "data.jsonl"})
 
 
 def note(file, where: str, what: str, reason: str) -> None:

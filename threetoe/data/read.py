@@ -10,13 +10,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from threetoe.data import cache, ledger
 from threetoe.data.columns import ColumnNames, Recogniser, guarded_formats
-from threetoe.data.conversations import Conversations, Writer
+from threetoe.data.conversations import Conversations
 from threetoe.data.formats import is_ready, ready_row
 from threetoe.data.ledger import Ledger
 from threetoe.data.recipes.recipe import Recipe, find_recipe
-from threetoe.data.sources.source import STDIN, Source, fingerprint
+from threetoe.data.sources.source import STDIN, Source
 from threetoe.errors import UserError, unknown
 from threetoe.machine.terminal import clear_line, show_progress
 from threetoe.messages import Skipped, Unusable, order_problem
@@ -47,14 +46,8 @@ def read_conversations(
     check_alone(config)
     parts = [part_of(asked, config, known) for asked in config.datasets]
     limit = min(filter(None, (limit, config.max_samples)), default=0)
-
-    def fill(folder: Path) -> None:
-        read_all(parts, folder, config, hooks, answered, limit)
-
-    key = key_of(config, hooks, parts, answered, limit)
-    kept = cache.kept(key, fill)
-    account = ledger.load(kept.path, " + ".join(part.name for part in parts))
-    return Conversations(kept.path, account.kept, kept, key), account
+    conversations = Conversations()
+    return conversations, read_all(parts, conversations, config, hooks, answered, limit)
 
 
 def check_alone(config) -> None:
@@ -103,25 +96,13 @@ def check_unnamed(name: str, config) -> None:
         )
 
 
-def key_of(config, hooks, parts: list[Part], answered: bool, limit: int) -> str | None:
-    """The name under which the conversations are kept; None where they may not be: code of others
-    takes part, or what a source holds is not known before it is read."""
-    others = ("load_rows", "register_formats", "map_messages")
-    if not config.data_cache or any(hooks.by_plugins(hook) for hook in others):
-        return None
-    read = [(p.source, fingerprint(p.source), p.recipe and p.recipe.fingerprint) for p in parts]
-    if not all(content for _, content, _ in read):
-        return None
-    shares = [config.seed, *(part.share for part in parts)] if len(parts) > 1 else parts[0].share
-    options = (config.map, config.instruction, config.labels, config.allow_dropped)
-    return cache.key_of(read, shares, options, answered, limit)
-
-
-def read_all(parts: list[Part], folder: Path, config, hooks, answered: bool, limit: int) -> None:
-    """Fill a folder with the conversations of all parts, their ledger and its log."""
-    writer, names = Writer(folder), ColumnNames(config.map, config.instruction)
-    account, spelled = Ledger(""), False
-    with (folder / LOG).open("w", encoding="utf-8") as log:
+def read_all(
+    parts: list[Part], conversations: Conversations, config, hooks, answered: bool, limit: int
+) -> Ledger:
+    """The account of all parts, whose conversations are written, with a log of the others."""
+    names = ColumnNames(config.map, config.instruction)
+    account, spelled = Ledger(" + ".join(part.name for part in parts)), False
+    with (conversations.folder / LOG).open("w", encoding="utf-8") as log:
         for part in parts:
             recogniser = Recogniser(guarded_formats(hooks, config), config.labels, answered)
             own = Ledger(part.name)
@@ -131,7 +112,7 @@ def read_all(parts: list[Part], folder: Path, config, hooks, answered: bool, lim
                 own.read += 1
                 try:
                     messages = messages_of(row, recogniser, hooks, config)
-                    writer.add(where, messages)
+                    conversations.add(where, messages)
                 except Unusable as error:
                     own.leave_out(where, str(error), log, isinstance(error, Skipped))
                     continue
@@ -143,12 +124,12 @@ def read_all(parts: list[Part], folder: Path, config, hooks, answered: bool, lim
             spelled |= recogniser.spelled
             account.mix(own)
     clear_line()
-    writer.close()
-    names.check(" + ".join(account.parts))
+    conversations.close()
+    names.check(account.source)
     check_labels(config, answered and not spelled, account)
-    account.kept, account.fingerprint = writer.count, writer.fingerprint()
-    account.duplicates = writer.duplicates()
-    account.save(folder)
+    account.kept, account.fingerprint = len(conversations), conversations.fingerprint()
+    account.duplicates = conversations.duplicates()
+    return account
 
 
 def rows_of(part: Part, names: ColumnNames, config, hooks, answered: bool) -> Iterator:
@@ -214,7 +195,7 @@ def check_account(account: Ledger, names: ColumnNames, recogniser: Recogniser, c
 def check_labels(config, are_idle: bool, account: Ledger) -> None:
     if config.labels and are_idle:
         raise UserError(
-            f"--labels names codes in answers of one column; {' + '.join(account.parts)} has rows "
+            f"--labels names codes in answers of one column; {account.source} has rows "
             "of another format."
         )
 

@@ -94,10 +94,6 @@ class DataConfig(Common):
     allow_dropped: float = option(
         0.05, "Largest share of faulty rows to go on with.", FiniteRange(0, 1), "Data"
     )
-    data_cache: bool = option(
-        True, "Keep prepared rows, and take them again where nothing has changed.",
-        click.BOOL, "Data", switch=True,
-    )  # fmt: skip
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -1,11 +1,10 @@
-"""Conversations become ids and labels on disk: in batches, on all cores, kept by content.
+"""Conversations become ids and labels on disk: in batches, on all cores.
 
 Python renders one batch while the tokenizer, outside Python's lock, works on the batch before.
 """
 
 import gc
-import hashlib
-import json
+import tempfile
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from threetoe.data import cache, ledger
 from threetoe.data.conversations import Conversation, Conversations
 from threetoe.data.ledger import Ledger
 from threetoe.data.read import LOG, check_share
@@ -22,7 +20,6 @@ from threetoe.errors import UserError
 from threetoe.messages import Unusable
 from threetoe.prompt.encode import IGNORED, Batch, Encoded, stop_ids
 from threetoe.prompt.pieces import Marks, Piece
-from threetoe.prompt.template import hash_of
 from threetoe.prompt.tokenizer import splits_apart
 
 BATCH = 512  # conversations; their encodings are some 10 KB each
@@ -54,24 +51,25 @@ class Prompting(NamedTuple):
         eos = "" if text.rstrip().endswith(self.marks.eos) else self.marks.eos
         return [Piece(bos, False), Piece(text.rstrip() + eos, True)]
 
-    def key(self) -> tuple:
-        """What tells it from others, as JSON has it."""
-        tokenizer = hashlib.sha256(self.tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
-        template = hash_of(vars(self.template))
-        return template, self.marks, tokenizer, self.max_seq_length, self.learn_all
-
 
 class EncodedRows:
-    """Rows of ids and labels on disk; row i is conversation `numbers[i]`."""
+    """Rows of ids and labels in a temporary folder, which goes when this does; with what the ledger
+    and the checks want to know of them. Row i is conversation `numbers[i]`."""
 
-    def __init__(self, kept, conversations: Conversations):
-        import numpy
+    def __init__(self, conversations: Conversations, prompting: Prompting):
+        import pyarrow
 
-        self.kept, self.conversations = kept, conversations
-        arrays = numpy.load(kept.path / "rows.npz")
-        self.numbers, self.lengths = arrays["numbers"], arrays["lengths"]
-        self.learned = arrays["learned"]
-        self.notes = json.loads((kept.path / "notes.json").read_text(encoding="utf-8"))
+        listed = pyarrow.list_(pyarrow.int32())
+        self.schema = pyarrow.schema(
+            {"input_ids": listed, "labels": listed, "length": pyarrow.int32()}
+        )
+        self.scratch = tempfile.TemporaryDirectory(prefix="threetoe-")
+        self.folder = Path(self.scratch.name)
+        self.conversations, self.prompting, self.account = conversations, prompting, Ledger("")
+        self.stops = stop_ids(prompting.template.end(prompting.marks), prompting.tokenizer)
+        self.writer = pyarrow.ipc.new_stream(str(self.folder / FILE), self.schema)
+        self.numbers, self.lengths, self.learned = array("i"), array("i"), array("i")
+        self.notes = {"shortest": 0, "whole": 0, "endless": "", "stopped": {}}
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -80,102 +78,13 @@ class EncodedRows:
         """The rows as a memory-mapped datasets.Dataset: input_ids, labels, length."""
         from datasets import Dataset
 
-        return Dataset.from_file(str(self.kept.path / FILE))
+        return Dataset.from_file(str(self.folder / FILE))
 
     def hashes(self):
         """64 bits for each row, equal where the messages are."""
         import numpy
 
-        return numpy.array(self.conversations.hashes(), dtype="uint64")[self.numbers]
-
-
-def encode_conversations(conversations: Conversations, prompting: Prompting) -> EncodedRows:
-    """The conversations as ids and labels, cut to max_seq_length, made now or found again."""
-    key = conversations.key and cache.key_of(conversations.key, *prompting.key())
-    kept = cache.kept(key, lambda folder: write_rows(conversations, prompting, folder))
-    return EncodedRows(kept, conversations)
-
-
-def complete_ledger(encoded: EncodedRows, account: Ledger, config) -> None:
-    """Add to a ledger what encoding left out or cut; UserError when too little is left."""
-    account.add(ledger.load(encoded.kept.path, account.source))
-    if not account.kept:
-        raise UserError(
-            f"No row has anything to learn within --max-seq-length {config.max_seq_length}; "
-            f"the shortest has {encoded.notes['shortest']} tokens."
-        )
-    check_share(account, config)
-
-
-def write_rows(conversations: Conversations, prompting: Prompting, folder: Path) -> None:
-    rows = RowWriter(prompting, folder)
-    with (folder / LOG).open("w", encoding="utf-8") as log, leave_cycles_alone():
-        for batch in encode_batches(conversations, prompting):
-            rows.add(batch, log)
-    rows.close()
-
-
-@contextmanager
-def leave_cycles_alone():
-    """Python looks for circles of objects only once in 100,000 new ones, not in 700. A batch has
-    many objects, none in a circle, so that it would go through all those of every library again
-    and again: a third of the time."""
-    usual = gc.get_threshold()
-    gc.set_threshold(100_000, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
-
-
-def encode_batches(conversations, prompting: Prompting) -> Iterator[list]:
-    """Batches of (conversation, Encoded) in order."""
-    apart = splits_apart(prompting.tokenizer)
-    with ThreadPoolExecutor(1) as pool:
-        waiting, left = None, iter(conversations)
-        while listed := list(islice(left, BATCH)):
-            pieces = [prompting.pieces(c) for c in listed if isinstance(c.messages, list)]
-            batch = Batch(pieces, prompting.tokenizer, apart)
-            future = pool.submit(batch.run)
-            if waiting:
-                yield pair_with_rows(*waiting, prompting)
-            waiting = listed, batch, future
-        if waiting:
-            yield pair_with_rows(*waiting, prompting)
-
-
-def pair_with_rows(listed, batch: Batch, future, prompting: Prompting) -> list:
-    made = batch.rows(future.result(), prompting.max_seq_length, prompting.learn_all)
-    return [
-        (c, next(made) if isinstance(c.messages, list) else take_ready(c.messages, prompting))
-        for c in listed
-    ]
-
-
-def take_ready(row: dict, prompting: Prompting) -> Encoded | Unusable:
-    """Ids and labels that the data bring; ready_ids has checked all but their size."""
-    ids, labels, room = row["input_ids"], row["labels"], len(prompting.tokenizer)
-    for name, largest in (("input_ids", max(ids)), ("labels", max(labels))):
-        if largest >= room:
-            return Unusable(f"{name} has {largest}; the tokenizer has {room} tokens")
-    return Encoded(ids[: prompting.max_seq_length], labels[: prompting.max_seq_length], len(ids))
-
-
-class RowWriter:
-    """Writes encoded rows as Arrow, with what the ledger and the checks want to know of them."""
-
-    def __init__(self, prompting: Prompting, folder: Path):
-        import pyarrow
-
-        listed = pyarrow.list_(pyarrow.int32())
-        self.schema = pyarrow.schema(
-            {"input_ids": listed, "labels": listed, "length": pyarrow.int32()}
-        )
-        self.prompting, self.folder, self.account = prompting, folder, Ledger("")
-        self.stops = stop_ids(prompting.template.end(prompting.marks), prompting.tokenizer)
-        self.writer = pyarrow.ipc.new_stream(str(folder / FILE), self.schema)
-        self.numbers, self.lengths, self.learned = array("i"), array("i"), array("i")
-        self.notes = {"shortest": 0, "whole": 0, "endless": "", "stopped": {}}
+        return numpy.array(self.conversations.hashes, dtype="uint64")[self.numbers]
 
     def add(self, batch: list, log) -> None:
         kept = []
@@ -236,12 +145,74 @@ class RowWriter:
         import numpy
 
         self.writer.close()
-        numpy.savez(
-            self.folder / "rows.npz",
-            numbers=numpy.array(self.numbers, "int32"),
-            lengths=numpy.array(self.lengths, "int32"),
-            learned=numpy.array(self.learned, "int32"),
+        self.numbers, self.lengths, self.learned = (
+            numpy.array(each, "int32") for each in (self.numbers, self.lengths, self.learned)
         )
-        (self.folder / "notes.json").write_text(json.dumps(self.notes), encoding="utf-8")
         self.account.kept = len(self.numbers)
-        self.account.save(self.folder)
+
+
+def encode_conversations(conversations: Conversations, prompting: Prompting) -> EncodedRows:
+    """The conversations as ids and labels, cut to max_seq_length."""
+    rows = EncodedRows(conversations, prompting)
+    with (rows.folder / LOG).open("w", encoding="utf-8") as log, leave_cycles_alone():
+        for batch in encode_batches(conversations, prompting):
+            rows.add(batch, log)
+    rows.close()
+    return rows
+
+
+def complete_ledger(encoded: EncodedRows, account: Ledger, config) -> None:
+    """Add to a ledger what encoding left out or cut; UserError when too little is left."""
+    account.add(encoded.account)
+    if not account.kept:
+        raise UserError(
+            f"No row has anything to learn within --max-seq-length {config.max_seq_length}; "
+            f"the shortest has {encoded.notes['shortest']} tokens."
+        )
+    check_share(account, config)
+
+
+@contextmanager
+def leave_cycles_alone():
+    """Python looks for circles of objects only once in 100,000 new ones, not in 700. A batch has
+    many objects, none in a circle, so that it would go through all those of every library again
+    and again: a third of the time."""
+    usual = gc.get_threshold()
+    gc.set_threshold(100_000, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+
+
+def encode_batches(conversations, prompting: Prompting) -> Iterator[list]:
+    """Batches of (conversation, Encoded) in order."""
+    apart = splits_apart(prompting.tokenizer)
+    with ThreadPoolExecutor(1) as pool:
+        waiting, left = None, iter(conversations)
+        while listed := list(islice(left, BATCH)):
+            pieces = [prompting.pieces(c) for c in listed if isinstance(c.messages, list)]
+            batch = Batch(pieces, prompting.tokenizer, apart)
+            future = pool.submit(batch.run)
+            if waiting:
+                yield pair_with_rows(*waiting, prompting)
+            waiting = listed, batch, future
+        if waiting:
+            yield pair_with_rows(*waiting, prompting)
+
+
+def pair_with_rows(listed, batch: Batch, future, prompting: Prompting) -> list:
+    made = batch.rows(future.result(), prompting.max_seq_length, prompting.learn_all)
+    return [
+        (c, next(made) if isinstance(c.messages, list) else take_ready(c.messages, prompting))
+        for c in listed
+    ]
+
+
+def take_ready(row: dict, prompting: Prompting) -> Encoded | Unusable:
+    """Ids and labels that the data bring; ready_ids has checked all but their size."""
+    ids, labels, room = row["input_ids"], row["labels"], len(prompting.tokenizer)
+    for name, largest in (("input_ids", max(ids)), ("labels", max(labels))):
+        if largest >= room:
+            return Unusable(f"{name} has {largest}; the tokenizer has {room} tokens")
+    return Encoded(ids[: prompting.max_seq_length], labels[: prompting.max_seq_length], len(ids))

@@ -38,7 +38,7 @@ def table_of(encoded):
     """The rows of EncodedRows as a memory-mapped pyarrow.Table, without the import of datasets."""
     import pyarrow
 
-    return pyarrow.ipc.open_stream(pyarrow.memory_map(str(encoded.kept.path / FILE))).read_all()
+    return pyarrow.ipc.open_stream(pyarrow.memory_map(str(encoded.folder / FILE))).read_all()
 
 
 def fitting(pieces: list[Piece], tokenizer, room: int) -> tuple[list[Piece], int]:

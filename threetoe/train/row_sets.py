@@ -68,7 +68,7 @@ class RowSets(NamedTuple):
         write_json(folder / "data.json", account)
         with (folder / LOG).open("w", encoding="utf-8") as file:
             for encoded in dict.fromkeys(filter(None, (self.training, self.validation))):
-                for place in (encoded.conversations.folder, encoded.kept.path):
+                for place in (encoded.conversations.folder, encoded.folder):
                     with (place / LOG).open(encoding="utf-8") as log:
                         copyfileobj(log, file)
             for where in places(self.validation, self.trained_too()):

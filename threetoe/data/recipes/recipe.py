@@ -1,6 +1,5 @@
 """Named datasets: a recipe (datasets/*.yaml) says where rows come from and how they are read."""
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -80,12 +79,6 @@ class Recipe:
             name, arguments = self.format
             return NAMED[name](rows, columns, **arguments)
         return rendered(rows, self.row, columns, answered) if self.row else iter(rows)
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of what the recipe does to rows, its options filled in."""
-        steps = (self.each, self.skip, self.labels, self.row, self.format)
-        return hashlib.sha256(repr(steps).encode()).hexdigest()[:16]
 
     def guarded(self, rows: Iterable, dataset_path: str | None = None) -> Iterator:
         """The rows of its source; reading them is said to fail as `reading` says it."""

@@ -4,7 +4,6 @@ A row that cannot be read is a fault, an Unusable in its place, and reading goes
 """
 
 import atexit
-import hashlib
 import re
 import shutil
 import sys
@@ -89,29 +88,6 @@ def read_folder(source: Source) -> Iterator[Row]:
         return hub_rows.read_hub(source._replace(name=str(path)))
     found = files.files_of_split(path, source.split)
     return (row for file in found for row in files.read_file(source.file(file)))
-
-
-def fingerprint(source: Source) -> str | None:
-    """A hash of the names, which rows are known by, and the bytes of all files that read_source
-    would read; None where only reading tells: a Hub id, a function, and what is not there."""
-    path = source.path
-    if source.name == "-":
-        found = [spooled(source).path]
-    elif FUNCTION.fullmatch(source.name) or not path.exists():
-        return None
-    elif not path.is_dir():
-        found = [path]
-    elif source.subset or hub_rows.has_configs(path) or hub_rows.is_saved(path):
-        found = [*path.glob("README.md"), *files.all_files(path)]
-    else:
-        found = files.files_of_split(path, source.split)
-    digest = hashlib.sha256()
-    for file in found:
-        name = "" if source.name == "-" else file  # its copy has a new name each time
-        with file.open("rb") as opened:
-            digest.update(f"{name}\0".encode())
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
 
 
 def spooled(source: Source) -> TextFile:

@@ -15,7 +15,7 @@ MAIN = """
     gradient_accumulation_steps max_seq_length optim lr_scheduler_type load_in_4bit seed
 """.split()
 NOBODYS = """
-    plugin settings dataset_path output_dir push_to data_cache preview dry_run model
+    plugin settings dataset_path output_dir push_to preview dry_run model
     dataset template allow_dropped
 """.split()  # said elsewhere in the card, or nobody's business
 LABELS = 20  # of a label table

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from threetoe import __version__
-from threetoe.data import cache
 from threetoe.errors import UserError
 from threetoe.hooks.of_run import as_record
-from threetoe.hooks.plugin import Plugin
+from threetoe.hooks.plugin import OURS, Plugin
 from threetoe.machine.terminal import say
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.run.record import PARTIAL, package_versions
@@ -19,7 +18,7 @@ from threetoe.train.durable.mirror import FolderPlace, place_of
 
 FREE = """
     output_dir push_to preview dry_run resume resume_anyway overwrite save_steps save_total_limit
-    mirror     allow_dropped data_cache plugin plugin_errors settings
+    mirror     allow_dropped plugin settings
 """.split()  # options that change no bit of the adapter; plugins are compared by their hashes
 HEAD = 64  # numbers of each weight of the base that are compared
 ROWS_AT_ONCE = 10_000
@@ -55,9 +54,17 @@ def identity(config: TrainConfig, template_hash: str, plugins: list[Plugin], row
         "the template's text": template_hash,
         "the rows": hash_of_rows(rows),
         "plugins": {r["stem"]: [r["sha256"], r["settings"]] for r in records},
-        "versions": {"threetoe": f"{__version__} ({cache.code()[:8]})", **package_versions()},
+        "versions": {"threetoe": f"{__version__} ({hash_of_code()[:8]})", **package_versions()},
     }
     return json.loads(json.dumps(found, default=str))
+
+
+def hash_of_code() -> str:
+    """A hash of all of Threetoe's own files."""
+    digest = hashlib.sha256()
+    for path in sorted(OURS.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def hash_of_rows(rows) -> str:
