@@ -27,9 +27,9 @@ def load_rows(source, split, subset, config):
 
 
 def register_callbacks(config):
-    from threetoe.train.callbacks import MetricsFile, Progress
+    from threetoe.train.callbacks import MetricsFile, StepsDone
 
-    return {"progress": Progress(), "metrics": MetricsFile()}
+    return {"progress": StepsDone(), "metrics": MetricsFile()}
 
 
 def register_exporters(config):

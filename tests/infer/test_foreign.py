@@ -23,6 +23,8 @@ from threetoe.run import record as runs
 TEMPLATES = {name: read_template(path) for name, path in catalog.named_files("templates").items()}
 QUESTION = {"role": "user", "content": "Classify the sentiment of the text."}
 
+CUT = "the answer was cut at --max-new-tokens {}\n"
+
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory):
@@ -70,12 +72,12 @@ def test_a_foreign_adapter_answers_as_it_does_in_plain_peft(adapter, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(adapter, dtype="auto")
     output = model.generate(**asked, max_new_tokens=12, do_sample=False)
     answer = tokenizer.decode(output[0, asked["input_ids"].shape[1] :], skip_special_tokens=True)
-    assert (done.stdout, done.stderr) == (answer + "\n", "")
+    assert (done.stdout, done.stderr) == (answer + "\n", CUT.format(12))
 
 
 def test_a_plain_checkpoint_is_asked_like_a_run_once_its_template_is_named(tmp_path):
     flags = ["--run", TINY, "--template", "human", "--max-new-tokens", 2]
-    assert run_script("infer.py", "Hi", *flags, cwd=tmp_path).stderr == ""
+    assert run_script("infer.py", "Hi", *flags, cwd=tmp_path).stderr == CUT.format(2)
 
 
 def test_without_a_template_a_foreign_folder_is_refused(adapter, here):
@@ -130,7 +132,7 @@ def test_the_export_of_a_foreign_adapter_carries_prompt_and_stop_ids(name, expor
 
 def test_the_export_of_a_foreign_adapter_needs_no_template_any_more(exported):
     asked = ["--run", "adapter", "--max-new-tokens", 2]
-    assert run_script("infer.py", "Hi", *asked, cwd=exported).stderr == ""
+    assert run_script("infer.py", "Hi", *asked, cwd=exported).stderr == CUT.format(2)
 
 
 def test_a_forced_template_is_the_exports_in_prompt_stop_ids_card_and_record(

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +12,9 @@ import pytest
 from conftest import ROOT, refused, run_script
 
 import infer
+from threetoe.backend.generate import memory_named
 from threetoe.errors import Failure
-from threetoe.infer.generate import memory_named
+from threetoe.run.latest import ago
 
 
 @pytest.fixture(scope="session")
@@ -56,11 +59,30 @@ def test_only_the_answer_goes_to_standard_output(demo, workplace):
     assert done.stderr == ""
 
 
-def test_the_latest_run_is_asked_and_a_question_can_be_piped_in(demo, tmp_path):
+def test_the_latest_run_is_asked_and_named_with_those_passed_over(three_steps, tmp_path):
+    """The question is piped in."""
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "mine").symlink_to(demo[0])
-    done = run_script("infer.py", "--max-new-tokens", 4, cwd=tmp_path, input="Hello?\n")
+    for name in ("old", "mine"):
+        shutil.copytree(three_steps, tmp_path / "runs" / name)
+        (tmp_path / "runs" / name / "run.json").touch()
+    for name, age in (("killed", 0), ("long-ago", 9000)):
+        partial = tmp_path / "runs" / name / "run.partial.json"
+        partial.parent.mkdir()
+        partial.touch()
+        os.utime(partial, (partial.stat().st_mtime + 1 - age,) * 2)
+    done = run_script("infer.py", "--max-new-tokens", 1, cwd=tmp_path, input="Hello?\n")
     assert done.stdout.strip()
+    named, cut = done.stderr.splitlines()
+    said = r"asking runs/mine \(base tiny, alpaca, 3 steps, (just now|\d+ seconds? ago)\)"
+    assert re.fullmatch(said + "; passed over, as not finished: runs/killed", named)
+    assert cut == "the answer was cut at --max-new-tokens 1"
+
+
+def test_the_time_since_a_run_is_told_in_its_largest_unit():
+    told = [ago(seconds) for seconds in (0.4, 1, 119, 120, 7200, 86_400 * 3)]
+    assert told == [
+        "just now", "1 second ago", "1 minute ago", "2 minutes ago", "2 hours ago", "3 days ago"
+    ]  # fmt: skip
 
 
 def test_sampling_with_a_seed_gives_the_same_answer_again(demo, workplace):
@@ -116,7 +138,8 @@ def test_rows_that_cannot_be_asked_are_named_and_answers_say_their_row(
     assert f"1 dropped: instruction is empty (first: {data}:3)" in done.stderr
     assert f"(first: {data}:2)" in done.stderr
     (row,) = map(json.loads, done.stdout.splitlines())
-    assert row["where"] == f"{data}:1"
+    assert (row["where"], row["cut"]) == (f"{data}:1", True)
+    assert "1 of 1 answers were cut (--max-new-tokens 2)" in done.stderr
 
 
 def test_one_answer_can_be_written_to_a_file_too(three_steps, workplace, tmp_path):
@@ -206,7 +229,8 @@ def test_a_base_that_has_moved_is_named_with_the_flag_that_mends_it(three_steps,
         "or a Hub id, with --model."
     )
     asked = ["infer.py", "Hi", "--run", folder, "--max-new-tokens", 2]
-    assert run_script(*asked, "--model", "tiny", cwd=here).stderr == ""
+    done = run_script(*asked, "--model", "tiny", cwd=here)
+    assert done.stderr == "the answer was cut at --max-new-tokens 2\n"
 
 
 @pytest.mark.parametrize(

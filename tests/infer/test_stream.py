@@ -6,9 +6,9 @@ import pytest
 from conftest import TINY
 from tokenizers_made import KINDS
 
+from threetoe.backend import generate as generation
 from threetoe.backend import model as backend
-from threetoe.infer import generate as generation
-from threetoe.infer.reply import Frame, Reply, ending
+from threetoe.backend.reply import Frame, Reply, ending
 from threetoe.options.infer import InferConfig
 
 WORDS = ["a", "aa", "ab", "b", "\n", "\n\n", " ", "### ", "###", "Human:", "指令", "好", "🙂",
@@ -44,7 +44,7 @@ def streamed(ids, tokenizer, frame):
     while taken < len(ids) and not reply.ended:
         reply.add(ids[taken])
         taken += 1
-    reply.finish()
+    reply.close(taken)
     assert reply.text == "".join(pieces)
     assert all(pieces)
     return pieces, taken

@@ -6,8 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import click
-
 from threetoe.backend.checkpoint import read_header
 from threetoe.errors import Checks, UserError
 from threetoe.export.card.card import render_card
@@ -33,9 +31,11 @@ from threetoe.hooks.load import load_plugins
 from threetoe.machine.files import write_json
 from threetoe.machine.hub import check_push
 from threetoe.machine.libraries import quieten
+from threetoe.machine.terminal import say
 from threetoe.options.export import ExportConfig
 from threetoe.prompt.template import Template
 from threetoe.run import base, contract
+from threetoe.run.latest import describe
 from threetoe.run.record import Run
 
 
@@ -72,6 +72,8 @@ def plan_export(config: ExportConfig) -> ExportJob:
         checks(check_push, config.push, config.create_pr, config.revision)
     checks.done()
     hooks.say_notes()
+    if not config.run:
+        say(f"exporting {describe(folder, run)}")
     return job
 
 
@@ -133,7 +135,7 @@ def settle_run(job: ExportJob, scratch: Path) -> ExportJob:
 
 
 def say_what_was_found(what: str, found: dict) -> None:
-    click.echo(f"{what}{verify.said(found)}", err=True)
+    say(f"{what}{verify.said(found)}")
 
 
 def write_format(job: ExportJob, name: str, path: Path) -> dict:
@@ -191,4 +193,4 @@ def publish(job: ExportJob) -> None:
         message = f"{'Trained' if run.data else 'Exported'} with Threetoe {run.threetoe}"
         where = config.revision, config.create_pr
         url = push_folder(folder, config.push, config.private, message, *where)
-    click.echo(f"pushed and checked: {url}", err=True)
+    say(f"pushed and checked: {url}")

@@ -6,27 +6,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import click
-
 from threetoe.backend import token_rows
 from threetoe.backend.checkpoint import read_header
+from threetoe.backend.generate import generate
 from threetoe.backend.model import read_model_config
+from threetoe.backend.reply import Frame, Reply
 from threetoe.errors import Checks, UserError
 from threetoe.hooks.calls import Hooks, Owned
 from threetoe.hooks.load import load_plugins
 from threetoe.infer import metrics
-from threetoe.infer.generate import generate
 from threetoe.infer.questions import Question, read_questions
-from threetoe.infer.reply import Frame, Reply
 from threetoe.machine.files import check_writable
 from threetoe.machine.libraries import load_unsloth
-from threetoe.machine.terminal import visible
+from threetoe.machine.terminal import Progress, clear_line, say, visible
 from threetoe.options.infer import InferConfig
 from threetoe.prompt.encode import prompt_ids
 from threetoe.prompt.new_tokens import rows_of_adapter
 from threetoe.prompt.template import Template
 from threetoe.run import base, contract, record
 from threetoe.run.contract import recorded
+from threetoe.run.latest import describe
 
 
 class InferPlan(NamedTuple):
@@ -56,6 +55,8 @@ def plan_inference(config: InferConfig) -> InferPlan:
         checks(check_adapter, *found, config)
     checks.done()
     hooks.say_notes()
+    if not config.run:
+        say(f"asking {describe(*found)}")
     return InferPlan(config, hooks, *found, template, questions, functions)
 
 
@@ -97,7 +98,7 @@ def infer(config: InferConfig) -> None:
 def ask(config: InferConfig) -> list[tuple[Question, str]]:
     """Every question with its answer, in the order of the questions; neither is printed."""
     job, *loaded = load(config)
-    replies = {id(question): reply for question, reply in answer(job, *loaded)}
+    replies = {id(question): reply for question, reply, _ in answer(job, *loaded)}
     job.hooks.end()
     return [(question, replies[id(question)]) for question in job.questions]
 
@@ -147,15 +148,16 @@ def encode_questions(job: InferPlan, tokenizer) -> tuple[InferPlan, list[list[in
 
 
 def answer(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None):
-    """Yields (question, answer) as batches are done; `show` is given an answer's parts before."""
+    """Yields (question, answer, whether it was cut: Reply.cut) as batches are done; `show` is given
+    an answer's parts before."""
     template = job.run.the_template()
     strings = tuple(template.stops(job.run.the_marks()))
     frame = Frame(tuple(job.run.stop_ids), strings, template.lead, template.trail)
     replies = [Reply(tokenizer, frame, show) for _ in prompts]
     for index in generate(model, tokenizer, prompts, replies, job.config):
-        question, reply = job.questions[index], replies[index].text
+        question, reply = job.questions[index], replies[index]
         asked = {"messages": question.messages, "config": job.config}
-        yield question, job.hooks.chain("map_reply", "reply", reply, **asked)[0]
+        yield question, job.hooks.chain("map_reply", "reply", reply.text, **asked)[0], reply.cut
 
 
 def show(job: InferPlan, model, tokenizer, prompts: list[list[int]]) -> None:
@@ -163,36 +165,48 @@ def show(job: InferPlan, model, tokenizer, prompts: list[list[int]]) -> None:
     whole = job.hooks.has("map_reply")
     output = sys.stdout  # libraries' chatter is kept from the name, not from the stream
 
-    def say(text: str) -> None:
+    def put(text: str) -> None:
         output.write(visible(text) if output.isatty() else text)
         output.flush()
 
     try:
-        ((_, reply),) = answer(job, model, tokenizer, prompts, None if whole else say)
+        ((_, reply, cut),) = answer(job, model, tokenizer, prompts, None if whole else put)
     except KeyboardInterrupt:
-        say("\n")
+        put("\n")
         raise
-    say(reply + "\n" if whole else "\n")
+    put(reply + "\n" if whole else "\n")
+    if cut == job.config.max_new_tokens:
+        say(f"the answer was cut at --max-new-tokens {cut}")
+    elif cut:
+        say(f"the answer was cut after {cut} tokens: the model reads no more")
 
 
 def write(answers, job: InferPlan) -> list[tuple[str, str]]:
     """Write a line of JSON an answer, as each batch is done; (answer, expected) of those that
     have an expected one."""
-    path, pairs = job.config.output, []
+    path, pairs, total = job.config.output, [], len(job.questions)
     file = path.open("x", encoding="utf-8") if path else None  # None: standard output
-    written, encoding = 0, "utf-8" if path else sys.stdout.encoding
+    encoding, progress = "utf-8" if path else sys.stdout.encoding, Progress()
+    written = cuts = 0
     escaped = encoding.lower() != "utf-8"
     try:
-        for question, reply in answers:
+        for question, reply, cut in answers:
             row = {"where": question.where, "messages": question.messages, "answer": reply}
+            row["cut"] = bool(cut)
             if question.expected is not None:
                 row["expected"] = question.expected
                 pairs.append((reply, question.expected))
+            clear_line()
             print(json.dumps(row, ensure_ascii=escaped), file=file, flush=True)
-            written += 1
+            written, cuts = written + 1, cuts + bool(cut)
+            progress.show(written, total, f"answered {written} of {total}")
     except KeyboardInterrupt:
-        click.echo(f"{written} of {len(job.questions)} answered", err=True)
+        clear_line()
+        say(f"{written} of {total} answered")
         raise
+    clear_line()
+    if cuts:
+        say(f"{cuts} of {total} answers were cut (--max-new-tokens {job.config.max_new_tokens})")
     if path:
         file.close()
     return pairs

@@ -25,6 +25,7 @@ from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_t
 from threetoe.prompt.tokenizer import fingerprint, marks_of
 from threetoe.run import record
 from threetoe.run.base import find_base, is_prequantised
+from threetoe.run.latest import latest
 from threetoe.run.record import Run
 
 ASK, ANSWER = {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Yes."}
@@ -55,13 +56,14 @@ def asked_template(config, hooks: Hooks) -> Template | None:
 
 
 def find_run(config, template: Template | None, base: str | None, flag: str):
-    """(folder, Run) of --run. `base` is used instead of the folder's own; `flag` names it.
+    """(folder, Run) of --run, or of the latest run. `base` is used instead of the folder's own;
+    `flag` names it.
 
     The record of a folder without run.json lacks marks and stop ids until `settled`.
     """
     folder = config.run
     if folder is None or not is_foreign(folder):
-        folder, run = record.load(folder)
+        folder, run = record.load(folder or latest())
         return folder, replace(run, options=run.options | {"model": base}) if base else run
     if not config.template:
         raise UserError(no_template(folder))
@@ -212,7 +214,7 @@ def recorded(config) -> Recorded | None:
     if not config.run_plugins:
         return None
     try:
-        folder, run = record.load(config.run)
+        folder, run = record.load(config.run or latest())
     except UserError:
         return None  # contract.find_run says what is wrong, or that other tools made the folder
     return Recorded(folder, run.plugins)

@@ -118,9 +118,8 @@ def finish(folder: Path, run: Run) -> None:
     (folder / PARTIAL).unlink()
 
 
-def load(folder: Path | None) -> tuple[Path, Run]:
-    """A run's folder and record; without a folder, the latest run's."""
-    folder = folder or latest()
+def load(folder: Path) -> tuple[Path, Run]:
+    """A run's folder and record."""
     if (folder / PARTIAL).exists() and not (folder / RECORD).exists():
         raise UserError(f"--run {folder} did not finish; the command that began it continues it.")
     try:
@@ -173,13 +172,3 @@ def nameless(account: dict) -> dict:
     return {k: v for k, v in kept.items() if k not in PLACES} | {
         "source": Path(account["source"]).name
     }
-
-
-def latest() -> Path:
-    """The run that finished last, of those in ./runs and in the current folder; exports, which
-    have no metrics, are none."""
-    found = [*Path("runs").glob(f"*/{RECORD}"), *Path().glob(f"*/{RECORD}")]
-    found = [path for path in found if (path.parent / METRICS).exists()]
-    if not found:
-        raise UserError("No run found in ./runs or here; train one first, or name it with --run.")
-    return max(found, key=lambda path: path.stat().st_mtime_ns).parent

@@ -3,7 +3,6 @@
 import json
 import math
 import sys
-import time
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -12,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl
 
 from threetoe.hooks.answers import kind
 from threetoe.hooks.calls import Hooks
-from threetoe.machine.terminal import clear_line, say
+from threetoe.machine.terminal import Progress, clear_line, draw_bar
 from threetoe.run.record import METRICS
 
 EVENTS = [name for name in vars(TrainerCallback) if name.startswith("on_")]
@@ -67,13 +66,12 @@ def heard(terminal):
                 stream.flush()
 
 
-class Progress(TrainerCallback):
+class StepsDone(TrainerCallback):
     """One line that is rewritten at every step; where standard error is no terminal, a line for
     the first step and for each tenth of the way."""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.began, self.first = time.monotonic(), state.global_step
-        self.tenths = -1  # of the way, that have a line
+        self.progress = Progress(state.global_step, patience=0)
         self.measured = ""  # the validation loss, once it is known
         self.batches = 0  # of validation rows, since the last loss
 
@@ -81,30 +79,14 @@ class Progress(TrainerCallback):
         if "eval_loss" in (logs or {}):
             self.measured, self.batches = f"  validation {logs['eval_loss']:.4f}", 0
         if "loss" in (logs or {}):
-            spent = time.monotonic() - self.began
-            done = max(state.global_step - self.first, 1)  # by this process
-            left = spent / done * (state.max_steps - state.global_step)
-            words = f"loss {float(logs['loss']):.4f}{self.measured}  {clock(left)} left"
-            self.show(state, words)
-            self.keep(state, words)
+            step = str(state.global_step).rjust(len(str(state.max_steps)))
+            words = f"step {step}/{state.max_steps}  loss {float(logs['loss']):.4f}{self.measured}"
+            self.progress.show(state.global_step, state.max_steps, words)
 
     def on_prediction_step(self, args, state, control, **kwargs):
         self.batches += 1
-        self.show(state, f"measuring the validation loss, batch {self.batches}")
-
-    def show(self, state, words: str) -> None:
-        if sys.stderr.isatty():
-            filled = 24 * state.global_step // state.max_steps
-            bar = "━" * filled + "─" * (24 - filled)
-            sys.stderr.write(f"\r\033[K{bar} step {state.global_step}/{state.max_steps}  {words}")
-            sys.stderr.flush()
-
-    def keep(self, state, words: str) -> None:
-        tenths = 10 * state.global_step // state.max_steps
-        if tenths > self.tenths and not sys.stderr.isatty():
-            self.tenths = tenths
-            step = str(state.global_step).rjust(len(str(state.max_steps)))
-            say(f"step {step}/{state.max_steps}  {words}")
+        share = state.global_step / state.max_steps
+        draw_bar(share, f"measuring the validation loss, batch {self.batches}")
 
     def on_train_end(self, args, state, control, **kwargs):
         clear_line()
@@ -123,10 +105,3 @@ class MetricsFile(TrainerCallback):
 def is_infinite(value) -> bool:
     """Whether a value is NaN or infinite, as gradients are in fp16's first steps."""
     return isinstance(value, float) and not math.isfinite(value)
-
-
-def clock(seconds: float) -> str:
-    """90 -> '1:30', 3700 -> '1:01:40'"""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -25,6 +25,7 @@ from threetoe.export.merge.base_weights import as_used, base_weights
 from threetoe.export.merge.merge import Merge
 from threetoe.export.merge.options import MergeOptions
 from threetoe.machine.files import read_json
+from threetoe.machine.terminal import bytes_done, clear_line
 from threetoe.options.export import ExportConfig
 from threetoe.run.record import Run
 
@@ -153,12 +154,16 @@ def write_numbers(writer, tensors: Tensors, factors) -> None:
     if factors is not None:
         file.write(factors.tobytes())
         writer.write_padding(file, factors.nbytes)
+    show, done = bytes_done(Path(file.name).name), 0
+    total = sum(target.size for target in tensors.targets)
     for target, pieces in numbers_of(tensors):
         start = file.tell()
         for piece in pieces:
-            file.write(piece)
+            done += file.write(piece)
+            show(done, total)
         assert file.tell() - start == target.size, target
         writer.write_padding(file, target.size)
+    clear_line()
     file.flush()
     os.fsync(file.fileno())
 

@@ -2,9 +2,10 @@
 
 import time
 
-from threetoe.machine.terminal import clear_line, say, show_progress
+from threetoe.machine import terminal
+from threetoe.machine.terminal import clear_line, say
 
-QUIET = 10  # seconds below which nothing is said
+QUIET = 10  # seconds below which the estimate is not said
 SIDE = 1024
 PASSES = 3  # base + adapter, base, export
 
@@ -14,21 +15,20 @@ class Progress:
 
     def __init__(self, weights: int, sequences: list[list[int]]):
         tokens = len(sequences) * max(map(len, sequences))
-        self.whole, self.done, self.began = PASSES * weights, 0, time.monotonic()
+        self.whole, self.done = PASSES * weights, 0
+        self.shown = terminal.Progress()
         seconds = self.whole / SIDE**2 * seconds_of_a_product(tokens)
-        self.quiet = seconds < QUIET
-        if not self.quiet:
+        if seconds >= QUIET:
             say(
                 f"comparing with base + adapter: {len(sequences)} prompts, {weights / 1e6:,.0f}M "
                 f"weights; {about(seconds)}"
             )
 
     def passed(self, weights: int) -> None:
-        self.done += weights
-        left = (self.whole - self.done) * (time.monotonic() - self.began) / max(self.done, 1)
-        if not self.quiet:
-            show_progress(f"compared {self.done / self.whole:.0%}, {about(left)} left")
-        if self.done >= self.whole:
+        self.done = min(self.done + weights, self.whole)  # a tied head passes twice
+        share = f"compared with base + adapter: {self.done / self.whole:.0%}"
+        self.shown.show(self.done, self.whole, share)
+        if self.done == self.whole:
             clear_line()
 
 

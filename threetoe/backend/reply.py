@@ -39,6 +39,7 @@ class Reply:
         self.waiting: list[int] = []  # ids whose text may change with the next id
         self.decoded = ""  # of all other ids
         self.text, self.ended = "", False
+        self.cut = 0  # the tokens after which it was cut; 0 for one that ended by itself
 
     def add(self, token: int) -> None:
         """Take the next id; one that comes after the end is ignored."""
@@ -52,10 +53,15 @@ class Reply:
 
     def finish(self) -> None:
         """No more ids: what waited is text after all."""
+        self.decoded += self.decode(self.waiting)
+        self.ended = True
+        self.say(framed(self.decoded, self.frame))
+
+    def close(self, tokens: int) -> None:
+        """So many tokens were all that it may have: if nothing has ended it, it is cut."""
         if not self.ended:
-            self.decoded += self.decode(self.waiting)
-            self.ended = True
-            self.say(framed(self.decoded, self.frame))
+            self.cut = tokens
+            self.finish()
 
     def advance(self) -> None:
         new = self.decode(self.waiting)

@@ -2,8 +2,8 @@
 
 from contextlib import contextmanager, nullcontext
 
+from threetoe.backend.reply import Listener, Reply
 from threetoe.errors import Failure, UserError
-from threetoe.infer.reply import Listener, Reply
 from threetoe.machine.libraries import chatter_hidden
 
 
@@ -32,11 +32,12 @@ def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], c
                 f"A question has {width} tokens; the model reads {width + room} with the answer."
             )
         listener = Listener([replies[index] for index in indices])
+        longest = min(config.max_new_tokens, room)
         bare = nullcontext() if config.adapter else model.disable_adapter()
         with torch.inference_mode(), chatter_hidden(), bare, memory_named(len(indices)):
             model.generate(
                 **batch.to(model.device),
-                max_new_tokens=min(config.max_new_tokens, room),
+                max_new_tokens=longest,
                 eos_token_id=sorted(replies[0].ends),
                 pad_token_id=tokenizer.pad_token_id,
                 stopping_criteria=StoppingCriteriaList([listener]),
@@ -44,7 +45,7 @@ def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], c
                 **sampling,
             )
         for index in indices:
-            replies[index].finish()
+            replies[index].close(longest)
             yield index
 
 
