@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
-
 from threetoe.options.shared import (
     DataConfig,
     force_option,
@@ -12,7 +10,7 @@ from threetoe.options.shared import (
     split_option,
     template_option,
 )
-from threetoe.options.types import PLACE, POSITIVE, SEED, FilePath, FiniteRange, option
+from threetoe.options.types import FILE, PATH, PLACE, POSITIVE, SEED, FiniteRange, option
 
 
 @dataclass(frozen=True)
@@ -20,15 +18,9 @@ class InferConfig(DataConfig):
     """What infer.py is asked."""
 
     prompt: str = option(None, "The question; without it, --file or standard input.", argument=True)
-    run: Path = option(
-        None, "Run folder.", FilePath(path_type=Path), "Model", show_default="the latest run"
-    )
+    run: Path = option(None, "Run folder.", PATH, "Model", show_default="the latest run")
     adapter: bool = option(
-        True,
-        "Ask with the adapter, or the bare base under the same prompt.",
-        click.BOOL,
-        "Model",
-        switch=True,
+        True, "Ask with the adapter, or the bare base under the same prompt.", group="Model"
     )
     model: str = option(
         None, "Base model: a folder or Hub id.", PLACE, "Model", show_default="the run's base"
@@ -54,6 +46,5 @@ class InferConfig(DataConfig):
     batch_size: int = option(8, "Rows answered at once.", POSITIVE, "Batch")
     run_plugins: bool = run_plugins_option()
     output: Path = option(
-        None, "Write the answers as jsonl instead of to standard output.",
-        FilePath(path_type=Path, dir_okay=False), "Batch",
-    )  # fmt: skip
+        None, "Write the answers as jsonl instead of to standard output.", FILE, "Batch"
+    )

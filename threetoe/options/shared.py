@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import click
-
-from threetoe.options.types import PLACE, POSITIVE, FiniteRange, Labels, Pair, Setting, option
+from threetoe.options.types import PLACE, POSITIVE, FiniteRange, Labels, Pair, option
 
 
 def template_option(group):
@@ -16,12 +14,12 @@ def template_option(group):
 
 def force_option(group):
     help = "Use --template even where its prompts are not those that were trained."
-    return option(False, help, click.BOOL, group, is_flag=True)
+    return option(False, help, group=group)
 
 
 def run_plugins_option():
     help = "Use the run's plugins again where they are as they were, after those of --plugin."
-    return option(True, help, click.BOOL, "Plugins", switch=True)
+    return option(True, help, group="Plugins")
 
 
 def split_option(default):
@@ -37,13 +35,10 @@ class Common:
     )
     settings: tuple = option(
         (), "A setting that a plugin declares, PLUGIN.NAME=VALUE where two have it; may be "
-        "repeated.",
-        Setting(), "Plugins", multiple=True, flag="--set", adds=True,
+        "repeated.", Pair(may_be_empty=True), "Plugins", multiple=True, flag="--set", adds=True,
     )  # fmt: skip
     problems: tuple = ()  # what the command line got wrong; reported with all other problems
-    record: tuple | None = (
-        None  # (path, plugins) of a --config run.json, unless --plugin names some
-    )
+    record: tuple | None = None  # (path, plugins) of a --config run.json; none beside --plugin
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,7 @@ class DataConfig(Common):
     )  # fmt: skip
     streaming: bool = option(
         False, "Read no more rows than are trained, and of a Hub id download no more.",
-        click.BOOL, "Data", is_flag=True,
+        group="Data",
     )  # fmt: skip
     field: str = option(
         None, "Where the list of rows stands in a JSON object: data, or deeper as in a.b.",

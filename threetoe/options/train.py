@@ -12,10 +12,10 @@ import click
 from threetoe.options.shared import DataConfig, split_option
 from threetoe.options.types import (
     MOST,
+    PATH,
     PLACE,
     POSITIVE,
     SEED,
-    FilePath,
     FiniteRange,
     Share,
     WholeRange,
@@ -63,7 +63,7 @@ class TrainConfig(DataConfig):
         PLACE, "Data", show_default="alpaca; plain where all rows are whole texts",
     )  # fmt: skip
     train_on_inputs: bool = option(
-        False, "Learn the prompt too, not the answer alone.", click.BOOL, "Data", is_flag=True
+        False, "Learn the prompt too, not the answer alone.", group="Data"
     )
     new_tokens: str = option(
         "text",
@@ -104,9 +104,8 @@ class TrainConfig(DataConfig):
     )
 
     output_dir: Path = option(
-        None, "Run folder to write.", FilePath(path_type=Path), "Training",
-        show_default="runs/DATASET-TEMPLATE",
-    )  # fmt: skip
+        None, "Run folder to write.", PATH, "Training", show_default="runs/DATASET-TEMPLATE"
+    )
     eval_steps: int = option(
         None, "Steps between losses on validation rows.", POSITIVE, "Training",
         show_default="a tenth of the training, or more for a tenth of its time at most",
@@ -158,16 +157,14 @@ class TrainConfig(DataConfig):
     )  # fmt: skip
     resume_anyway: bool = option(
         False, "Continue with other versions of libraries than those it was begun with.",
-        click.BOOL, "Training", is_flag=True,
+        group="Training",
     )  # fmt: skip
     mirror: str = option(
         None, "What gets a copy of each checkpoint, and of the run: a folder, such as a mounted "
         "Drive, or hub:user/model, a private branch there; the same command continues from it on "
         "a new machine.", PLACE, "Training",
     )  # fmt: skip
-    overwrite: bool = option(
-        False, "Replace the finished run in --output-dir.", click.BOOL, "Training", is_flag=True
-    )  # fmt: skip
+    overwrite: bool = option(False, "Replace the finished run in --output-dir.", group="Training")
     seed: int = option(3407, "Seed of the order, the adapter and dropout.", SEED, "Training")
 
     preview: int = option(
@@ -175,9 +172,8 @@ class TrainConfig(DataConfig):
         WholeRange(0, MOST), "Look first", show_default=False,
     )  # fmt: skip
     dry_run: bool = option(
-        False, "Print what would be trained and stop; no weights are loaded.", click.BOOL,
-        "Look first", is_flag=True,
-    )  # fmt: skip
+        False, "Print what would be trained and stop; no weights are loaded.", group="Look first"
+    )
     token_rows: tuple | None = None  # TokenRows, once --new-tokens has found them
 
     @property

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from dataclasses import field
+from pathlib import Path
 
 import click
 
@@ -15,7 +16,10 @@ UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # no file's name has the one, UTF-
 
 
 def option(default, help, type=click.STRING, group="Options", **extra):
-    """A dataclass field that becomes a flag; `extra` goes to click.Option as it is."""
+    """A dataclass field that becomes a flag, where it is True by default with its --no-; `extra`
+    goes to click.Option as it is."""
+    if isinstance(default, bool):
+        extra["switch" if default else "is_flag"] = True
     return field(default=default, metadata={"help": help, "type": type, "group": group, **extra})
 
 
@@ -31,7 +35,10 @@ class Words(click.ParamType):
 
 
 class FilePath(click.Path):
-    """A path; ~ is the home folder, also where no shell has expanded it."""
+    """A Path; ~ is the home folder, also where no shell has expanded it."""
+
+    def __init__(self, **okay):
+        super().__init__(path_type=Path, **okay)
 
     def convert(self, value, param, ctx):
         if fault := find_fault_in_place(str(value)):
@@ -78,7 +85,9 @@ class Pair(click.ParamType):
     """NAME=VALUE, as a pair of texts."""
 
     name = "name=value"
-    may_be_empty = False
+
+    def __init__(self, may_be_empty: bool = False):
+        self.may_be_empty = may_be_empty  # the value
 
     def convert(self, value, param, ctx):
         if isinstance(value, str):
@@ -89,12 +98,6 @@ class Pair(click.ParamType):
         if len(value) != 2:
             self.fail(f"{value} is not a pair NAME=VALUE.", param, ctx)
         return tuple(map(str, value))
-
-
-class Setting(Pair):
-    """NAME=VALUE, where the value may be empty."""
-
-    may_be_empty = True
 
 
 class FiniteRange(click.FloatRange):
@@ -163,5 +166,7 @@ class Labels(click.ParamType):
 
 
 PLACE = Place()
+PATH = FilePath()
+FILE = FilePath(dir_okay=False)
 POSITIVE = WholeRange(1, MOST)
 SEED = WholeRange(0, 2**32 - 1)  # what numpy and transformers.set_seed take

@@ -7,7 +7,7 @@ import click
 
 from threetoe.commands.plugins import refuse_plugins
 from threetoe.options.command import command
-from threetoe.options.types import POSITIVE, SEED, FilePath, FiniteRange, WholeRange, option
+from threetoe.options.types import FILE, PATH, POSITIVE, SEED, FiniteRange, WholeRange, option
 
 WHO, HOW, ROWS = "Who is asked (one of the two)", "How", "Rows"
 
@@ -18,21 +18,19 @@ class MakeConfig:
 
     output: Path = option(
         None, "The file that grows, .jsonl; a file of the same command is gone on with.",
-        FilePath(path_type=Path, dir_okay=False), ROWS, short="-o",
+        FILE, ROWS, short="-o",
     )  # fmt: skip
     dry_run: bool = option(
-        False, "Say how much there is to ask, print the first prompt, ask nothing.", click.BOOL,
-        ROWS, is_flag=True,
-    )  # fmt: skip
+        False, "Say how much there is to ask, print the first prompt, ask nothing.", group=ROWS
+    )
     base_url: str = option(
         None, "An OpenAI-compatible server, such as http://127.0.0.1:8080/v1; the key comes from "
         "OPENAI_API_KEY, a local server needs none.", group=WHO,
     )  # fmt: skip
     model: str = option(None, "The server's name of the model; goes with --base-url.", group=WHO)
     run: Path = option(
-        None, "A run's folder, asked on this machine as infer.py asks it.",
-        FilePath(path_type=Path), WHO,
-    )  # fmt: skip
+        None, "A run's folder, asked on this machine as infer.py asks it.", PATH, WHO
+    )
     system: str = option(
         None, "System text instead of ours; --dry-run shows it.", group=HOW, show_default="ours"
     )
