@@ -47,7 +47,7 @@ class Learned:
         said = StringIO()
         with redirect_stderr(said):
             self.trainer = build_trainer(
-                model, tokenizer, dataset_of(rows), arguments, register_callbacks(None),
+                model, tokenizer, dataset_of(rows), arguments, register_callbacks(TrainConfig()),
                 dataset_of(validation) if validation else None, **more,
             )  # fmt: skip
             self.trainer.train()

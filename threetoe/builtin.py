@@ -28,8 +28,10 @@ def load_rows(source, split, subset, config):
 
 def register_callbacks(config):
     from threetoe.train.callbacks import MetricsFile, StepsDone
+    from threetoe.train.hours import Hours
 
-    return {"progress": StepsDone(), "metrics": MetricsFile()}
+    timed = {"hours": Hours(config)} if config.is_timed else {}
+    return {**timed, "progress": StepsDone(), "metrics": MetricsFile()}
 
 
 def register_exporters(config):

@@ -4,8 +4,9 @@ A field's name is the flag's name (lora_r is --lora-r) and the key in a --config
 Names and meanings are those of transformers, TRL and PEFT wherever they have one.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from time import monotonic
 
 import click
 
@@ -17,6 +18,7 @@ from threetoe.options.types import (
     POSITIVE,
     SEED,
     FiniteRange,
+    Moment,
     Share,
     WholeRange,
     Words,
@@ -133,7 +135,16 @@ class TrainConfig(DataConfig):
     )  # fmt: skip
     max_steps: int = option(
         None, "Optimizer steps.", POSITIVE, "Training",
-        show_default=f"{DEFAULT_STEPS}, unless --num-train-epochs is given",
+        show_default=f"{DEFAULT_STEPS}, unless epochs or a time are given",
+    )  # fmt: skip
+    max_hours: float = option(
+        None, "Train as many steps as fit into this time, validation and --then included; "
+        "--max-steps or --num-train-epochs are then the most. 0.75 is 45 minutes.",
+        FiniteRange(0, 10**4, min_open=True), "Training",
+    )  # fmt: skip
+    finish_by: str = option(
+        None, "The same, until a time of this machine's clock: 14:30, or 2030-01-31T14:30+01:00.",
+        Moment(), "Training",
     )  # fmt: skip
     warmup_steps: int = option(5, "Steps of rising learning rate.", WholeRange(0, MOST), "Training")
     weight_decay: float = option(0.01, "Weight decay.", FiniteRange(min=0), "Training")
@@ -175,11 +186,19 @@ class TrainConfig(DataConfig):
         False, "Print what would be trained and stop; no weights are loaded.", group="Look first"
     )
     token_rows: tuple | None = None  # TokenRows, once --new-tokens has found them
+    began: float = field(default_factory=monotonic, compare=False)  # what --max-hours counts from
+    after: float = 0.0  # seconds that --then will take
+
+    @property
+    def is_timed(self) -> bool:
+        return bool(self.max_hours or self.finish_by)
 
     @property
     def steps(self) -> int | None:
-        """Optimizer steps; None where --num-train-epochs decides."""
-        return self.max_steps or (None if self.num_train_epochs else DEFAULT_STEPS)
+        """Optimizer steps, at most where the training is timed; None where --num-train-epochs
+        decides."""
+        usual = MOST if self.is_timed else DEFAULT_STEPS
+        return self.max_steps or (None if self.num_train_epochs else usual)
 
 
 @dataclass(frozen=True)

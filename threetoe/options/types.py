@@ -6,6 +6,7 @@ import math
 import os
 import re
 from dataclasses import field
+from datetime import datetime, time, timedelta
 from pathlib import Path
 
 import click
@@ -148,6 +149,27 @@ class Share(click.ParamType):
                 f"{value} is neither a share between 0 and 1 nor a number of rows.", param, ctx
             )
         return str(value)
+
+
+class Moment(click.ParamType):
+    """A time of day, which is the next of that time, or a date with one; a text in ISO 8601."""
+
+    name = "hh:mm"
+
+    def convert(self, value, param, ctx):
+        now = datetime.now().astimezone()
+        try:
+            clock = time.fromisoformat(value)
+            moment = datetime.combine(now.astimezone(clock.tzinfo), clock).astimezone()
+            moment += timedelta(days=moment <= now)
+        except ValueError:
+            try:
+                moment = datetime.fromisoformat(value).astimezone()
+            except ValueError:
+                self.fail(f"{value} is no time such as 14:30 (in YAML in quotes).", param, ctx)
+        if moment <= now:
+            self.fail(f"{value} has passed; it is {now.isoformat(' ', 'minutes')}.", param, ctx)
+        return moment.isoformat(timespec="seconds")
 
 
 class Labels(click.ParamType):

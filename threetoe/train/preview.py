@@ -6,6 +6,7 @@ from itertools import groupby, islice
 from threetoe.machine.terminal import in_colour, say, visible
 from threetoe.messages import IGNORED
 from threetoe.options.train import TrainConfig
+from threetoe.options.types import MOST
 from threetoe.prompt.encode import Encoded, text_of, trimmed
 from threetoe.prompt.pieces import CUT, Piece, show_pieces
 from threetoe.train.batches import packs_of
@@ -89,6 +90,13 @@ def stopped_early(stopped: dict):
         yield f"{found} {stop!r}, where infer.py stops (first: {first})"
 
 
+def in_time(config: TrainConfig) -> str:
+    """in 45 minutes, until 2030-01-31 14:30:00+01:00"""
+    hours = f"into {60 * config.max_hours:.3g} minutes" if config.max_hours else ""
+    until = f"until {config.finish_by.replace('T', ' ')}" if config.finish_by else ""
+    return " and ".join(filter(None, (hours, until)))
+
+
 def announce(config: TrainConfig, template, rows: RowSets) -> None:
     """What is about to be trained, in a few lines on standard error."""
     for line in [*rows.lines(), *stopped_early(rows.training.notes["stopped"])]:
@@ -105,9 +113,10 @@ def announce(config: TrainConfig, template, rows: RowSets) -> None:
         count, what = packs_of(rows.lengths().tolist(), config.max_seq_length), "packs"
     steps, epochs = steps_and_epochs(config, count)
     each = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    say(
-        f"{steps:,} steps of {min(each, count)} {what} = {epochs:.1f} epochs; template "
-        f"{template.name}, model {config.model}"
-    )
-    if epochs > MANY_EPOCHS and config.steps:
+    spans = f"{steps:,} steps of {min(each, count)} {what} = {epochs:.1f} epochs"
+    if config.is_timed:
+        most = f", at most {spans}" * (steps < MOST)
+        spans = f"as many steps of {min(each, count)} {what} as fit {in_time(config)}{most}"
+    say(f"{spans}; template {template.name}, model {config.model}")
+    if epochs > MANY_EPOCHS and config.steps and not config.is_timed:
         say("that is many passes over the same rows; --num-train-epochs 3 is a usual choice")

@@ -212,7 +212,7 @@ def collect_metrics(result, saving, hooks: Hooks) -> dict:
             f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
         )
     metrics = {"seconds": round(saving.seconds, 1), "steps": result.global_step}
-    metrics |= {"train_loss": round(result.training_loss, 4), **saving.rungs()}
+    metrics |= {"train_loss": round(result.training_loss, 4), **saving.figures()}
     return metrics | ({"plugin_seconds": hooks.seconds()} if hooks.theirs() else {})
 
 

@@ -8,10 +8,11 @@ from numpy.random import default_rng
 from transformers import TrainerCallback
 
 from threetoe.machine.terminal import clear_line, say
+from threetoe.options.types import MOST
 from threetoe.train.batches import lengths_of
 
 EVAL_ROWS = 128  # in the sample, unless --eval-rows says otherwise
-MOST, SHARE = 9, 0.1  # passes over the sample, and their share of the training's time
+PASSES, SHARE = 9, 0.1  # passes over the sample, and their share of the training's time
 FORWARD = 1 / 3  # of what a token costs in training, which goes forward and back
 
 
@@ -21,6 +22,7 @@ class Validation(TrainerCallback):
     def __init__(self, trainer, eval_rows: int, every: int | None):
         rows = trainer.eval_dataset
         self.trainer, self.count, self.every = trainer, len(rows), every
+        self.last = 0  # step after which was measured
         self.sample, self.rest = rows, None
         if eval_rows < len(rows):
             drawn = default_rng(trainer.args.seed).choice(len(rows), eval_rows, replace=False)
@@ -28,8 +30,16 @@ class Validation(TrainerCallback):
             self.rest = rows.select(setdiff1d(arange(len(rows)), drawn))
 
     def on_train_begin(self, args, state, control, **kwargs):
-        every = self.every or steps_between(state.max_steps, self.passes_a_step())
-        state.eval_steps = min(every, state.max_steps)
+        self.passes = self.passes_a_step()
+        self.last = max((e["step"] for e in state.log_history if "eval_loss" in e), default=0)
+        state.eval_steps = MOST  # but after the last step: on_step_end
+
+    def distance(self, state) -> int:
+        """Steps from one to the next; --max-hours changes how many there are in all."""
+        return self.every or steps_between(state.max_steps, self.passes)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_evaluate |= state.global_step - self.last >= self.distance(state)
 
     def passes_a_step(self) -> float:
         """How many passes over the sample take the time of one step, by their tokens."""
@@ -42,6 +52,7 @@ class Validation(TrainerCallback):
         """eval_loss, in nats a learned token, of eval_rows: all rows before the first step and
         after the last, where eval_sample_loss stands beside it; between, of the sample."""
         state, began = self.trainer.state, time.monotonic()
+        self.last = state.global_step
         if state.global_step == 0:
             say(f"measuring the loss of {self.count:,} validation rows before the first step")
         total, learned = self.trainer.sum_losses(self.sample)
@@ -59,7 +70,7 @@ class Validation(TrainerCallback):
 
     def say_estimate(self, seconds: float, state) -> None:
         """What a whole pass has taken, and what is measured from now on."""
-        passes = (state.max_steps - 1) // state.eval_steps
+        passes = (state.max_steps - 1) // self.distance(state)
         whole = seconds + passes * seconds * len(self.sample) / self.count
         between = f", {len(self.sample):,} of them {passes} times between" * bool(passes)
         clear_line()
@@ -71,5 +82,5 @@ class Validation(TrainerCallback):
 
 def steps_between(steps: int, passes_a_step: float) -> int:
     """The distance of measurements whose passes together take at most SHARE of the training."""
-    passes = min(MOST, int(SHARE * steps * passes_a_step))
+    passes = min(PASSES, int(SHARE * steps * passes_a_step))
     return math.ceil(steps / (passes + 1))

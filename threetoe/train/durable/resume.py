@@ -18,8 +18,9 @@ from threetoe.train.durable.mirror import FolderPlace, place_of
 
 FREE = """
     output_dir push_to preview dry_run resume resume_anyway overwrite save_steps save_total_limit
-    mirror     allow_dropped plugin settings
-""".split()  # options that change no bit of the adapter; plugins are compared by their hashes
+    mirror     allow_dropped plugin settings max_hours finish_by
+""".split()  # options that change no bit of the adapter; plugins are compared by their hashes, and
+# of a time that may be another one, whether there is one
 HEAD = 64  # numbers of each weight of the base that are compared
 ROWS_AT_ONCE = 10_000
 
@@ -51,6 +52,7 @@ def identity(config: TrainConfig, template_hash: str, plugins: list[Plugin], row
     records = map(as_record, plugins)
     found = {
         **{k: v for k, v in options_of(config).items() if k not in FREE},
+        "a limit of time": config.is_timed,
         "the template's text": template_hash,
         "the rows": hash_of_rows(rows),
         "plugins": {r["stem"]: [r["sha256"], r["settings"]] for r in records},

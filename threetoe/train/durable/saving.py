@@ -59,10 +59,13 @@ class Saving(TrainerCallback):
         before = self.resumed.facts["seconds"] if self.resumed else 0
         return before + time.monotonic() - self.began
 
-    def rungs(self) -> dict:
-        """What run.json says where memory ran out: into how many parts each batch was cut."""
+    def figures(self) -> dict:
+        """What run.json says where memory ran out: into how many parts each batch was cut; and
+        where the training was timed."""
         parts = self.trainer.micro_batches.parts if hasattr(self.trainer, "saving") else 1
-        return {"parts_of_a_batch": parts} if parts > 1 else {}
+        hours = self.callbacks.get("hours")
+        cut = {"parts_of_a_batch": parts} if parts > 1 else {}
+        return cut | (hours.figures() if hours else {})
 
     def on_step_end(self, args, state, control, **kwargs):
         step, total = state.global_step, state.max_steps
