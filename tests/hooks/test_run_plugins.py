@@ -178,8 +178,26 @@ def test_modules_in_a_run_folder_are_not_imported_either(run, monkeypatch):
     monkeypatch.syspath_prepend(run.parent)
     for name in ("__init__.py", "mine.py"):
         (run / name).write_text("open('ran', 'w').close()\n" + POLITE)
-    changed(run, file=None, module="run.mine", sha256=hash_file(run / "mine.py"))
+    mine = run / "mine.py"
+    changed(run, file=str(mine), module="run.mine", sha256=hash_file(mine))
     assert asked(run)[0] == "a"
+    assert not (run.parent / "ran").exists()
+
+
+def test_a_module_is_used_again_as_the_file_that_it_was(run, monkeypatch):
+    monkeypatch.syspath_prepend(run.parent)
+    package = run.parent / "kind_words"
+    (package / "deep").mkdir(parents=True)
+    (package / "deep" / "polite.py").write_text(POLITE)
+    set_to = InferConfig(plugin=("kind_words.deep.polite",), settings=(("end", "??"),))
+    (plugin,) = load_plugins(set_to).theirs()
+    note_used([plugin])
+    for module, reply in (("kind_words.deep.polite", "a??"), ("kind_words.polite", "a")):
+        changed(run, **as_record(plugin) | {"module": module})
+        assert asked(run)[0] == reply
+    (package / "deep" / "polite.py").write_text("open('ran', 'w').close()\n" + POLITE)
+    changed(run, **as_record(plugin))
+    assert "has changed since" in asked(run)[1][0]
     assert not (run.parent / "ran").exists()
 
 
@@ -253,13 +271,13 @@ def test_an_installed_plugin_of_a_run_is_used_as_it_is_installed(run, install, m
     install("tail_s", POLITE.replace("end:", "close:").replace(".end", ".close"))
     plugin = load_plugins(InferConfig()).plugins[0]
     then = as_record(plugin) | {"settings": {"close": ";"}}
-    changed(run, **then, file=None)
+    changed(run, **then)
     assert asked(run) == ("a!", [
         "settings of plugin tail_s in this run are not used: no training on this machine has had "
         "them; give them with --set"
     ])  # fmt: skip
     with of_run.USED.open("a") as file:
-        file.write(of_run.line_of(then, plugin.file))
+        file.write(f"{of_run.code_of(then)}\t{plugin.file}\n")
     assert asked(run) == ("a;", [])
     changed(run, sha256="0", version="0.9")
     assert asked(run) == ("a!", [
@@ -278,7 +296,7 @@ def test_a_plugin_of_the_run_that_cannot_be_loaded_is_named(run):
     file = run.parent / "polite.py"
     changed(run, sha256=hash_file(file))
     entry = {"sha256": hash_file(file), "settings": {"end": "??"}}
-    of_run.USED.write_text(of_run.line_of(entry, file.resolve()))
+    of_run.USED.write_text(f"{of_run.code_of(entry)}\t{file.resolve()}\n")
     assert refused(infer, "Hi", "--run", "run")[0] == (
         "Plugin polite.py (of this run) cannot be loaded: ModuleNotFoundError: No module named "
         f"'nowhere' ({run.parent}/polite.py:1)"

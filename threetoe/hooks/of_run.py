@@ -7,8 +7,8 @@ As anyone can write a record, and a file beside it, a training notes on this mac
 has used with which settings; only those are loaded again, with those settings.
 """
 
+import importlib.util
 import json
-import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,7 @@ from threetoe.hooks.plugin import Plugin, hash_file
 from threetoe.machine.libraries import CACHE
 
 AS_IT_IS = "name it with --plugin to use it as it is"
-
-USED = CACHE / "plugins.jsonl"  # of each plugin that was trained with: hash, settings, file
+USED = CACHE / "plugins.tsv"  # of each plugin that was trained with: hash and settings, file
 TEXTS = ("name", "stem", "origin", "file", "module", "version", "sha256")  # of an entry, or None
 
 
@@ -38,13 +37,13 @@ class Recorded(NamedTuple):
 def as_record(plugin: Plugin) -> dict:
     """What run.json says of a plugin."""
     distribution, version = plugin.package or (None, None)
-    is_file = plugin.given.endswith(".py")
-    place = {"file": str(plugin.file)} if is_file else {"module": plugin.module.__name__}
+    module = {} if plugin.given.endswith(".py") else {"module": plugin.module.__name__}
     return {
         "name": plugin.given,
         "stem": plugin.stem,
         "origin": plugin.origin,
-        **place,
+        "file": str(plugin.file) if plugin.file else None,
+        **module,
         "distribution": distribution,
         "version": version,
         "sha256": plugin.sha256,
@@ -65,13 +64,12 @@ def check_record(record: Recorded) -> Recorded:
 def note_used(plugins: list[Plugin]) -> None:
     """Note on this machine that a training has used these plugins' files with their settings;
     where that cannot be written, it is said."""
-    entries = [(as_record(plugin), plugin.file) for plugin in plugins if plugin.file]
-    new = sorted({line_of(*entry) for entry in entries} - used())
+    new = {(code_of(as_record(p)), str(p.file)) for p in plugins if p.file} - used()
     try:
         if new:
             USED.parent.mkdir(parents=True, exist_ok=True)
             with USED.open("a", encoding="utf-8") as file:
-                file.writelines(new)
+                file.writelines(f"{code}\t{place}\n" for code, place in sorted(new))
     except OSError as error:
         click.echo(
             f"{USED} cannot be written ({error.strerror}), so infer.py and export.py will not use "
@@ -80,14 +78,15 @@ def note_used(plugins: list[Plugin]) -> None:
         )
 
 
-def line_of(entry: dict, file: Path | None) -> str:
-    """What is noted of a plugin that was used; without a file, how such a line begins."""
-    noted = json.dumps([entry["sha256"], entry.get("settings", {})], sort_keys=True)
-    return noted.removesuffix("]") + (f", {json.dumps(str(file))}]\n" if file else ", ")
+def code_of(entry: dict) -> str:
+    """What has to be the same for a plugin to be used again: the hash of its file, and settings."""
+    return json.dumps([entry.get("sha256"), entry.get("settings", {})], sort_keys=True)
 
 
-def used() -> set[str]:
-    return set(USED.read_text(encoding="utf-8").splitlines(True)) if USED.is_file() else set()
+def used() -> set[tuple[str, str]]:
+    """(code_of, file) of each plugin that a training on this machine has used."""
+    lines = USED.read_text(encoding="utf-8").splitlines() if USED.is_file() else ()
+    return {line.partition("\t")[::2] for line in lines}
 
 
 def to_load(record: Recorded, named: list[Plugin], notes: list[str]):
@@ -120,7 +119,7 @@ def take_up(record: Recorded, plugins: list[Plugin], notes: list[str]) -> None:
         for plugin in mine:
             if not entry.get("settings") or plugin.sha256 != entry.get("sha256"):
                 continue
-            if any(line.startswith(line_of(entry, None)) for line in used()):
+            if any(code == code_of(entry) for code, _ in used()):
                 plugin.of_run = entry["settings"]
             else:
                 notes.append(
@@ -142,21 +141,21 @@ def note_installed(entry: dict, mine: list[Plugin]) -> list[str]:
 
 def find(entry: dict, folder: Path) -> tuple[str, str]:
     """(what --plugin would take, why it is not used) of a plugin of a record; one of them is ''."""
-    file, module = entry.get("file"), entry.get("module")
-    if not (file or module):
+    file, module = Path(entry.get("file") or ""), entry.get("module")
+    if not entry.get("file"):
         return "", "this folder does not say where it is; name it with --plugin"
-    files = [Path(file)] if file else files_of(module)
-    if not files or not files[-1].is_file() or files[-1].suffix != ".py":
-        return "", f"{file or module} is not there any more; name it with --plugin where it is"
-    if any(is_within(path, folder) for path in files):
+    is_there = file.is_file() and file.suffix == ".py"
+    if not is_there or module and not is_module_of(file, module):
+        return "", f"{file} is not there any more; name it with --plugin where it is"
+    if is_within(file, folder):
         place = "lies in the run's folder, from which no code is taken"
-        return "", f"{files[-1]} {place}; {AS_IT_IS}"
-    if hash_file(files[-1]) != entry.get("sha256"):
-        return "", f"{files[-1]} has changed since; {AS_IT_IS}"
-    if line_of(entry, files[-1].resolve()) not in used():
-        said = f"no training on this machine has used {files[-1]} with its settings"
+        return "", f"{file} {place}; {AS_IT_IS}"
+    if hash_file(file) != entry.get("sha256"):
+        return "", f"{file} has changed since; {AS_IT_IS}"
+    if (code_of(entry), str(file.resolve())) not in used():
+        said = f"no training on this machine has used {file} with its settings"
         return "", f"{said}; {AS_IT_IS}"
-    return file or module, ""
+    return module or str(file), ""
 
 
 def is_within(path: Path, folder: Path) -> bool:
@@ -165,20 +164,14 @@ def is_within(path: Path, folder: Path) -> bool:
     return any(p.is_relative_to(f) for p in (path.absolute(), path.resolve()) for f in folders)
 
 
-def files_of(module: str) -> list[Path]:
-    """The files that importing a module would run, its packages' first; none when it is not
-    installed. Nothing is imported to find out."""
-    files, path, parts = [], None, module.split(".")
-    for count in range(1, len(parts) + 1):
-        spec = find_spec(".".join(parts[:count]), path)
-        if spec is None:
-            return []
-        if spec.has_location:
-            files.append(Path(spec.origin))
-        path = spec.submodule_search_locations
-    return files if spec.has_location else []
-
-
-def find_spec(name: str, path):
-    specs = (finder.find_spec(name, path) for finder in sys.meta_path)
-    return next(filter(None, specs), None)
+def is_module_of(file: Path, name: str) -> bool:
+    """Whether importing a module by this name would run this file and its packages' own. Nothing is
+    imported to find out, as find_spec would import the packages of a name with dots."""
+    top, *below = name.split(".")
+    spec = importlib.util.find_spec(top) if top else None
+    if spec is None or not (spec.submodule_search_locations or spec.origin):
+        return False
+    places = [Path(place, *below) for place in spec.submodule_search_locations or ()]
+    files = [f for p in places for f in (p.with_suffix(".py"), p / "__init__.py")]
+    files = files or [Path(spec.origin, *below)]  # a module alone has nothing below it
+    return file.resolve() in [path.resolve() for path in files]
