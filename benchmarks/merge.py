@@ -46,16 +46,16 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
-from threetoe.export.merge.writer import ShardFile
+from threetoe.export.merge.writer import new_shard
 {START}
 base, _, target = map(Path, sys.argv[1:])
 with ThreadPoolExecutor(1) as thread:
     for file in sorted(base.glob("*.safetensors")):
-        shard, room = ShardFile(target / file.name, thread), memoryview(bytearray(2**20))
-        with open(file, "rb", buffering=0) as read:
+        room = memoryview(bytearray(2**20))
+        new = new_shard(target / file.name, 96, thread)
+        with open(file, "rb", buffering=0) as read, new as shard:
             while count := read.readinto(room):
                 shard.write(room[:count])
-        shard.close()
 """
 OURS = f"""
 import sys

@@ -26,7 +26,7 @@ from transformers import (
 
 from threetoe.errors import UserError
 from threetoe.export.merge.adapter import check_merge
-from threetoe.export.merge.merge import merge, merged_tensors, plan_merge
+from threetoe.export.merge.merge import merge, plan_merge
 from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.tensors import CHUNK
 
@@ -389,11 +389,7 @@ def test_tensors_come_one_by_one_as_merge_writes_them(pair, tmp_path):
     merge(*pair, tmp_path / "out", MergeOptions(dtype="bfloat16"))
     plan = plan_merge(*pair, MergeOptions(dtype="bfloat16"))
     expected = written(tmp_path / "out")
-    came = []
-    for output, blocks in merged_tensors(plan):
-        tensor = torch.cat([block.clone() for block in blocks])
+    assert {output.name for output in plan.outputs} == expected.keys()
+    for output in plan.outputs:
+        tensor = torch.cat([block.clone() for block in plan.blocks(output)])
         assert torch.equal(tensor, expected[output.name]) and tensor.shape == output.shape
-        came.append(output)
-    assert came == plan.outputs
-    (output, _), *more = merged_tensors(plan, names={"lm_head.weight"})
-    assert (output.name, output.dtype, more) == ("lm_head.weight", "BF16", [])

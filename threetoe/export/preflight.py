@@ -91,7 +91,7 @@ def plan_of(base: Base, job) -> Merge:
         return plan_merge(base.folder, job.folder, MergeOptions(job.config.dtype))
     tensors = unpacked(list_checkpoint(base.folder), unread)
     dtype = CODES.get(job.config.dtype)
-    return Merge([(t, output_of(t, dtype, {})) for t in tensors], {}, {}, False, MergeOptions())
+    return Merge({}, [output_of(t, dtype) for t in tensors], {}, False, MergeOptions())
 
 
 def wanted(job, base: Base | None, sizes: dict[str, int]) -> list:

@@ -8,9 +8,8 @@ from threetoe.backend.checkpoint import FLOATS, Stored
 from threetoe.errors import UserError
 from threetoe.export.gguf.types import on_q8_steps, rounded, size_in_bytes, type_of
 from threetoe.export.merge.changes import OUTPUT, is_tied
-from threetoe.export.merge.merge import Merge, merged_tensors, plan_merge
+from threetoe.export.merge.merge import Merge, one_thread, plan_merge
 from threetoe.export.merge.options import MergeOptions
-from threetoe.export.merge.rounding import Chance
 from threetoe.export.merge.shards import BITS, output_of
 from threetoe.machine.files import read_json
 
@@ -55,11 +54,11 @@ def list_tensors(base: Path, adapter: Path, name: str, options: MergeOptions) ->
     only."""
     plan = plan_merge(base, adapter, options)
     targets = targets_of(plan, read_json(base / "config.json"), name)
-    kinds = {one.merged.name: one.kind for one in targets if one.kind in BITS}
-    pairs = [(s, output_of(s, kinds.get(s.name, "F32"), plan.heights)) for s, _ in plan.pairs]
-    made = {output.name: output for _, output in pairs}
-    targets = [one._replace(merged=made[one.merged.name]) for one in targets]
-    return Tensors(targets, plan._replace(pairs=pairs))
+    targets = [
+        one._replace(merged=output_of(one.merged, one.kind if one.kind in BITS else "F32"))
+        for one in targets
+    ]
+    return Tensors(targets, plan)
 
 
 def targets_of(plan: Merge, config: dict, name: str) -> list[Target]:
@@ -88,23 +87,17 @@ def targets_of(plan: Merge, config: dict, name: str) -> list[Target]:
 
 def numbers_of(tensors: Tensors) -> Iterator[tuple[Target, Iterator]]:
     """Every target in its order, with its bytes in pieces of about a MB; heads that are put in
-    pairs come at once."""
-    names = {target.merged.name for target in tensors.targets}
-    merged = merged_tensors(tensors.plan, names)
-    for target, (output, blocks) in zip(tensors.targets, merged, strict=True):
-        assert output.name == target.merged.name
-        chance = tensors.plan.chance(output.name) if target.kind == "Q8_0" else None
-        yield target, in_type(target, on_steps(blocks, chance) if chance else blocks)
-
-
-def on_steps(blocks: Iterator, chance: Chance) -> Iterator:
-    """A tensor's blocks of rows, by chance put on steps of q8_0. Coarser types are left to the
-    nearest: what they do to the base is more than what is lost of an adapter."""
-    first = 0
-    for block in blocks:
-        last = first + len(block)
-        yield on_q8_steps(block, chance.noise(slice(first, last)))
-        first = last
+    pairs come at once. Chance moves numbers to steps of q8_0 alone: what coarser types do to the
+    base is more than what is lost of an adapter."""
+    plan = tensors.plan
+    with one_thread():
+        for target in tensors.targets:
+            blocks = (
+                plan.blocks_by_chance(target.merged, on_q8_steps)
+                if target.kind == "Q8_0"
+                else plan.blocks(target.merged)
+            )
+            yield target, in_type(target, blocks)
 
 
 def in_type(target: Target, blocks: Iterator) -> Iterator:

@@ -5,7 +5,6 @@ PEFT saves with trainable_token_indices the new values of single rows, in the or
 for make its embeddings larger; then the adapter must hold every one of them.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -28,11 +27,13 @@ class Change:
     def __str__(self) -> str:
         return ", ".join(map(str, self.parts.values()))
 
-    def height(self, base: Stored) -> int:
-        """How many rows the merged tensor has: new tokens may need more than the base's."""
+    def shape_of(self, base: Stored) -> tuple[int, ...]:
+        """That of the merged tensor: new tokens may need more rows than the base has."""
         if "whole" in self.parts:
-            return self.parts["whole"].shape[0]
-        return max(base.shape[0], 1 + max(self.rows)) if self.rows else base.shape[0]
+            return self.parts["whole"].shape
+        return (
+            (max(base.shape[0], 1 + max(self.rows)), *base.shape[1:]) if self.rows else base.shape
+        )
 
 
 def named_rows(config: dict) -> dict[str, list]:
@@ -56,32 +57,15 @@ def is_embedding(name: str) -> bool:
     return name.split(".")[-2:][0] in EMBEDDINGS
 
 
-def copies_of_tied(tensors: list[Stored], changes: dict, tied: bool) -> dict[str, Change]:
-    """The same new rows for an lm_head that a base stores although it is tied."""
-    rows = [change for change in changes.values() if change.rows]
-    stored = any(tensor.name == OUTPUT for tensor in tensors)
-    return {OUTPUT: rows[0]} if tied and stored and rows else {}
-
-
-def grown_heights(tensors: list[Stored], changes: dict[str, Change]) -> dict[str, int]:
-    """The rows of those embeddings of which a merge has another number, by name."""
-    heights = {}
-    for tensor in tensors:
-        change = changes.get(tensor.name, Change())
-        if is_embedding(tensor.name) and change.height(tensor) != tensor.shape[0]:
-            heights[tensor.name] = change.height(tensor)
-    return heights
-
-
 def height_problems(tensors: list[Stored], changes: dict) -> Iterator[tuple[str, str]]:
     """Embeddings that new tokens would leave with different numbers of rows."""
-    grown = grown_heights(tensors, changes)
-    first = next(iter(grown), None)
-    for tensor in tensors:
-        height = grown.get(tensor.name, tensor.shape[0] if tensor.shape else 0)
-        if first and is_embedding(tensor.name) and height != grown[first]:
-            text = f"The adapter makes {first} {grown[first]} rows high, but {tensor.name}"
-            yield "height", f"{text} has {height}."
+    embeddings = [tensor for tensor in tensors if is_embedding(tensor.name) and tensor.shape]
+    heights = {one.name: changes.get(one.name, Change()).shape_of(one)[0] for one in embeddings}
+    grown = next((one.name for one in embeddings if heights[one.name] != one.shape[0]), None)
+    for name, height in heights.items():
+        if grown and height != heights[grown]:
+            text = f"The adapter makes {grown} {heights[grown]} rows high, but {name} has {height}."
+            yield "height", text
 
 
 def lost_rows(changes: dict, config: dict, tied: bool) -> Iterator[tuple[str, str]]:
@@ -104,7 +88,7 @@ def row_problems(base: Stored, change: Change) -> Iterator[tuple[str, str]]:
     if not fits or len(set(rows)) < len(rows) or min(rows, default=0) < 0:
         text = f"The adapter's {change} does not fit the base's {base}"
         yield "shape", f"{text} and the {len(rows)} rows of its trainable_token_indices."
-    elif lost := set(range(base.shape[0], change.height(base))) - set(rows):
+    elif lost := set(range(base.shape[0], change.shape_of(base)[0])) - set(rows):
         yield "lost", f"The adapter's {change} makes the base's {base} larger, without {min(lost)}."
 
 
@@ -116,11 +100,11 @@ def settle_tied(
     names = [tensor.name for tensor in tensors]
     entry = next((name for name in names if is_embedding(name) and name != OUTPUT), None)
     first, last = changes.get(entry), changes.get(OUTPUT)
-    if last is None and (first is None or first.rows):
-        return tensors, changes | copies_of_tied(tensors, changes, True), False
-    if first and last and (config.get("ensure_weight_tying") or same_whole(first, last)):
+    same = first and last and (config.get("ensure_weight_tying") or same_whole(first, last))
+    if same or last is None and (first is None or first.rows):
         rest = {name: change for name, change in changes.items() if name != OUTPUT}
-        return tensors, rest | ({OUTPUT: first} if OUTPUT in names else {}), False
+        stored = {OUTPUT: first} if first and OUTPUT in names else {}  # although it is tied
+        return tensors, rest | stored, False
     if OUTPUT in names or entry is None:
         return tensors, changes, True
     held = next(tensor for tensor in tensors if tensor.name == entry)
@@ -128,20 +112,12 @@ def settle_tied(
 
 
 def same_whole(first: Change, last: Change) -> bool:
-    """Whether two changes put the same bytes in place of both embeddings."""
+    """Whether two changes put the same numbers in place of both embeddings."""
     if first.parts.keys() != {"whole"} or last.parts.keys() != {"whole"}:
         return False
-    a, b = first.parts["whole"], last.parts["whole"]
-    return (a.dtype, a.shape) == (b.dtype, b.shape) and digest_of(a) == digest_of(b)
+    import torch
+    from safetensors import safe_open
 
-
-def digest_of(part: Stored) -> bytes:
-    """SHA-256 of a tensor's bytes."""
-    digest, left = hashlib.sha256(), part.size
-    with open(part.file, "rb") as file:
-        file.seek(part.start)
-        while left:
-            piece = file.read(min(left, 2**20))
-            digest.update(piece)
-            left -= len(piece)
-    return digest.digest()
+    with safe_open(first.parts["whole"].file, "pt") as file:  # mapped, not read into memory
+        one, other = (file.get_tensor(change.parts["whole"].name) for change in (first, last))
+        return one.dtype == other.dtype and torch.equal(one, other)

@@ -7,17 +7,17 @@ bits, loading the result with transformers' BitsAndBytesConfig (nf4, double quan
 it. No weight is ever held whole.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from threetoe.backend.checkpoint import FLOATS, Stored, header_bytes, read_header
-from threetoe.export.merge.merge import DEFAULTS, Merge, facts_of, merged_tensors, plan_merge
+from threetoe.backend.checkpoint import FLOATS, Stored, header_bytes
+from threetoe.export.merge.merge import DEFAULTS, facts_of, one_thread, plan_merge
 from threetoe.export.merge.nf4 import BLOCK, PARTS, STATE, on_levels, packed_size
 from threetoe.export.merge.options import MergeOptions
-from threetoe.export.merge.rounding import Chance
-from threetoe.export.merge.shards import BITS, begin, in_shards, inputs_of, shard_name, write_index
-from threetoe.export.merge.writer import ShardFile
+from threetoe.export.merge.shards import begin, inputs_of, lay_out
+from threetoe.export.merge.writer import Shard, write_shards
 from threetoe.machine.files import read_json
 
 CODES = {"torch.uint8": "U8", "torch.float32": "F32"}
@@ -33,24 +33,22 @@ def merge_4bit(base: Path, adapter: Path, target: Path, options: MergeOptions = 
     plan = plan_merge(base, adapter, options)
     facts = facts_of(plan)
     names = linear_weights(merged_config(base, facts, []))
-    sizes = {output.name: size_of(output, names) for output in plan.outputs}
-    shards = in_shards(plan.outputs, lambda output: sizes[output.name], options.max_shard_size)
-    files = [shard_name(n, len(shards)) for n in range(1, len(shards) + 1)]
-    begin(target, files, ["nf4", *inputs_of(base, adapter, options)])
-    done = 0
 
-    def tell(outputs: list[Stored]) -> None:
-        nonlocal done
-        done += sum(sizes[output.name] for output in outputs)
-        if options.progress:
-            options.progress(done, sum(sizes.values()))
+    def size_of(output: Stored) -> int:
+        """At most, with what is needed to expand it."""
+        return packed_size(output.count) if output.name in names else output.size
 
-    for file, outputs in zip(files, shards, strict=True):
-        if (target / file).exists():
-            tell(outputs)
+    def put(shard: Shard, output: Stored) -> None:
+        if output.name in names:
+            put_quantised(shard, output, plan.blocks_by_chance(output, on_levels))
         else:
-            write_shard(plan, names, target / file, outputs, tell)
-    write_index(target, [tensor for file in files for tensor in read_header(target / file)])
+            late = output.size % 4
+            shard.put(output.name, output.dtype, output.shape, plan.pieces(output), late)
+
+    shards = lay_out(plan.outputs, target, options.max_shard_size, size_of)
+    begin(shards, ["nf4", *inputs_of(base, adapter, options)])
+    with one_thread():
+        write_shards(shards, put, options.progress, size_of, partial(header_room, names))
     return facts | {"quantization_config": quantization(facts["dtype"])}
 
 
@@ -88,74 +86,7 @@ def linear_weights(config: dict) -> set[str]:
     }
 
 
-def size_of(output: Stored, names: set[str]) -> int:
-    """Bytes that an output takes at most, with what is needed to expand it."""
-    return packed_size(output.count) if output.name in names else output.size
-
-
-def write_shard(
-    plan: Merge, names: set[str], file: Path, outputs: list[Stored], tell: Callable
-) -> None:
-    """One file, named when whole. Its header, whose length depends on the numbers, comes last."""
-    wanted = {output.name for output in outputs}
-    room = header_room(outputs, names, file)
-    with ThreadPoolExecutor(1) as thread:
-        shard = ShardFile(file, thread)
-        try:
-            shard.write(bytes(room))
-            writer = InOrder(shard, file)
-            for output, blocks in merged_tensors(plan, wanted):
-                if output.name in names:
-                    put_quantised(writer, output, placed(blocks, plan.chance(output.name)))
-                else:
-                    pieces = (raw(block) for block in blocks)
-                    writer.put(output.name, output.dtype, output.shape, pieces, output.size % 4)
-                tell([output])
-            writer.put_late()
-            shard.close(header_bytes(writer.placed, room))
-        except BaseException:
-            shard.abandon()
-            raise
-
-
-class InOrder:
-    """Tensors written one after the other, and what they are; some are kept back to the end."""
-
-    def __init__(self, shard: ShardFile, file: Path):
-        self.shard, self.file = shard, file
-        self.placed: list[Stored] = []
-        self.late: list[tuple] = []
-        self.end = 0
-
-    def put(self, name: str, dtype: str, shape, pieces: Iterable, late=False) -> None:
-        """Writes a tensor; `late` ones, whose odd sizes would leave the next one at a place where
-        torch cannot view it, go behind all others."""
-        if late:
-            self.late.append((name, dtype, shape, [b"".join(map(bytes, pieces))]))
-            return
-        start = self.end
-        for piece in pieces:
-            self.shard.write(piece)
-            self.end += len(piece)
-        found = Stored(name, dtype, tuple(shape), self.file, start, self.end - start)
-        self.placed.append(found)
-
-    def put_late(self) -> None:
-        """Writes what was kept back, wide numbers first."""
-        for item in sorted(self.late, key=lambda item: -BITS.get(item[1], 8)):
-            self.put(*item)
-
-
-def placed(blocks: Iterable, chance: Chance | None) -> Iterator:
-    """A tensor's blocks of rows, by chance put on levels of NF4."""
-    first = 0
-    for block in blocks:
-        last = first + len(block)
-        yield on_levels(block, chance.noise(slice(first, last))) if chance else block
-        first = last
-
-
-def put_quantised(writer: InOrder, output: Stored, blocks: Iterable) -> None:
+def put_quantised(shard: Shard, output: Stored, blocks: Iterable) -> None:
     """One weight in NF4: its packed numbers, then what bitsandbytes needs to expand them."""
     import torch
     from bitsandbytes import functional
@@ -169,7 +100,7 @@ def put_quantised(writer: InOrder, output: Stored, blocks: Iterable) -> None:
             yield raw(numbers)
 
     odd = output.count % 256
-    writer.put(output.name, "U8", (-(-output.count // 2), 1), packed(), odd)
+    shard.put(output.name, "U8", (-(-output.count // 2), 1), packed(), odd)
     absmax = torch.cat(scales)
     offset = absmax.mean()
     absmax, second = functional.quantize_blockwise(absmax - offset, blocksize=256)
@@ -180,7 +111,7 @@ def put_quantised(writer: InOrder, output: Stored, blocks: Iterable) -> None:
     for part, tensor in state.as_dict(packed=True).items():
         late = odd or part.startswith("quant_state")
         dtype = CODES[str(tensor.dtype)]
-        writer.put(f"{output.name}.{part}", dtype, tensor.shape, [raw(tensor)], late)
+        shard.put(f"{output.name}.{part}", dtype, tuple(tensor.shape), [raw(tensor)], late)
 
 
 def raw(tensor) -> memoryview:
@@ -190,13 +121,12 @@ def raw(tensor) -> memoryview:
     return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())
 
 
-def header_room(outputs: list[Stored], names: set[str], file: Path) -> int:
+def header_room(names: set[str], outputs: list[Stored]) -> int:
     """Bytes that are enough for a shard's header, whatever its tensors' places."""
     suffixes = ["", *(f".{part}" for part in PARTS), f"{STATE}nf4"]
     listed = [o.name + s for o in outputs for s in (suffixes if o.name in names else [""])]
-    return len(
-        header_bytes(Stored(name, "BF16", (10**12,) * 4, file, 10**15, 0) for name in listed)
-    )
+    largest = Stored("", "BF16", (10**12,) * 4, Path(), 10**15, 0)
+    return len(header_bytes(replace(largest, name=name) for name in listed))
 
 
 def merged_config(base: Path, facts: dict, stop_ids: list[int]) -> dict:

@@ -21,5 +21,5 @@ class MergeOptions:
     dtype: str | None = None
     max_shard_size: int = 5 * 10**9
     as_used: Callable = stays
-    progress: Callable | None = None
+    progress: Callable = lambda done, total: None
     rounding: str = "stochastic"

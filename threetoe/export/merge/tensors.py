@@ -18,60 +18,66 @@ def merge_tensor(
 ) -> Iterator[memoryview]:
     """The bytes of one merged tensor in pieces of whole rows; a piece holds until the next."""
     by_chance = options.rounding == "stochastic" and change.parts and output.dtype in DROPPED
-    lora = {name: load_floats(part) for name, part in change.parts.items() if name != "whole"}
+    chance = Chance(output.name, output.shape) if by_chance else None
+    lora = {name: load(part).float() for name, part in change.parts.items() if name != "whole"}
     used = None if "whole" in change.parts else options.as_used(source.name)
     source = change.parts.get("whole", source)
     with open(source.file, "rb", buffering=0) as file:
         if lora or used or source.dtype != output.dtype or isinstance(source, Packed):
-            yield from summed(file, source, output, change, lora, used, by_chance)
+            yield from summed(file, source, output, change, lora, used, chance)
         else:
             yield from copied(file, source)
 
 
-def copied(file: BinaryIO, source: Stored) -> Iterator[memoryview]:
-    """A tensor's own bytes, of any dtype, in pieces of whole rows."""
+def cut(source: Stored) -> tuple[int, int, int]:
+    """(rows, columns, rows to work on at once) of a tensor, seen as a matrix."""
     height = source.shape[0] if source.shape else 1
     columns = source.count // max(1, height)
-    rows = step_of(max(1, CHUNK // max(1, columns)), columns, source)
-    step = rows * (source.size // max(1, height))
+    return height, columns, step_of(max(1, CHUNK // max(1, columns)), columns, source)
+
+
+def copied(file: BinaryIO, source: Stored) -> Iterator[memoryview]:
+    """A tensor's own bytes, of any dtype, in pieces of whole rows."""
+    height, _, rows = cut(source)
+    step = max(1, rows * (source.size // max(1, height)))
     room = memoryview(bytearray(min(step, source.size)))
-    for start in range(0, source.size, max(1, step)):
+    for start in range(0, source.size, step):
         yield read_into(file, source.start + start, room[: min(step, source.size - start)])
 
 
 def summed(
-    file: BinaryIO, source: Stored, output: Stored, change: Change, lora: dict, used, by_chance
+    file: BinaryIO, source: Stored, output: Stored, change: Change, lora: dict, used, chance
 ) -> Iterator[memoryview]:
-    """A tensor with what the adapter adds, in the output's dtype."""
+    """A tensor with what the adapter adds, in the output's dtype; behind the base's rows those of
+    tokens for which it has none."""
     new_rows = lora.pop("rows", None)
-    height = source.shape[0] if source.shape else 1
-    columns = source.count // max(1, height)
-    chance = Chance(output.name, output.shape) if by_chance else None
+    height, columns, step = cut(source)
     if change.rows:
         refuse_infinite(new_rows, output)
         if chance:
             chance.round(new_rows, list(change.rows), output.dtype)
-    # DoRA divides by the norm of whole outputs, here columns, so such a tensor is not cut.
-    whole = "magnitude" in lora and change.flipped
-    step = height if whole else step_of(max(1, CHUNK // max(1, columns)), columns, source)
+    if "magnitude" in lora and change.flipped:
+        step = height  # DoRA divides by the norm of whole outputs, here columns
     rows = rows_of(file, source)
     rows = used(rows, (height, columns), step) if used else rows
-    width = output.size // max(1, output.count)
-    room = memoryview(bytearray(min(step, height) * columns * width))
-    for first in range(0, height, step):
-        last = min(first + step, height)
-        weight = rows(first, last).float()
-        merged = add_lora(weight, lora, slice(first, last), change) if lora else weight
-        refuse_infinite(merged, output)
-        if chance and (lora or "whole" in change.parts):
-            chance.round(merged, slice(first, last), output.dtype)
+    total, width = output.shape[0] if output.shape else 1, output.size // max(1, output.count)
+    room = memoryview(bytearray(min(step, total) * columns * width))
+    for first in range(0, total, step):
+        last = min(first + step, total)
         written = room[: (last - first) * columns * width]
-        numbers(written, output).view(-1, columns).copy_(merged)
-        if change.rows:
-            put_rows(written, output, first, new_rows, change)
+        block = numbers(written, output).view(-1, columns)
+        if first < height:
+            here = slice(first, min(last, height))
+            merged = rows(here.start, here.stop).float()
+            merged = add_lora(merged, lora, here, change) if lora else merged
+            refuse_infinite(merged, output)
+            if chance and (lora or "whole" in change.parts):
+                chance.round(merged, here, output.dtype)
+            block[: len(merged)].copy_(merged)
+        for place, row in enumerate(change.rows):
+            if first <= row < last:
+                block[row - first] = new_rows[place]
         yield written
-    if change.rows:
-        yield from further_rows(height, output, new_rows, change)
 
 
 def rows_of(file: BinaryIO, source: Stored) -> Callable:
@@ -106,29 +112,6 @@ def read_into(file: BinaryIO, start: int, room: memoryview) -> memoryview:
             raise UserError(f"{file.name} ended early: it changed since it was checked.")
         rest = rest[count:]
     return room
-
-
-def further_rows(held: int, output: Stored, new_rows, change: Change) -> Iterator[memoryview]:
-    """Yields the rows of tokens for which the base, with its `held` rows, has none."""
-    row = output.size // output.shape[0]
-    step = max(1, CHUNK // output.shape[1])
-    for first in range(held, output.shape[0], step):
-        written = memoryview(bytearray(min(step, output.shape[0] - first) * row))
-        put_rows(written, output, first, new_rows, change)
-        yield written
-
-
-def put_rows(written: memoryview, output: Stored, first: int, new_rows, change: Change) -> None:
-    """Writes into a piece that begins at row `first` those of an adapter's new rows that it has."""
-    piece = numbers(written, output).view(-1, output.shape[1])
-    for place, row in enumerate(change.rows):
-        if first <= row < first + len(piece):
-            piece[row - first] = new_rows[place]
-
-
-def load_floats(part: Stored):
-    """A tensor of the adapter in fp32, in its own shape."""
-    return load(part).float()
 
 
 def add_lora(weight, lora: dict, here: slice, change: Change):
