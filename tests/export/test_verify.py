@@ -95,10 +95,8 @@ def test_a_model_filled_part_by_part_has_the_logits_of_the_whole(written):
         alone = run(whole, sequences)
         wanted = run(PeftModel.from_pretrained(whole, adapter).eval(), sequences)
         exported = run(load_whole(merged), sequences)
-    assert [len(logits) for logits in found[0]] == [32, 4, 18]
     for ours, theirs in zip(found, (wanted, alone, exported), strict=True):
-        for one, other in zip(ours, theirs, strict=True):
-            assert torch.allclose(one, other, atol=1e-4)
+        assert len(ours) == 32 + 4 + 18 and torch.allclose(ours, theirs, atol=1e-4)
     assert sums.wrong == []
 
 

@@ -16,7 +16,7 @@ COMPARED = 32  # positions at the end of each prompt and answer
 
 def logits_of_run(
     base: Path, adapter: Path, as_nf4: Callable, sequences: list, look: Callable, progress: Progress
-) -> tuple[list, list]:
+) -> tuple:
     """Of base + adapter and of the base alone, each weight read and expanded once: every part is
     called for both in turn. look(name, part) is then told each part, with its weights in it."""
     from peft import PeftModel
@@ -25,8 +25,7 @@ def logits_of_run(
     model = load_hollow(base, weights, rows) or plain.load_whole(base, weights, rows)
     model = PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=True).eval()
     call = partial(twice, model.base_model, look, 2 * len(sequences), progress)
-    logits = run(model, sequences * 2, fill_as_called(model, weights, call))
-    return logits[: len(sequences)], logits[len(sequences) :]
+    return run(model, sequences * 2, fill_as_called(model, weights, call)).chunk(2)
 
 
 def twice(model, look, rows: int, progress: Progress, forward, name: str, part, args, kwargs):
@@ -61,7 +60,7 @@ def joined(one, other):
     return torch.cat([one, other]) if isinstance(one, torch.Tensor) else one
 
 
-def logits_of(folder: Path, sequences: list, progress: Progress) -> list:
+def logits_of(folder: Path, sequences: list, progress: Progress):
     """Of an exported checkpoint."""
     weights = plain.Weights(folder)
     model = load_hollow(folder, weights) or in_fp32(plain.load_whole(folder))
@@ -93,8 +92,8 @@ def sequences_of(prompts: list[Prompt]) -> list[list[int]]:
     ]
 
 
-def run(model, sequences: list, device="cpu") -> list:
-    """The logits of the last positions of each, on the CPU."""
+def run(model, sequences: list, device="cpu"):
+    """The logits of the last positions of each, (positions, vocabulary) in fp32 on the CPU."""
     import torch
 
     width = max(map(len, sequences))
@@ -104,4 +103,4 @@ def run(model, sequences: list, device="cpu") -> list:
     given = {"input_ids": ids, "attention_mask": mask, "position_ids": places}
     given = {name: tensor.to(device) for name, tensor in given.items()}
     logits = model(**given, use_cache=False, logits_to_keep=COMPARED).logits.float().cpu()
-    return [row[-min(len(ids), COMPARED) :] for row, ids in zip(logits, sequences, strict=True)]
+    return logits[mask[:, -logits.shape[1] :].bool()]

@@ -1,32 +1,14 @@
 """The proof of an export: what was written is loaded by plain transformers and compared with base
-and adapter.
+and adapter. What each figure says stands in docs/export.md, its limit and the reason in logits.py.
 
 Tokens come first: the exported tokenizer's chat template gives the ids that the run was trained
 with, and the stop ids are the same. There is no limit to that: they are, or they are not.
 
 Then weights. Those of an adapter are the run's, byte for byte (adapter_files). All others are
-compared twice, in fp32, in which 16-bit weights are exact.
-
-One by one, with what PEFT's own merge makes of base and adapter (merged_weights):
-
-wrong      float32, float16, bfloat16: every weight is one of the two numbers beside the sum,
-           whoever rounds; a tensor into which another adapter, none, or the same twice was merged
-           has others, and fails
-share      what is left of the adapter in the direction of its change, all weights together.
-           Rounding by chance leaves 1; the nearest lost 38 % in bf16, and all in NF4, of the run
-           below. Under FLOOR, half, the export is more the base than the run, and fails
-
-Then as models, on the same tokens (logits):
-
-effect     from base + adapter to the base alone: what the adapter does
-gap        from base + adapter to the export
-kept       1 - gap / effect, of the means. By chance: 0.98 of the run below in bf16; to the nearest
-           0.75, of which every third short answer was another. KEPT, 0.9, tells these apart
-sure       tokens that base + adapter prefers by SURE, e times the next. OTHER, 3 %, lies between
-           what was measured of all tokens of that run: 0.3 % others by chance, 7.4 % to the nearest
-
-The last two warn and do not fail: coarse types move a model by more than an adapter does, and that
-is what was asked for. The run: SmolLM2-135M-Instruct, 40 steps on tweets (docs/export.md).
+compared twice, in fp32, in which 16-bit weights are exact: one by one, with what PEFT's own merge
+makes of base and adapter (merged_weights), and as models, on the same tokens (logits). The second
+warns and does not fail: coarse types move a model by more than an adapter does, and that is what
+was asked for.
 """
 
 import time
