@@ -12,7 +12,8 @@ from conftest import ROOT, TINY, run_in_one_process
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from threetoe.backend import precision
-from threetoe.backend.precision import choose_precision, count_of_llama, count_parameters
+from threetoe.backend.precision import choose_precision
+from threetoe.backend.sizes import count_of_llama, count_parameters
 from threetoe.machine import space
 
 LLAMA3_8B = {

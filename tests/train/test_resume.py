@@ -186,6 +186,21 @@ def test_a_named_checkpoint_that_is_not_one_is_refused(tmp_path):
     assert resume.find(TrainConfig(resume="never"), tmp_path) is None
 
 
+def test_a_loader_that_skips_batches_takes_the_epoch_that_it_is_told():
+    """accelerate before 1.15 begins such a loader at epoch 0; transformers names the epoch then."""
+    from accelerate import Accelerator, skip_first_batches
+    from torch.utils.data import DataLoader
+
+    order = InOrder(shuffled, range(40), 4, 7)
+    loader = DataLoader(range(40), batch_size=4, sampler=order)
+    rest = skip_first_batches(Accelerator(cpu=True).prepare(loader), 3)
+    rest.iteration = 0
+    rest.set_epoch(2)
+    found = [row for batch in rest for row in batch.tolist()]
+    order.set_epoch(2)
+    assert found == list(order)[12:]
+
+
 def test_an_order_follows_from_seed_and_epoch_alone():
     import numpy
 

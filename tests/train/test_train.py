@@ -95,7 +95,8 @@ def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):
     assert "900 rows read from sentiment, 900 to train on" in printed.stderr
     assert all(word not in printed.stderr for word in ("Warning", "Unsloth", "it/s", "\r"))
     lines = printed.stderr.splitlines()
-    assert lines[1].startswith("labels: 150 ")
+    account = next(n for n, line in enumerate(lines) if line.startswith("900 rows read"))
+    assert lines[account + 1].startswith("labels: 150 ")
     assert [line for line in lines if line.startswith("tiny: 3M parameters in 4 bits")]
     assert len(lines) == 6 + 11
 

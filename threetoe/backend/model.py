@@ -73,15 +73,11 @@ def read_sizes(model: str):
     return read_model_config(model)
 
 
-def keep_dtype(model: str):
-    """torch.float32 where a CPU would lose what is stored: Unsloth turns fp16 and fp32 into bf16
-    there, in which a merged adapter is rounded away again; else None, which is Unsloth's choice."""
+def keeps_fp32(model: str) -> bool:
+    """Whether a CPU would lose what is stored: Unsloth turns fp16 and fp32 into bf16 there, in
+    which a merged adapter is rounded away again."""
     stored = str(read_sizes(model).dtype).removeprefix("torch.")
-    if stored not in ("float16", "float32") or has_gpu():
-        return None
-    import torch
-
-    return torch.float32
+    return stored in ("float16", "float32") and not has_gpu()
 
 
 def check_length(config) -> None:
@@ -140,6 +136,7 @@ def load_model(config, adapter: Path | None):
     in_4bit = bool(config.load_in_4bit) and not merged
     rows = config.token_rows.total if config.token_rows else 0
     rows = rows_of_adapter(adapter) if adapter else rows
+    wider = not in_4bit and keeps_fp32(str(adapter) if merged else config.model)
     torch.manual_seed(config.seed)
     with tempfile.TemporaryDirectory() as scratch, chatter_hidden():
         if adapter:
@@ -148,7 +145,7 @@ def load_model(config, adapter: Path | None):
             model, _ = FastLanguageModel.from_pretrained(
                 model_name=str(base),
                 max_seq_length=config.max_seq_length,
-                dtype=None if in_4bit else keep_dtype(str(adapter) if merged else config.model),
+                dtype=torch.float32 if wider else None,  # None: Unsloth's choice
                 load_in_4bit=in_4bit,
                 use_gradient_checkpointing=checkpointing,
                 use_exact_model_name=True,  # or Unsloth may load another repository instead

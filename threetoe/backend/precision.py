@@ -1,10 +1,9 @@
 """In which precision a base is loaded: 4 bits where they are good, and stored weights kept."""
 
-from types import SimpleNamespace
 from typing import NamedTuple
 
-from threetoe.backend.model import cannot_load, keep_dtype, read_model_config, read_sizes
-from threetoe.errors import UserError
+from threetoe.backend.model import keeps_fp32
+from threetoe.backend.sizes import count_parameters
 from threetoe.machine.libraries import has_gpu
 from threetoe.machine.space import available_memory
 
@@ -23,7 +22,7 @@ def choose_precision(model: str, asked: bool | None, stored_in_4bit: bool) -> Pr
     the machine has a GPU, or no memory for 16; nothing is loaded to find out."""
     count = count_parameters(model)
     size = f"{count / 1e9:.1f}B" if count >= 1e9 else f"{max(1, round(count / 1e6))}M"
-    wide = 4 if keep_dtype(model) else 2  # bytes a weight
+    wide = 4 if keeps_fp32(model) else 2  # bytes a weight
     in_4bit = asked
     if asked is None:
         in_4bit = stored_in_4bit or count >= ENOUGH and (has_gpu() or not has_room(wide * count))
@@ -31,32 +30,6 @@ def choose_precision(model: str, asked: bool | None, stored_in_4bit: bool) -> Pr
     flag = "--no-load-in-4bit for 16 bits" if in_4bit else "--load-in-4bit for 4 bits"
     free = asked is None and not stored_in_4bit
     return Precision(bool(in_4bit), f"{size} parameters in {what}", flag if free else "")
-
-
-def count_parameters(model: str) -> int:
-    """How many weights the model of a configuration has, counted without making them."""
-    sizes = read_sizes(model)
-    if isinstance(sizes, SimpleNamespace):
-        return count_of_llama(sizes)
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    config = read_model_config(model)
-    try:
-        with torch.device("meta"):
-            made = AutoModelForCausalLM.from_config(config)
-    except (ValueError, ImportError) as error:
-        raise UserError(cannot_load(model, error)) from error
-    return sum(weight.numel() for weight in made.parameters())
-
-
-def count_of_llama(sizes) -> int:
-    """Embeddings, and for each layer queries, keys, values, output, three of the MLP, two norms."""
-    wide, heads, keys = sizes.hidden_size, sizes.num_attention_heads, sizes.num_key_value_heads
-    head = getattr(sizes, "head_dim", None) or wide // heads
-    attention, mlp = 2 * wide * head * (heads + keys), 3 * wide * sizes.intermediate_size
-    embeddings = sizes.vocab_size * wide * (1 if sizes.tie_word_embeddings else 2)
-    return embeddings + sizes.num_hidden_layers * (attention + mlp + 2 * wide) + wide
 
 
 def has_room(weights: float) -> bool:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from threetoe.backend.model import keep_dtype
+from threetoe.backend.model import keeps_fp32
 from threetoe.machine.libraries import has_gpu
 
 
@@ -10,7 +10,7 @@ def trains_in_bf16(config) -> bool:
     """Whether this machine can, and the weights are not kept wider."""
     from unsloth import is_bfloat16_supported
 
-    wider = not config.load_in_4bit and keep_dtype(config.model) is not None
+    wider = not config.load_in_4bit and keeps_fp32(config.model)
     return bool(is_bfloat16_supported()) and not wider
 
 

@@ -12,6 +12,7 @@ import click
 
 from threetoe.options.shared import DataConfig, split_option
 from threetoe.options.types import (
+    AUTO,
     MOST,
     PATH,
     PLACE,
@@ -19,12 +20,14 @@ from threetoe.options.types import (
     SEED,
     FiniteRange,
     Moment,
+    NumberOrAuto,
     Share,
     WholeRange,
     Words,
     option,
 )
 
+ROWS = 4  # a forward pass
 DEFAULT_STEPS = 60  # without --max-steps and --num-train-epochs
 LEARNING_RATE, WIDTH = 2e-4, 4096  # that of Llama 3 8B; Adam's rate goes with 1 / width, as in muP
 SEVEN_PROJECTIONS = tuple(f"{name}_proj" for name in "q k v o gate up down".split())
@@ -120,7 +123,10 @@ class TrainConfig(DataConfig):
         None, "Where export.py will push, user/model: token and permission are checked first.",
         group="Training",
     )  # fmt: skip
-    per_device_train_batch_size: int = option(4, "Rows a forward pass.", POSITIVE, "Training")
+    per_device_train_batch_size: int = option(
+        ROWS, f"Rows a forward pass; auto: what fits of {ROWS} x --gradient-accumulation-steps.",
+        NumberOrAuto(1, MOST), "Training",
+    )  # fmt: skip
     gradient_accumulation_steps: int = option(
         4, "Forward passes an optimizer step.", POSITIVE, "Training"
     )
@@ -199,6 +205,12 @@ class TrainConfig(DataConfig):
         decides."""
         usual = MOST if self.is_timed else DEFAULT_STEPS
         return self.max_steps or (None if self.num_train_epochs else usual)
+
+    @property
+    def rows_a_step(self) -> int:
+        """The effective batch, which stays as it is however many rows pass at a time."""
+        rows = self.per_device_train_batch_size
+        return (ROWS if rows == AUTO else rows) * self.gradient_accumulation_steps
 
 
 @dataclass(frozen=True)

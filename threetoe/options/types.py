@@ -13,6 +13,8 @@ import click
 
 MOST = 10**9  # steps, rows, tokens: what no count reaches, and libraries still can count to
 
+AUTO = "auto"  # in the place of a number: it is chosen
+
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # no file's name has the one, UTF-8 not the others
 
 
@@ -132,6 +134,13 @@ class WholeRange(click.IntRange):
     """A whole number in a range, called that in messages."""
 
     name = "whole number"
+
+
+class NumberOrAuto(WholeRange):
+    """A whole number, or the word auto."""
+
+    def convert(self, value, param, ctx):
+        return value if value == AUTO else super().convert(value, param, ctx)
 
 
 class Share(click.ParamType):

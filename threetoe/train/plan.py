@@ -95,8 +95,7 @@ def count_rows_needed(config: TrainConfig) -> int:
     counted = config.val_size is None or float(config.val_size) >= 1
     if not (config.streaming and config.steps and counted):
         return 0
-    each = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    return config.steps * each + int(float(config.val_size or 0))
+    return config.steps * config.rows_a_step + int(float(config.val_size or 0))
 
 
 def choose_template(ledger: Ledger) -> str:

@@ -112,11 +112,11 @@ def announce(config: TrainConfig, template, rows: RowSets) -> None:
     if config.batching_strategy == "packing":
         count, what = packs_of(rows.lengths().tolist(), config.max_seq_length), "packs"
     steps, epochs = steps_and_epochs(config, count)
-    each = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    spans = f"{steps:,} steps of {min(each, count)} {what} = {epochs:.1f} epochs"
+    what = f"{min(config.rows_a_step, count)} {what}"
+    spans = f"{steps:,} steps of {what} = {epochs:.1f} epochs"
     if config.is_timed:
         most = f", at most {spans}" * (steps < MOST)
-        spans = f"as many steps of {min(each, count)} {what} as fit {in_time(config)}{most}"
+        spans = f"as many steps of {what} as fit {in_time(config)}{most}"
     say(f"{spans}; template {template.name}, model {config.model}")
     if epochs > MANY_EPOCHS and config.steps and not config.is_timed:
         say("that is many passes over the same rows; --num-train-epochs 3 is a usual choice")

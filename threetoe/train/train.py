@@ -33,6 +33,7 @@ from threetoe.prompt.template import hash_of
 from threetoe.prompt.tokenizer import fingerprint, marks_of
 from threetoe.run import base, probes, record
 from threetoe.train import preview
+from threetoe.train.batch_size import resolve_batch_size
 from threetoe.train.durable import checkpoint, resume
 from threetoe.train.durable.checkpoint import check_room, writing
 from threetoe.train.plan import TrainPlan, plan_training
@@ -58,7 +59,7 @@ def train(config: TrainConfig) -> Path | None:
     job = arrange_tokens(job, tokenizer)
     prompting = make_prompting(job, tokenizer)
     rows = encode_sources(job, prompting)
-    job = resolve_learning_rate(job)
+    job = resolve_batch_size(resolve_precision(resolve_learning_rate(job)), rows)
     for line in job.notes:
         say(line)
     announce(job.config, job.template, rows)
@@ -66,7 +67,7 @@ def train(config: TrainConfig) -> Path | None:
         if config.preview:
             click.echo(preview.show_first(rows, prompting, config.preview))
         return job.hooks.end()
-    fit(resolve_precision(job), prompting, rows)
+    fit(job, prompting, rows)
     return job.folder
 
 
@@ -115,8 +116,7 @@ def resolve_batching(job: TrainPlan) -> TrainPlan:
 def resolve_precision(job: TrainPlan) -> TrainPlan:
     """The plan with 4 or 16 bits chosen for the base, which is said."""
     config, precision, line = base.resolve_precision(job.config)
-    say(f"{config.model}: {line}")
-    return job._replace(config=config, precision=precision)
+    return job._replace(config=config, precision=precision).note(f"{config.model}: {line}")
 
 
 def arrange_tokens(job: TrainPlan, tokenizer) -> TrainPlan:

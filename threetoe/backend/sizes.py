@@ -1,0 +1,75 @@
+"""How many numbers a base has, in which matrices: from its configuration, without its weights."""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+from threetoe.backend.model import cannot_load, read_model_config, read_sizes
+from threetoe.errors import UserError
+
+
+class Linear(NamedTuple):
+    """One matrix of a decoder layer, which 4 bits quantise and LoRA adapts."""
+
+    name: str  # model.layers.0.self_attn.q_proj
+    inputs: int
+    outputs: int
+
+
+def count_parameters(model: str) -> int:
+    """How many weights the model of a configuration has, counted without making them."""
+    sizes = read_sizes(model)
+    if isinstance(sizes, SimpleNamespace):
+        return count_of_llama(sizes)
+    return sum(weight.numel() for weight in made_without_numbers(model).parameters())
+
+
+def linears_of(model: str) -> list[Linear]:
+    """The matrices of a base's layers; embeddings and head are none of them."""
+    sizes = read_sizes(model)
+    if isinstance(sizes, SimpleNamespace):
+        return linears_of_llama(sizes)
+    from torch.nn import Linear as Module
+
+    made = made_without_numbers(model)
+    found = [(n, m) for n, m in made.named_modules() if isinstance(m, Module)]
+    head = made.get_output_embeddings()
+    return [Linear(n, m.in_features, m.out_features) for n, m in found if m is not head]
+
+
+def made_without_numbers(model: str):
+    """The modules that transformers makes of a configuration, on the device `meta`."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(read_model_config(model))
+    except (ValueError, ImportError) as error:
+        raise UserError(cannot_load(model, error)) from error
+
+
+def linears_of_llama(sizes) -> list[Linear]:
+    """Queries, keys, values, output, and the three of the MLP, of each layer."""
+    wide, inner, heads = sizes.hidden_size, sizes.intermediate_size, sizes.num_attention_heads
+    head = getattr(sizes, "head_dim", None) or wide // heads
+    asked, kept = head * heads, head * sizes.num_key_value_heads
+    shapes = {
+        "self_attn.q_proj": (wide, asked), "self_attn.k_proj": (wide, kept),
+        "self_attn.v_proj": (wide, kept), "self_attn.o_proj": (asked, wide),
+        "mlp.gate_proj": (wide, inner), "mlp.up_proj": (wide, inner),
+        "mlp.down_proj": (inner, wide),
+    }  # fmt: skip
+    layers = range(sizes.num_hidden_layers)
+    return [Linear(f"model.layers.{n}.{name}", *shapes[name]) for n in layers for name in shapes]
+
+
+def count_of_embeddings(sizes) -> int:
+    """The table of tokens, and the head unless it is the same."""
+    return sizes.vocab_size * sizes.hidden_size * (1 if sizes.tie_word_embeddings else 2)
+
+
+def count_of_llama(sizes) -> int:
+    """The matrices of its layers, embeddings, and the norms: two a layer, and the last."""
+    matrices = sum(matrix.inputs * matrix.outputs for matrix in linears_of_llama(sizes))
+    norms = (2 * sizes.num_hidden_layers + 1) * sizes.hidden_size
+    return matrices + count_of_embeddings(sizes) + norms
