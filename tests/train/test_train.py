@@ -98,7 +98,7 @@ def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):
     account = next(n for n, line in enumerate(lines) if line.startswith("900 rows read"))
     assert lines[account + 1].startswith("labels: 150 ")
     assert [line for line in lines if line.startswith("tiny: 3M parameters in 4 bits")]
-    assert len(lines) == 6 + 11
+    assert len(lines) == 7 + 11
 
 
 def test_a_log_has_a_line_of_progress_for_the_first_step_and_each_tenth_of_the_way(demo):
