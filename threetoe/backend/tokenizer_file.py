@@ -5,6 +5,7 @@ Only of a folder whose tokenizer transformers takes from tokenizer.json as it st
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from threetoe.machine.files import read_json
 from threetoe.prompt.tokenizer import with_cuts
@@ -26,38 +27,22 @@ class FileTokenizer:
         from tokenizers import Tokenizer
 
         self.name_or_path = str(folder)
-        self.backend_tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.backend_tokenizer = backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.bos_token, self.eos_token = values.get("bos_token"), values.get("eos_token")
+        self.bos_token_id = backend.token_to_id(self.bos_token or "")
+        self.eos_token_id = backend.token_to_id(self.eos_token or "")
+        self.added_tokens_decoder = backend.get_added_tokens_decoder()
+        self.get_vocab = backend.get_vocab
         with_cuts(self)
 
-    @property
-    def bos_token_id(self) -> int | None:
-        return self.backend_tokenizer.token_to_id(self.bos_token or "")
-
-    @property
-    def eos_token_id(self) -> int | None:
-        return self.backend_tokenizer.token_to_id(self.eos_token or "")
-
-    @property
-    def added_tokens_decoder(self) -> dict:
-        return self.backend_tokenizer.get_added_tokens_decoder()
-
     def __call__(self, text: str):
-        return Ids(self.backend_tokenizer.encode(text).ids)
+        return SimpleNamespace(input_ids=self.backend_tokenizer.encode(text).ids)
 
     def __len__(self) -> int:
         return self.backend_tokenizer.get_vocab_size()
 
-    def get_vocab(self) -> dict[str, int]:
-        return self.backend_tokenizer.get_vocab()
-
     def decode(self, ids: list[int]) -> str:
         return self.backend_tokenizer.decode(ids, skip_special_tokens=False)
-
-
-class Ids:
-    def __init__(self, input_ids: list[int]):
-        self.input_ids = input_ids
 
 
 def read_tokenizer(folder: Path) -> FileTokenizer | None:

@@ -63,7 +63,8 @@ def plan_export(config: ExportConfig) -> ExportJob:
     for name, path in outputs.items():
         checks(check_target, name, path)
     if not (outputs or config.push or config.problems):
-        checks(nothing_asked)
+        flags = [f"--{row.option.replace('_', '-')}" for row in FORMATS.values()]
+        checks.problems.append(f"Nothing to do: name {', '.join(flags)}, --format or --push.")
     checks(check_formats, outputs, hooks, config)
     job = ExportJob(config, hooks, folder, run, template, outputs)
     if found:
@@ -88,11 +89,6 @@ def find_adapter(config: ExportConfig, template: Template | None):
     if run.data:  # ours: it is called as its folder is called now
         run = replace(run, options=run.options | {"output_dir": str(folder.resolve())})
     return folder, run
-
-
-def nothing_asked():
-    flags = [f"--{row.option.replace('_', '-')}" for row in FORMATS.values()]
-    raise UserError(f"Nothing to do: name {', '.join(flags)}, --format or --push.")
 
 
 def check_found(job: ExportJob, checks: Checks) -> None:

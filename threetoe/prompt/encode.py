@@ -90,7 +90,6 @@ def token_at(encoding, text: str, position: int) -> int:
 def encode(
     conversations: list[list[Piece]], tokenizer, max_length: int, learn_all: bool = False
 ) -> list[Encoded]:
-    """Ids and labels of conversations, cut to `max_length` tokens."""
     batch = Batch(conversations, tokenizer, splits_apart(tokenizer))
     return list(batch.rows(batch.run(), max_length, learn_all))
 

@@ -12,15 +12,15 @@ FRAME = """\
 {{%- set turn = namespace(system="") -%}}
 {{{{- {bos} -}}}}
 {{%- if messages[0].role != "system" -%}}
-{{%- set turn.system = {system_with_input} if messages[0].input else {system} -%}}
+{{%- set turn.system = {default_with_input} if messages[0].input else {default} -%}}
 {{%- endif -%}}
 {before}
 {{%- for message in messages -%}}
 {{%- if message.role == "system" -%}}
-{{%- if message.content -%}}{{%- set turn.system = {a_system} -%}}{before}{{%- endif -%}}
-{{%- elif message.role == "user" and message.input -%}}{{{{- {a_user_with_input} -}}}}{after}
-{{%- elif message.role == "user" -%}}{{{{- {a_user} -}}}}{after}
-{{%- elif message.role == "assistant" -%}}{{{{- {an_assistant} -}}}}
+{{%- if message.content -%}}{{%- set turn.system = {system} -%}}{before}{{%- endif -%}}
+{{%- elif message.role == "user" and message.input -%}}{{{{- {user_with_input} -}}}}{after}
+{{%- elif message.role == "user" -%}}{{{{- {user} -}}}}{after}
+{{%- elif message.role == "assistant" -%}}{{{{- {assistant} -}}}}
 {{%- else -%}}{{{{- raise_exception("Unknown role: " + message.role) -}}}}
 {{%- endif -%}}
 {{%- endfor -%}}
@@ -71,19 +71,11 @@ def without_swallowed(jinja: str, marks: Marks) -> str:
 def frame(template, marks: Marks, cut: str, field: str) -> str:
     """The Jinja without its macro; `cut` is what stands where learning starts, `field` what is
     made of a message's field."""
-    turns = {
-        name: expression(role, template, marks, cut, field)
-        for name, role in [
-            ("a_system", "system"),
-            ("a_user", "user"),
-            ("a_user_with_input", "user_with_input"),
-            ("an_assistant", "assistant"),
-        ]
-    }
+    turns = {role: expression(role, template, marks, cut, field) for role in template.roles}
     return FRAME.format(
         bos=quoted(marks.bos),
-        system=default_system(template.system, template, marks),
-        system_with_input=default_system(template.system_with_input, template, marks),
+        default=default_system(template.system, template, marks),
+        default_with_input=default_system(template.system_with_input, template, marks),
         before="" if template.holds_system else SAY_SYSTEM,
         after=SAID if template.holds_system else "",
         cue=quoted(template.cue),

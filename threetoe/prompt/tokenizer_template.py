@@ -41,7 +41,6 @@ class TokenizerTemplate:
     brings_system = True  # or it knows none
 
     def end(self, marks: Marks) -> str:
-        """The text that ends an answer."""
         return self.last
 
     def stops(self, marks: Marks) -> list[str]:
@@ -58,7 +57,6 @@ class TokenizerTemplate:
         return self.header + self.own + self.footer
 
     def jinja(self, marks: Marks, tokenizer) -> str:
-        """The chat template to save with the tokenizer."""
         return self.whole
 
     def gguf_jinja(self, marks: Marks) -> str:
@@ -96,7 +94,6 @@ class TokenizerTemplate:
         return self.split(messages, self.rendered(messages, ask=False))
 
     def prompt(self, messages: list[dict], marks: Marks) -> list[Piece]:
-        """The text a model is asked with."""
         return self.split(messages, self.rendered(messages, ask=True))
 
     def split(self, messages: list[dict], whole: str) -> list[Piece]:

@@ -114,17 +114,9 @@ def account(ledger: dict) -> dict:
         if ledger.get(name):
             rows[words] = ledger[name]
     for what in ("dropped", "skipped"):
-        for reason, count in reasons_of(ledger.get(what)).items():
+        for reason, count in ledger.get(what, {}).items():
             rows[f"{what}: {reason}"] = count
     return {words: f"{count:,}" for words, count in rows.items()}
-
-
-def reasons_of(counts) -> dict:
-    """{reason: rows}; runs of an older version have a list of rows, or a number."""
-    if isinstance(counts, dict):
-        return counts
-    number = len(counts) if isinstance(counts, list) else counts or 0
-    return {"faulty rows": number} if number else {}
 
 
 def settings(facts: dict) -> dict:
@@ -145,7 +137,6 @@ def steps(curve: list[dict]) -> dict:
 
 
 def quoted(text: str) -> str:
-    """A text as a quotation in Markdown."""
     return "\n".join(f"> {line}".rstrip() for line in text.strip().splitlines())
 
 

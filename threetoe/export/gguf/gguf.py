@@ -95,7 +95,6 @@ def write_ollama(run: Run, folder: Path, config: ExportConfig) -> None:
 
 
 def write_types(run: Run, folder: Path, config: ExportConfig, types) -> list[Path]:
-    """Write a file of each type."""
     check_types(types)
     paths = {name: folder / f"{model_name(run)}.{name}.gguf" for name in types}
     check_model(read_json(base_weights(run, config) / "config.json"))

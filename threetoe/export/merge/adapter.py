@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from threetoe.backend.checkpoint import FLOATS, Stored, list_checkpoint, read_header
 from threetoe.errors import UserError
@@ -48,18 +47,11 @@ WITHOUT_EFFECT = """
 KEEPS_BASE = (True, False, None, "gaussian", "eva", "orthogonal", "mica")  # unlike pissa, loftq
 
 
-class Checked(NamedTuple):
-    """What a merge that fits works on."""
+def check_merge(base: Path, adapter: Path) -> tuple[list[Stored], dict[str, Change], bool]:
+    """The base's tensors in order, with lm_head where its tied one is split; what the adapter
+    changes, by their names; and whether it is: the base ties its embeddings, the result does not.
 
-    tensors: list[Stored]  # the base's in order, and lm_head where its tied one is split
-    changes: dict[str, Change]  # by base name
-    split: bool  # the base ties its embeddings, the result does not
-
-
-def check_merge(base: Path, adapter: Path) -> Checked:
-    """What the adapter changes in the base, from headers only.
-
-    Raises one UserError with a line for each kind of problem.
+    Reads headers only. Raises one UserError with a line for each kind of problem.
     """
     config = read_json(adapter / "adapter_config.json")
     refuse(config_problems(config))
@@ -71,7 +63,7 @@ def check_merge(base: Path, adapter: Path) -> Checked:
     if tied:
         tensors, changes, split = settle_tied(tensors, changes, config)
     refuse([*strangers, *change_problems(tensors, changes, config, tied and not split)])
-    return Checked(tensors, changes, split)
+    return tensors, changes, split
 
 
 def refuse(problems) -> None:

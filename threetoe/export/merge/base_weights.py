@@ -85,29 +85,27 @@ def looking_up(name: str, endpoint: str):
 
     try:
         yield
+        return
     except errors.GatedRepoError:
-        raise UserError(
+        problem = (
             f"The base {name} is gated: ask for access at {endpoint}/{name}, then set HF_TOKEN or "
-            f"run `hf auth login`; or {ELSE}."
-        ) from None
+            "run `hf auth login`; or"
+        )
     except errors.RepositoryNotFoundError:
-        raise UserError(
-            f"The Hub has no base {name}, or none that the token in use may see; {ELSE}."
-        ) from None
+        problem = f"The Hub has no base {name}, or none that the token in use may see;"
     except (errors.NotASafetensorsRepoError, errors.EntryNotFoundError):
-        raise UserError(f"{name} on the Hub has no safetensors to merge into; {ELSE}.") from None
+        problem = f"{name} on the Hub has no safetensors to merge into;"
     except errors.OfflineModeIsEnabled:
-        raise UserError(
-            f"The base {name} is not in the Hub's cache, and HF_HUB_OFFLINE is set; {ELSE}."
-        ) from None
+        problem = f"The base {name} is not in the Hub's cache, and HF_HUB_OFFLINE is set;"
     except errors.HfHubHTTPError as error:
         answer = f"the Hub answers {error.response.status_code}" if error.response else "no answer"
-        raise UserError(f"The base {name} cannot be looked up: {answer}; {ELSE}.") from None
+        problem = f"The base {name} cannot be looked up: {answer};"
     except (httpx.HTTPError, OSError) as error:
-        raise UserError(
+        problem = (
             f"The base {name} is not on this machine, and the Hub at {endpoint} cannot be reached "
-            f"({type(error).__name__}); {ELSE}."
-        ) from None
+            f"({type(error).__name__});"
+        )
+    raise UserError(f"{problem} {ELSE}.")
 
 
 def to_download(name: str, info) -> int:

@@ -143,7 +143,6 @@ def merged_config(base: Path, facts: dict, stop_ids: list[int]) -> dict:
     if "quantization_config" in facts:
         values["quantization_config"] = facts["quantization_config"]
     if facts["split"]:
-        values["tie_word_embeddings"] = False
-        if "text_config" in values:
-            values["text_config"]["tie_word_embeddings"] = False
+        for place in (values, values.get("text_config", {})):
+            place["tie_word_embeddings"] = False
     return values

@@ -57,7 +57,6 @@ def check(found: dict, place: Path, question: Question, tokenizer) -> None:
 
 
 def check_files(found: dict, files: list[Path], question: Question, tokenizer) -> None:
-    """Add what is found of each GGUF file."""
     found["files"] = {}
     if not files:
         found["problems"].append("it holds no GGUF file")
