@@ -81,15 +81,6 @@ def test_there_are_enough_files_all_different(outcomes):
     assert max(path.stat().st_size for path, *_ in outcomes) > malformed.CELL
 
 
-def test_the_same_seed_makes_the_same_files(tmp_path):
-    def made(name):
-        (tmp_path / name).mkdir()
-        found = malformed.files(tmp_path / name, 1, 120)
-        return [(path.name, kind, path.read_bytes()) for path, kind in found]
-
-    assert made("a") == made("b")
-
-
 def test_every_row_says_where_it_stands(outcomes):
     for path, kind, rows, _ in outcomes:
         place = re.compile(re.escape(str(path)) + r"(:\d+|: row \d+)")

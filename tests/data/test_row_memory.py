@@ -13,8 +13,8 @@ from pyarrow import parquet
 from threetoe.data.sources.source import Source, read_source
 from threetoe.errors import UserError
 
-ROWS = 200_000
-MOST = 20 << 20  # bytes; the files have some 30 MB
+ROWS = 60_000
+MOST = 6 << 20  # bytes; the files have some 9 MB
 ROW = {"instruction": "Name the colour of é." * 3, "input": "", "output": "It is blue. " * 5}
 
 

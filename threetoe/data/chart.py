@@ -4,6 +4,7 @@ SVG, because its letters are drawn by whoever looks at it: labels may be in any 
 """
 
 import unicodedata
+from collections import Counter
 from html import escape
 from pathlib import Path
 
@@ -51,30 +52,27 @@ def draw(path: Path, ledger: dict) -> None:
 
 def answer_bars(answers: dict[str, int]) -> tuple[list[str], int, int]:
     """(what is drawn, its width, its height): bars from the most frequent answer down."""
-    names, counts, more = ranked(answers)
-    column = 24 + min(round(LETTER * max(map(width_of, names))), 420)
+    bars = ranked(answers)
+    column = 24 + min(round(LETTER * max(width_of(name) for name, _ in bars)), 420)
+    most = max(count for _, count in bars)
     kinds = "1 answer" if len(answers) == 1 else f"{len(answers):,} different answers"
     marks = [words(16, 26, kinds, DARK, size=15)]
-    for place, (name, count) in enumerate(zip(names, counts, strict=True)):
-        y, length = TOP + LINE * place, max(240 * count / max(counts), 1)
-        colour = PALE if more and place == len(names) - 1 else BLUE
+    for place, (name, count) in enumerate(bars):
+        y, length = TOP + LINE * place, max(240 * count / most, 1)
         marks.append(words(column, y + 14, name, DARK, "end"))
-        marks.append(rect(column + 8, y, length, LINE - 6, colour))
+        marks.append(rect(column + 8, y, length, LINE - 6, BLUE if place < BARS else PALE))
         share = f"{count:,} ({percent(count / sum(answers.values()))})"
         marks.append(words(column + 14 + length, y + 14, share))
-    return marks, column + 360, TOP + LINE * len(names) + 16
+    return marks, column + 360, TOP + LINE * len(bars) + 16
 
 
-def ranked(answers: dict[str, int]) -> tuple[list[str], list[int], int]:
-    """(names, counts, how many answers the last of them stands for, or 0)."""
-    pairs = sorted(answers.items(), key=lambda pair: -pair[1])
-    names = [visible(short_label(text)) for text, _ in pairs[:BARS]]
-    counts = [count for _, count in pairs[:BARS]]
-    more = len(pairs) - len(names)
-    if more:
-        names.append(f"{more:,} more")
-        counts.append(sum(count for _, count in pairs[BARS:]))
-    return names, counts, more
+def ranked(answers: dict[str, int]) -> list[tuple[str, int]]:
+    """(name, count) of each bar; the last stands for all answers that have none of their own."""
+    pairs = Counter(answers).most_common()
+    bars = [(visible(short_label(text)), count) for text, count in pairs[:BARS]]
+    if rest := pairs[BARS:]:
+        bars.append((f"{len(rest):,} more", sum(count for _, count in rest)))
+    return bars
 
 
 def length_bars(lengths: dict, left: int) -> list[str]:
@@ -92,15 +90,12 @@ def length_bars(lengths: dict, left: int) -> list[str]:
     marks = [words(left, 26, f"{sum(counts):,} rows", DARK, size=15)]
     for tick in ticks(0, max(counts)):
         y = bottom - PLOT * tick / max(counts)
-        marks += [
-            line(left, y, left + 590, y, "#e4e8ec"),
-            words(left - 8, y + 4, tick, anchor="end"),
-        ]
+        marks.append(line(left, y, left + 590, y, "#e4e8ec"))
+        marks.append(words(left - 8, y + 4, tick, anchor="end"))
     for edge, after, count in zip(edges, edges[1:], counts, strict=False):
         tall = PLOT * count / max(counts)
-        marks += [rect(x(edge), bottom - tall, wide * (after - edge) - 0.6, tall, BLUE)] * bool(
-            count
-        )
+        if count:
+            marks.append(rect(x(edge), bottom - tall, wide * (after - edge) - 0.6, tall, BLUE))
     marks += [words(x(tick), bottom + 18, tick, anchor="middle") for tick in ticks(start, end)]
     drawn = [(f"--max-seq-length {limit:,}", limit, RED, "", 3)] * is_near
     for name, (said, dashes) in LINES.items():

@@ -4,6 +4,7 @@ What holds for one set of columns is found once for it.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from threetoe.data.formats import ABOUT, READ_KEYS
 from threetoe.data.ledger import listed
@@ -15,17 +16,11 @@ SHAPES = 10_000  # sets of columns that are remembered
 
 def guarded_formats(hooks, config) -> dict[str, Format]:
     """The formats by name; one of a plugin names it when it raises."""
-    return {
-        name: form if plugin.is_builtin else guarded_format(name, form, plugin)
-        for name, (form, plugin) in hooks.owned("register_formats", config=config).items()
-    }
-
-
-def guarded_format(name: str, form: Format, plugin) -> Format:
-    def messages(row):
-        return plugin.call(f"the format '{name}'", form.messages, row, lets=(Unusable,))
-
-    return form._replace(messages=messages)
+    formats = {}
+    for name, (form, plugin) in hooks.owned("register_formats", config=config).items():
+        call = partial(plugin.call, f"the format '{name}'", form.messages, lets=(Unusable,))
+        formats[name] = form if plugin.is_builtin else form._replace(messages=call)
+    return formats
 
 
 class ColumnNames:
@@ -150,7 +145,6 @@ class Recogniser:
 
     def check(self, source: str) -> None:
         """UserError when no row of a source had the columns of any format."""
-        columns, form = (), None
         for columns, (form, _) in self.shapes.items():
             if form and (not self.answered or form.answer is None or form.answer in lower(columns)):
                 return

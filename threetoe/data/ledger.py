@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 SHOWN = 5  # reasons; data.json has them all
 REASONS = 100  # kinds that are told apart; data.jsonl has the reason of every row
@@ -24,13 +24,13 @@ class Ledger:
     read: int = 0
     kept: int = 0
     validation: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    skipped: dict[str, int] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)  # reason: where it was first
     truncated: int = 0
     first_truncated: str = ""
     duplicates: int = 0  # rows that stand in the source before
-    answers: dict[str, int] | None = field(default_factory=dict)  # None: too many to be labels
+    answers: Counter[str] | None = field(default_factory=Counter)  # None: too many to be labels
     texts: int = 0  # of `kept`, rows of a whole text, which no template frames
     fingerprint: str = ""
     unused: list[str] = field(default_factory=list)  # columns and keys that no format reads
@@ -39,9 +39,8 @@ class Ledger:
     def leave_out(self, where: str, reason: str, file, on_purpose: bool = False) -> None:
         """Count one row that is left out, and write it into the open log."""
         counts = self.skipped if on_purpose else self.dropped
-        known = reason in counts or len(counts) < REASONS
-        name = reason if known else OTHER
-        counts[name] = counts.get(name, 0) + 1
+        name = reason if reason in counts or len(counts) < REASONS else OTHER
+        counts[name] += 1
         self.examples.setdefault(name, where)
         note(file, where, "skipped" if on_purpose else "dropped", reason)
 
@@ -58,27 +57,26 @@ class Ledger:
         if last["role"] != "assistant" or self.answers is None:
             return
         text = last["content"]
-        self.answers[text] = self.answers.get(text, 0) + 1
+        self.answers[text] += 1
         if len(self.answers) > ANSWERS or len(text) > LONGEST:
             self.answers = None
 
     def mix(self, other: "Ledger") -> None:
         """Take in the account of one more source."""
-        self.read, self.texts = self.read + other.read, self.texts + other.texts
-        for name in ("dropped", "skipped"):
-            setattr(self, name, dict(Counter(getattr(self, name)) + Counter(getattr(other, name))))
+        self.read += other.read
+        self.texts += other.texts
+        self.dropped += other.dropped
+        self.skipped += other.skipped
         self.examples = {**other.examples, **self.examples}
         few = self.answers is not None and other.answers is not None
-        self.answers = dict(Counter(self.answers) + Counter(other.answers)) if few else None
+        self.answers = self.answers + other.answers if few else None
         self.unused += [name for name in other.unused if name not in self.unused]
-        counts = {"read": other.read, "kept": other.kept}
-        counts |= {"dropped": other.faults, "skipped": sum(other.skipped.values())}
-        self.parts[other.source] = counts
+        counts = {"dropped": other.faults, "skipped": other.skipped.total()}
+        self.parts[other.source] = {"read": other.read, "kept": other.kept, **counts}
 
     def add(self, later: "Ledger") -> None:
         """Take in what a later step left out or cut of the rows that were kept here."""
-        for reason, count in later.dropped.items():
-            self.dropped[reason] = self.dropped.get(reason, 0) + count
+        self.dropped += later.dropped
         self.examples = {**later.examples, **self.examples}
         self.truncated += later.truncated
         self.first_truncated = self.first_truncated or later.first_truncated
@@ -86,20 +84,19 @@ class Ledger:
 
     @property
     def faults(self) -> int:
-        return sum(self.dropped.values())
+        return self.dropped.total()
 
     def as_dict(self) -> dict:
         """What data.json and run.json say of the rows, but for lengths and tokens."""
-        values = asdict(self)
+        counts = {"answers": self.labels(), "dropped": self.dropped, "skipped": self.skipped}
+        values = vars(self) | {name: by_count(found) for name, found in counts.items()}
         values["trained"] = values.pop("kept") - self.validation
-        values["answers"] = by_count(self.labels())
-        values["dropped"], values["skipped"] = by_count(self.dropped), by_count(self.skipped)
         return values
 
-    def labels(self) -> dict[str, int]:
+    def labels(self) -> Counter[str]:
         """The answers and their counts, where they form a small set; else none."""
-        few = self.answers and len(self.answers) * 2 <= sum(self.answers.values())
-        return self.answers if few else {}
+        few = self.answers and len(self.answers) * 2 <= self.answers.total()
+        return self.answers if few else Counter()
 
     def lines(self) -> list[str]:
         """The account, to be printed."""
@@ -112,10 +109,8 @@ class Ledger:
         labels = [label_line(self.labels())] if self.labels() else []
         lines = [f"{rows} read from {self.source}, {', '.join(kept)}"]
         if len(self.parts) > 1:
-            counts = [
-                (f"{part['kept']:,} of {part['read']:,}", n) for n, part in self.parts.items()
-            ]
-            lines.append("; ".join(f"{name}: {kept} rows" for kept, name in counts))
+            parts = [f"{n}: {p['kept']:,} of {p['read']:,} rows" for n, p in self.parts.items()]
+            lines.append("; ".join(parts))
         return [*lines, *labels, *self.remarks()]
 
     def remarks(self) -> list[str]:
@@ -132,11 +127,12 @@ class Ledger:
 
     def left_out(self) -> list[str]:
         """A line for each reason, the most frequent first, with the place of the first row."""
-        lines = []
-        left_out = [("dropped", *item) for item in by_count(self.dropped).items()]
-        left_out += [("skipped", *item) for item in by_count(self.skipped).items()]
-        for what, reason, count in left_out[:SHOWN]:
-            lines.append(f"{count:,} {what}: {reason} (first: {self.examples[reason]})")
+        left_out = [("dropped", *item) for item in self.dropped.most_common()]
+        left_out += [("skipped", *item) for item in self.skipped.most_common()]
+        lines = [
+            f"{count:,} {what}: {reason} (first: {self.examples[reason]})"
+            for what, reason, count in left_out[:SHOWN]
+        ]
         if left_out[SHOWN:]:
             count = sum(count for _, _, count in left_out[SHOWN:])
             lines.append(f"{count:,} left out for {len(left_out) - SHOWN} other reasons")
@@ -157,14 +153,12 @@ def listed(columns) -> str:
     )
 
 
-def label_line(labels: dict[str, int]) -> str:
+def label_line(labels: Counter[str]) -> str:
     """'labels: 412 Positive, 388 Negative', the most frequent named."""
-    counts = list(by_count(labels).items())
-    line = "labels: " + ", ".join(
-        f"{count:,} {short_label(text)}" for text, count in counts[:NAMED]
-    )
-    rest = counts[NAMED:]
-    return f"{line} and {sum(count for _, count in rest):,} of {len(rest)} more" if rest else line
+    named = labels.most_common(NAMED)
+    line = "labels: " + ", ".join(f"{count:,} {short_label(text)}" for text, count in named)
+    rest = labels.total() - sum(count for _, count in named)
+    return f"{line} and {rest:,} of {len(labels) - NAMED} more" if rest else line
 
 
 def short_label(text: str) -> str:
@@ -173,5 +167,5 @@ def short_label(text: str) -> str:
     return text if len(text) <= LETTERS else text[: LETTERS - 1].rstrip() + "…"
 
 
-def by_count(counts: dict[str, int]) -> dict[str, int]:
-    return dict(Counter(counts).most_common())
+def by_count(counts: Counter[str]) -> dict[str, int]:
+    return dict(counts.most_common())

@@ -126,7 +126,11 @@ def read_all(
     clear_line()
     conversations.close()
     names.check(account.source)
-    check_labels(config, answered and not spelled, account)
+    if config.labels and answered and not spelled:
+        raise UserError(
+            f"--labels names codes in answers of one column; {account.source} has rows of another "
+            "format."
+        )
     account.kept, account.fingerprint = len(conversations), conversations.fingerprint()
     account.duplicates = conversations.duplicates()
     return account
@@ -190,14 +194,6 @@ def check_account(account: Ledger, names: ColumnNames, recogniser: Recogniser, c
         recogniser.check(source)
         raise UserError(f"{source}: no row can be used.", *account.left_out())
     check_share(account, config)
-
-
-def check_labels(config, are_idle: bool, account: Ledger) -> None:
-    if config.labels and are_idle:
-        raise UserError(
-            f"--labels names codes in answers of one column; {account.source} has rows "
-            "of another format."
-        )
 
 
 def check_share(account: Ledger, config) -> None:

@@ -42,17 +42,16 @@ class Interview(NamedTuple):
 
 def make_interview(config) -> None:
     """Write a row for each passage of the book; UserError before anything is asked."""
-    checks, looks = Checks(config.problems), config.dry_run
-    is_asked = not looks or config.base_url or config.run
-    plan = checks(check_asked, config, config.concurrency) if is_asked else None
+    checks = Checks(config.problems)
+    plan = checks(check_asked, config, config.concurrency)
     if config.min_chars > config.max_chars:
         checks.problems.append(f"--min-chars {config.min_chars} is over --max-chars.")
     book = checks(read_the_book, config)
-    found = checks(find_rows, config.output, COLUMNS) if config.output or not looks else None
+    found = checks(find_rows, config, COLUMNS)
     checks.done()
-    job = interview_of(config, book, found.rows if found else [])
+    job = interview_of(config, book, found.rows)
     announce(config, book, job)
-    if looks:
+    if config.dry_run:
         first = next(iter(job.todo.values()), [])
         shown = "\n\n".join(f"{m['role']}:\n{m['content']}" for m in first)
         return click.echo(shown or "Nothing is left to ask.")

@@ -46,9 +46,12 @@ class Found(NamedTuple):
     end: int  # bytes of whole rows; what is behind was half-written
 
 
-def find_rows(path: Path | None, columns: tuple[str, ...]) -> Found:
-    """The rows of a file; none where it does not exist yet. UserError where it holds anything
+def find_rows(config, columns: tuple[str, ...]) -> Found:
+    """The rows of --output; none where it does not exist yet. UserError where it holds anything
     else than rows of these columns, or cannot be written."""
+    path = config.output
+    if path is None and config.dry_run:
+        return Found([], 0)
     if path is None:
         raise UserError("Where do the rows go? Name a file: -o rows.jsonl.")
     if path.suffix.lower() != ".jsonl":

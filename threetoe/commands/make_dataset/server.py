@@ -4,6 +4,7 @@ What cannot be had of a server is a Failure in one line, without the key.
 """
 
 import asyncio
+import importlib.util
 import ipaddress
 import os
 import re
@@ -26,9 +27,11 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def check_asked(config, at_once: int = 1) -> infer.InferPlan | None:
-    """UserError unless exactly one of --base-url and --run is given, and can be asked as far as
-    that is known before it is; the plan of a run."""
+    """UserError unless exactly one of --base-url and --run is given, in a dry run at most one, and
+    can be asked as far as that is known before it is; the plan of a run."""
     given = [flag for flag in ("base_url", "run") if getattr(config, flag)]
+    if config.dry_run and not given:
+        return None
     if len(given) != 1:
         has = "both are" if given else "neither is"
         raise UserError(
@@ -53,9 +56,7 @@ def check_endpoint(config) -> None:
     url = checks(checked_address, address)
     if not config.model:
         checks.problems.append(f"--model NAME: say which model of {address} is asked.")
-    try:
-        import openai  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("openai") is None:
         checks.problems.append('--base-url needs the openai package: pip install -e ".[data]".')
     checks.done()
     if url.hostname in LOOPBACK:
@@ -154,7 +155,7 @@ class OwnRun:
         """The answers in the order of the questions; a schema is no use here."""
         job, prompts = self.with_questions(questions, attempt)
         found = infer.answer(job, self.model, self.tokenizer, prompts)
-        by_place = {question.where: answer for question, answer in found}
+        by_place = {question.where: answer for question, answer, _ in found}
         return [by_place[str(place)] for place in range(len(questions))]
 
 

@@ -25,20 +25,19 @@ LENGTHS = {"concept": (1, 100), "description": (8, 1000)}  # characters
 
 def make_topic(config) -> None:
     """Write pairs about the topic until there are enough; UserError before anything is asked."""
-    checks, looks = Checks(config.problems), config.dry_run
-    is_asked = not looks or config.base_url or config.run
-    plan = checks(check_asked, config) if is_asked else None
+    checks = Checks(config.problems)
+    plan = checks(check_asked, config)
     if not (config.topic or "").strip():
         checks.problems.append('Name a topic: make-dataset topic "how bread is made" -o rows.jsonl')
-    found = checks(find_rows, config.output, COLUMNS) if config.output or not looks else None
+    found = checks(find_rows, config, COLUMNS)
     checks.done()
-    concepts = [row["concept"] for row in found.rows] if found else []
+    concepts = [row["concept"] for row in found.rows]
     account = Account(config.n, "pairs are wanted", len(concepts), config.output)
     calls = -(-account.missing // BATCH)
     asked = f"{account.missing} to ask for, in at least {calls} calls{of_whom(config)}"
     there = f"{len(concepts)} of {config.n} pairs are there already, " if concepts else ""
     say(there + (asked if calls else "nothing to ask for"))
-    if looks:
+    if config.dry_run:
         for message in prompt_for(config, concepts, account.missing):
             click.echo(f"{message['role']}:\n{message['content']}\n")
     elif account.missing:

@@ -1,6 +1,7 @@
 """What can be wrong with a recipe: (place, problem), the place as the keys that lead to it."""
 
 import re
+from collections.abc import Iterator
 
 from threetoe.data.recipes.columns import parts_of
 from threetoe.data.recipes.options import Problems, kind_of, option_problems
@@ -29,35 +30,29 @@ def problems_of(values: dict, options: dict | None = None) -> Problems:
         if key == "format" and isinstance(value, dict):
             for name, arguments in value.items():
                 yield from strange_options(arguments, (key, name), names)
-        if key == "options" and isinstance(value, dict):
-            yield from overlay_problems(value)
     if options is None:
         yield from problems_between(values, names)
+        for place, over in overlays(names):
+            for below, problem in problems_of(over, names):
+                yield (*place, *below), problem
 
 
 def problems_between(values: dict, options: dict) -> Problems:
     if not {"source", "splits", "bring", *SPLITS} & values.keys():
         yield (), "nothing says where rows come from, such as 'train: rows.jsonl' or 'source: a/b'."
-    overlays = [c for o in options.values() for c in choices(o) if isinstance(c, dict)]
-    for over in overlays or [{}]:
+    for over in [over for _, over in overlays(options)] or [{}]:
         if {"row", "format"} <= {**values, **over}.keys():
             yield ("format",), "'row' and 'format' exclude each other; keep one."
             return
 
 
-def choices(option) -> list:
-    """What the choices of an option lay over the recipe."""
-    found = option.get("choices") if isinstance(option, dict) else None
-    return list(found.values()) if isinstance(found, dict) else []
-
-
-def overlay_problems(options: dict) -> Problems:
+def overlays(options: dict) -> Iterator[tuple[tuple, dict]]:
+    """(place, what it lays over the recipe) of each choice that is more than a name."""
     for name, option in options.items():
         found = option.get("choices") if isinstance(option, dict) else None
         for choice, over in found.items() if isinstance(found, dict) else ():
             if isinstance(over, dict):
-                for place, problem in problems_of(over, options):
-                    yield ("options", name, "choices", choice, *place), problem
+                yield ("options", name, "choices", choice), over
 
 
 def strange_options(value, place: tuple, options: dict) -> Problems:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from threetoe.data.columns import alike
 from threetoe.errors import UserError, did_you_mean
 from threetoe.messages import Skipped, Unusable, code_of, is_blank
 
@@ -30,8 +31,7 @@ class Columns:
             return name
         found = self.found.setdefault(tuple(row), {})
         if name not in found:
-            alike = [c for c in row if str(c).lower() == name.lower()]
-            found[name] = alike[0] if len(alike) == 1 else None
+            found[name] = alike(name, tuple(row))
         return found[name]
 
     def of(self, row: dict, name: str) -> str:
@@ -90,31 +90,36 @@ def own_words(text: str) -> str:
     return text
 
 
-def mapped(rows, change: Callable[[dict], dict]) -> Iterator:
-    """The rows, changed; those that are Unusable stay, those that cannot be changed become so."""
+def spread(rows, change: Callable) -> Iterator:
+    """The list of (where, row) that `change(where, row)` makes of each row; those that are Unusable
+    stay, those that cannot be changed become so."""
     for where, row in rows:
-        if not isinstance(row, Unusable):
-            try:
-                row = change(row)
-            except Unusable as reason:
-                row = reason
-        yield where, row
-
-
-def spread(rows, column: str, columns: Columns) -> Iterator:
-    """A row for every item of a column's list, 'my.json:7 (2 of 4)'."""
-    for where, row in rows:
-        if isinstance(row, Unusable):
-            yield where, row
-            continue
         try:
-            items = list_in(row, columns.of(row, column))
+            if isinstance(row, Unusable):
+                raise row
+            made = change(where, row)
         except Unusable as reason:
-            yield where, reason
-            continue
-        for number, item in enumerate(items, 1):
-            place = f"{where} ({number} of {len(items)})"
-            yield place, {**row, columns.of(row, column): item}
+            made = [(where, reason)]
+        yield from made
+
+
+def mapped(rows, change: Callable[[dict], dict]) -> Iterator:
+    """The rows, changed one by one, as `spread` does it."""
+    return spread(rows, lambda where, row: [(where, change(row))])
+
+
+def items_of(rows, column: str, columns: Columns) -> Iterator:
+    """A row for every item of a column's list, 'my.json:7 (2 of 4)'."""
+
+    def change(where, row):
+        name = columns.of(row, column)
+        items = list_in(row, name)
+        return [
+            (f"{where} ({number} of {len(items)})", {**row, name: item})
+            for number, item in enumerate(items, 1)
+        ]
+
+    return spread(rows, change)
 
 
 def list_in(row: dict, column: str) -> list:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from threetoe.data.recipes.checks import SPLITS, problems_of
-from threetoe.data.recipes.columns import Columns, labelled, parts_of, rendered, spread
+from threetoe.data.recipes.columns import Columns, items_of, labelled, parts_of, rendered
 from threetoe.data.recipes.options import choices_of, choose, texts_of
 from threetoe.data.recipes.shapes import NAMED, arguments_of
 from threetoe.errors import UserError, no_such_file, unknown
@@ -27,15 +27,11 @@ class Recipe:
     source: str = ""  # a Hub id; "" where files lie beside the recipe, or the user brings one
     bring: str = ""  # what file the user brings, and where it comes from
     subset: str | None = None
-    splits: dict = field(
-        default_factory=dict
-    )  # {our name: the source's name, or a file beside the recipe}
+    splits: dict = field(default_factory=dict)  # {ours: the source's, or a file beside the recipe}
     labels: dict = field(default_factory=dict)  # {column: {code: text}}
     skip: dict = field(default_factory=dict)  # {column: regular expression}
     each: str = ""  # a column with a list: every item is a row
-    row: dict = field(
-        default_factory=dict
-    )  # {system, instruction, input, output: text with {column}s}
+    row: dict = field(default_factory=dict)  # {instruction, output ...: text with {column}s}
     format: tuple | None = None  # (name in NAMED, its arguments)
     example: tuple = ()  # made-up rows of the source's shape
 
@@ -72,7 +68,7 @@ class Recipe:
         """
         columns = Columns(self.name)
         if self.each:
-            rows = spread(rows, self.each, columns)
+            rows = items_of(rows, self.each, columns)
         if self.labels or self.skip:
             rows = labelled(rows, self.labels, self.skip, columns, answered)
         if self.format:

@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from threetoe.data.recipes.columns import list_in, mapped
+from threetoe.data.recipes.columns import list_in, mapped, spread
 from threetoe.data.recipes.tree import message_tree
 from threetoe.messages import Unusable, is_blank
 
@@ -45,20 +45,17 @@ def speakers(
     conversations of so many questions and answers at most, 'my.json:7 (part 3 of 12)'.
     """
     roles = {user: "user", assistant: "assistant"}
-    for where, row in rows:
-        try:
-            if isinstance(row, Unusable):
-                raise row
-            said = list_in(row, columns.of(row, turns))
-            messages = in_turn(message_of(turn, speaker, text, roles) for turn in said)
-        except Unusable as reason:
-            yield where, reason
-            continue
+
+    def change(where, row):
+        said = list_in(row, columns.of(row, turns))
+        messages = in_turn(message_of(turn, speaker, text, roles) for turn in said)
         step = 2 * exchanges or len(messages)
         parts = [messages[i : i + step] for i in range(0, len(messages), step)]
-        for number, part in enumerate(parts, 1):
-            place = f"{where} (part {number} of {len(parts)})" if len(parts) > 1 else where
-            yield place, {"messages": part}
+        places = [f"{where} (part {n} of {len(parts)})" for n in range(1, len(parts) + 1)]
+        places = places if parts[1:] else [where]
+        return [(p, {"messages": part}) for p, part in zip(places, parts, strict=True)]
+
+    return spread(rows, change)
 
 
 def message_of(turn, speaker: str, text: str, roles: dict[str, str]) -> tuple[str, str]:
