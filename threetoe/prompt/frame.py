@@ -35,12 +35,12 @@ def found_roles(own, marks: Marks) -> tuple[Template, str]:
     in every place."""
     first = text_of(own, [USER])
     opening, cue = parts(first, QUESTION)  # what ends a question goes with the cue
-    more = without_start(text_of(own, [USER, ASSISTANT, USER]), first)
+    more = without(text_of(own, [USER, ASSISTANT, USER]), first)
     lead, rest = parts(more, ANSWER)
-    between = parts(without_start(rest, own.trail + own.last), QUESTION)[0]
+    between = parts(without(rest, own.trail + own.last), QUESTION)[0]
     after = commonprefix([own.after, between])
     before = between.removeprefix(after)
-    opening = without_end(opening, before).removeprefix(marks.bos)
+    opening = without(opening, end=before).removeprefix(marks.bos)
     roles = {
         "user": before + "{content}",
         "assistant": cue + "{learn}" + lead + "{content}" + own.trail + "{eos}" + after,
@@ -53,7 +53,7 @@ def found_roles(own, marks: Marks) -> tuple[Template, str]:
     if before and end.endswith(before):
         roles["system"] = start + "{content}" + end.removesuffix(before)
     else:
-        roles["system"] = without_start(start, before) + "{content}" + end
+        roles["system"] = without(start, before) + "{content}" + end
         roles["user"] = before + "{system}{content}"
     if {slot for text in roles.values() for slot in SLOT.findall(text)} - SLOTS:
         raise ValueError(roles)
@@ -92,13 +92,8 @@ def parts(text: str, middle: str) -> tuple[str, str]:
     return before, behind
 
 
-def without_start(text: str, start: str) -> str:
-    if not text.startswith(start):
+def without(text: str, start: str = "", end: str = "") -> str:
+    """The text between its start and its end; ValueError where it has others."""
+    if not (text.startswith(start) and text.endswith(end)):
         raise ValueError(text)
-    return text[len(start) :]
-
-
-def without_end(text: str, end: str) -> str:
-    if not text.endswith(end):
-        raise ValueError(text)
-    return text[: len(text) - len(end)]
+    return text[len(start) : len(text) - len(end)]

@@ -136,7 +136,8 @@ def splits_apart(tokenizer) -> bool:
     backend = tokenizer.backend_tokenizer
     if backend.normalizer is not None or backend.pre_tokenizer is None:
         return False
-    kinds = {state["type"]: state for state in states_of(backend.pre_tokenizer)}
+    steps = steps_of(json.loads(backend.pre_tokenizer.__getstate__()))
+    kinds = {step["type"]: step for step in steps}
     if kinds.keys() - {"Split", "ByteLevel", "Digits"} or "ByteLevel" not in kinds:
         return False
     added = tokenizer.added_tokens_decoder.values()
@@ -145,6 +146,8 @@ def splits_apart(tokenizer) -> bool:
     )
 
 
-def states_of(pre_tokenizer) -> list[dict]:
-    state = json.loads(pre_tokenizer.__getstate__())
-    return state["pretokenizers"] if state["type"] == "Sequence" else [state]
+def steps_of(pre_tokenizer: dict) -> list[dict]:
+    """The steps of a pre-tokenizer's JSON, of sequences within it too."""
+    if pre_tokenizer["type"] != "Sequence":
+        return [pre_tokenizer]
+    return [step for part in pre_tokenizer["pretokenizers"] for step in steps_of(part)]

@@ -5,12 +5,14 @@ converter finds the name by a hash of a text's ids; here the rules themselves ar
 also knows a tokenizer with another vocabulary. What is not among them is refused, never guessed.
 """
 
+import json
 import re
 from pathlib import Path
 
 from threetoe.errors import UserError
 from threetoe.machine.files import read_json
 from threetoe.prompt.pieces import CUT
+from threetoe.prompt.tokenizer import steps_of
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3 = (
@@ -51,7 +53,7 @@ def kind_of(state: dict) -> tuple[str, str]:
         raise UserError(f"--gguf: {model['type']} tokenizers are not written to GGUF files here.")
     if model.get("byte_fallback"):
         return "llama", "default"
-    steps = steps_of(state)
+    steps = rules_of(state)
     whole = bool(model.get("ignore_merges"))
     if (tuple(steps), whole) not in RULES or normalizer(state) not in (None, "NFC"):
         raise UserError(
@@ -66,11 +68,10 @@ def normalizer(state: dict) -> str | None:
     return state["normalizer"] and state["normalizer"]["type"]
 
 
-def steps_of(state: dict) -> list[str]:
+def rules_of(state: dict) -> list[str]:
     """The splitting rules in order, as regular expressions; CUTs, which are ours, left out."""
-    steps = state["pre_tokenizer"] or {"type": "none"}
     found = []
-    for step in flat(steps):
+    for step in steps_of(state["pre_tokenizer"] or {"type": "none"}):
         kind, pattern = step["type"], step.get("pattern", {})
         if kind == "Split" and pattern.get("String") == CUT:
             continue
@@ -85,18 +86,9 @@ def steps_of(state: dict) -> list[str]:
     return found
 
 
-def flat(step: dict) -> list[dict]:
-    """The steps of a sequence, of sequences within it too."""
-    if step["type"] != "Sequence":
-        return [step]
-    return [inner for part in step["pretokenizers"] for inner in flat(part)]
-
-
 def add_tokenizer(writer, tokenizer, run, rows: int) -> None:
     """Give a GGUFWriter a tokenizer with `rows` tokens, and the run's stop ids; UserError when
     the tokenizer has more tokens than the model has rows."""
-    import json
-
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     model, rules = kind_of(state)
     if len(tokenizer) > rows:

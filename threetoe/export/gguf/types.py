@@ -8,6 +8,7 @@ or from an installed llama-quantize; all other types from the gguf package.
 import ctypes
 import functools
 import importlib.util
+import math
 import os
 import shutil
 import subprocess
@@ -110,8 +111,7 @@ def size_in_bytes(shape: tuple, kind: str) -> int:
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     numbers, size = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
-    count = functools.reduce(int.__mul__, shape, 1)
-    return count // numbers * size
+    return math.prod(shape) // numbers * size
 
 
 def rounded(numbers, kind: str):

@@ -7,6 +7,7 @@ quantisation, whose mean is that of the whole weight: its scales are kept, the w
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -116,12 +117,11 @@ def packed_one(weight: Stored, blob: Stored, names: dict[str, Stored]) -> Packed
             parts = {part: names[f"{weight.name}.{part}"] for part in asked}
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{blob} in {blob.file} is not understood: {error}") from None
-    logical = Stored(weight.name, dtype, shape, weight.file, weight.start, 0)
-    size = logical.count * (4 if dtype == "F32" else 2)
-    if weight.size * 2 != logical.count:
+    count = math.prod(shape)
+    if weight.size * 2 != count:
         raise UserError(f"{weight} in {weight.file} does not hold {list(shape)} numbers in 4 bits.")
-    logical = replace(logical, size=size)
-    return Packed(**vars(logical), state=state, parts=parts)
+    size = count * (4 if dtype == "F32" else 2)
+    return Packed(weight.name, dtype, shape, weight.file, weight.start, size, state, parts)
 
 
 def unpacked(tensors: list[Stored], expand: Callable = packed_one) -> list[Stored]:
@@ -142,22 +142,16 @@ def stored_rows(weight: Packed, read: Callable) -> Callable:
 
     parts = {name: load(part) for name, part in weight.parts.items()}
     state = functional.QuantState.from_dict(parts | weight.state, device=torch.device("cpu"))
-    scales, columns = state.absmax, weight.shape[1]
+    scales, columns, block = state.absmax, weight.shape[1], state.blocksize
     if state.nested:
         scales = functional.dequantize_blockwise(scales, state.state2).add_(state.offset)
-    block = state.blocksize
+        state.nested = False
 
     def rows(first: int, last: int):
         start, count = first * columns // 2, (last - first) * columns // 2
         packed = torch.frombuffer(read(weight.start + start, count), dtype=torch.uint8)
-        here = functional.QuantState(
-            scales[first * columns // block : -(-last * columns // block)],
-            shape=(last - first, columns),
-            code=state.code,
-            blocksize=block,
-            quant_type=state.quant_type,
-            dtype=state.dtype,
-        )
-        return functional.dequantize_4bit(packed.view(-1, 1), here)
+        state.absmax = scales[first * columns // block : -(-last * columns // block)]
+        state.shape = last - first, columns
+        return functional.dequantize_4bit(packed.view(-1, 1), state)
 
     return rows
