@@ -1,6 +1,5 @@
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -309,27 +308,6 @@ def test_an_adapter_whose_training_diverged_is_refused(pair, tmp_path, dtype):
 def test_a_missing_target_folder_is_an_error(pair, tmp_path):
     with pytest.raises(FileNotFoundError):
         merge(*pair, tmp_path / "missing")
-
-
-def test_an_existing_checkpoint_is_never_overwritten(pair, tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"mine")
-    with pytest.raises(FileExistsError):
-        merge(*pair, tmp_path)
-    assert (tmp_path / "model.safetensors").read_bytes() == b"mine"
-
-
-@pytest.mark.parametrize("limit", [100, 20_000], ids=["header", "tensors"])
-def test_an_error_of_the_writing_thread_is_raised(pair, tmp_path, limit):
-    (tmp_path / "out").mkdir()
-    threads = torch.get_num_threads()
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            merge(*pair, tmp_path / "out")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert torch.get_num_threads() == threads
 
 
 MEASURE = """
