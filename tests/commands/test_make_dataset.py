@@ -1,7 +1,6 @@
 """make-dataset: questions and pairs from llama.cpp's server and from a run, resumed and counted."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from conftest import ROOT, run_script
+from forked import run_python
 from gguf_scripted import write_scripted
 from llamacpp_server import Loaded
 from openai_server import completion, served
@@ -371,10 +371,7 @@ def test_a_run_of_ours_is_asked(tmp_path):
         "--system Ask. --max-tokens 40 --temperature 0 --min-chars 100 --max-chars 500"
     )
     run_script("train.py", *train.split(), cwd=tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-m", "threetoe", *ask.split()], cwd=tmp_path, capture_output=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, encoding="utf-8",
-    )  # fmt: skip
+    done = run_python(["-m", "threetoe", *ask.split()], tmp_path)
     assert done.returncode == 0, done.stderr
     (made,) = rows(tmp_path / "rows.jsonl")
     assert made["question"] == "Why so?"

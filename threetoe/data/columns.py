@@ -4,7 +4,7 @@ What holds for one set of columns is found once for it.
 """
 
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 
 from threetoe.data.formats import ABOUT, READ_KEYS
 from threetoe.data.ledger import listed
@@ -33,8 +33,7 @@ class ColumnNames:
             theirs = [f"--map {given}={column}" for given, column in pairs if given == name]
             theirs += ["--instruction"] if name in self.constant else []
             raise UserError(f"{' and '.join(theirs)}: one column can have the name {name}.")
-        self.known: dict[str, None] = {}
-        self.found: dict[tuple, dict[str, str]] = {}  # of rows with these columns: {name: column}
+        self.known: dict[str, None] = {}  # columns that rows have had
 
     def applied(self, rows: Iterator) -> Iterator:
         """The rows with columns under their new names, which win over columns there."""
@@ -47,13 +46,9 @@ class ColumnNames:
             yield where, row
 
     def found_in(self, columns: tuple) -> dict[str, str]:
-        found = self.found.get(columns)
-        if found is None:
-            found = {name: there for name, asked in self.pairs if (there := alike(asked, columns))}
-            if len(self.found) < SHAPES:
-                self.found[columns] = found
-                self.known.update(dict.fromkeys(columns))
-        return found
+        if len(self.known) < SHAPES:
+            self.known.update(dict.fromkeys(columns))
+        return {name: there for name, asked in self.pairs if (there := alike(asked, columns))}
 
     def check(self, source: str) -> None:
         """UserError with each --map that names a column that no row had."""
@@ -69,6 +64,7 @@ class ColumnNames:
             )
 
 
+@lru_cache(SHAPES)
 def alike(name: str, columns: tuple) -> str | None:
     """The column of a name; else, of another case, the only one."""
     if name in columns:

@@ -26,7 +26,7 @@ def find_fault(hook: str, answer, value=None) -> str | None:
 def find_fault_in_names(hook: str, answer) -> str | None:
     if not isinstance(answer, dict):
         return f"returned {kind(answer)}, not a dict"
-    is_right, expected = REGISTERED.get(hook, (callable, "a function"))
+    is_right, expected = EXPECTED.get(hook, (callable, "a function"))
     for name, value in answer.items():
         if not isinstance(name, str):
             return f"returned the name {name!r}, which is {kind(name)}, not a text"
@@ -66,6 +66,10 @@ def is_stream(value) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict))
 
 
+def is_path(value) -> bool:
+    return isinstance(value, (str, Path))
+
+
 def is_module(value) -> bool:
     from torch.nn import Module
 
@@ -78,14 +82,6 @@ def is_callback(value) -> bool:
     return isinstance(value, TrainerCallback)
 
 
-def is_format(value) -> bool:
-    return isinstance(value, Format)
-
-
-def is_path(value) -> bool:
-    return isinstance(value, (str, Path))
-
-
 def is_trainer(value) -> bool:
     return callable(getattr(value, "train", None))
 
@@ -94,15 +90,13 @@ def kind(value) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
-EXPECTED = {
+EXPECTED = {  # of what a register_ hook names, where it is no function, or of the answer itself
+    "register_templates": (is_path, "the path of a YAML file"),
+    "register_datasets": (is_path, "the path of a YAML file"),
+    "register_formats": (lambda value: isinstance(value, Format), "a threetoe.api.Format"),
+    "register_callbacks": (is_callback, "an instance of a transformers.TrainerCallback"),
     "load_rows": (is_stream, "(where, row) pairs, a text and a dict each"),
     "load_model": (is_module, "a torch.nn.Module"),
     "map_model": (is_module, "the model"),
     "build_trainer": (is_trainer, "an object that has train()"),
-}
-REGISTERED = {
-    "register_templates": (is_path, "the path of a YAML file"),
-    "register_datasets": (is_path, "the path of a YAML file"),
-    "register_formats": (is_format, "a threetoe.api.Format"),
-    "register_callbacks": (is_callback, "an instance of a transformers.TrainerCallback"),
 }

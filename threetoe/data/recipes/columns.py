@@ -23,16 +23,10 @@ class Columns:
     def __init__(self, dataset: str):
         self.dataset = dataset
         self.there: set[str] = set()  # what some row has had
-        self.found: dict[tuple, dict[str, str]] = {}  # a row's columns: {name: column}
 
     def find(self, row: dict, name: str) -> str | None:
         """The row's column of a name, or None."""
-        if name in row:
-            return name
-        found = self.found.setdefault(tuple(row), {})
-        if name not in found:
-            found[name] = alike(name, tuple(row))
-        return found[name]
+        return name if name in row else alike(name, tuple(row))
 
     def of(self, row: dict, name: str) -> str:
         """The row's column of a name; UserError when no row has had it, else Unusable."""
