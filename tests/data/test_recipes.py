@@ -230,17 +230,6 @@ def test_a_column_that_is_missing_is_named_with_those_there(tmp_path):
     )
 
 
-def test_offline_the_recipe_the_id_and_the_flag_are_named(offline):
-    recipe = read_recipe(KNOWN["xnli"])
-    source, split = recipe.location("train")
-    with pytest.raises(UserError) as raised, recipe.reading():
-        list(recipe.apply(read_hub(Source(source, split))))
-    (said,) = raised.value.problems
-    assert said.startswith("The dataset 'xnli' (facebook/xnli on the Hub) cannot be read: ")
-    assert said.endswith("; give a local copy: --dataset-path FOLDER_OR_FILE.")
-    assert "\n" not in said
-
-
 @pytest.mark.parametrize(
     ("said", "told"),
     [
@@ -253,14 +242,18 @@ def test_offline_the_recipe_the_id_and_the_flag_are_named(offline):
     ],
 )  # fmt: skip
 def test_a_local_copy_is_proposed_where_it_would_help(said, told):
-    with pytest.raises(UserError) as raised, read_recipe(KNOWN["xnli"]).reading():
+    def failing():
+        yield from ()
         raise UserError(said)
+
+    with pytest.raises(UserError) as raised:
+        list(read_recipe(KNOWN["xnli"]).guarded(failing()))
     assert str(raised.value) == (
         f"The dataset 'xnli' (facebook/xnli on the Hub) cannot be read: {told}"
     )
 
 
-def test_a_source_that_fails_while_it_is_read_is_named_too(offline):
+def test_offline_the_recipe_the_id_and_the_flag_are_named_at_whatever_row(offline):
     recipe = read_recipe(KNOWN["sst2"])
 
     def late():
@@ -269,16 +262,20 @@ def test_a_source_that_fails_while_it_is_read_is_named_too(offline):
 
     rows = recipe.apply(recipe.guarded(late()))
     assert next(rows)[1]["output"] == "Positive"
-    with pytest.raises(UserError, match=r"'sst2' \(stanfordnlp/sst2 on the Hub\) cannot be read"):
+    with pytest.raises(UserError) as raised:
         next(rows)
+    (said,) = raised.value.problems
+    assert said.startswith("The dataset 'sst2' (stanfordnlp/sst2 on the Hub) cannot be read: ")
+    assert said.endswith("; give a local copy: --dataset-path FOLDER_OR_FILE.")
+    assert "\n" not in said
 
 
 def test_what_is_wrong_with_a_local_copy_is_said_as_it_is(tmp_path):
     recipe = read_recipe(KNOWN["xnli"])
     path = tmp_path / "a.json"
     path.write_text("{")
-    with pytest.raises(UserError, match="^.*a.json:1: broken JSON"), recipe.reading(str(path)):
-        list(rows_in(path))
+    with pytest.raises(UserError, match="^.*a.json:1: broken JSON"):
+        list(recipe.guarded(rows_in(path), str(path)))
 
 
 def shown(*args):

@@ -6,7 +6,6 @@ source -> rows -> --map -> recipe -> format and --labels -> messages -> map_mess
 import random
 import re
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -138,22 +137,24 @@ def read_all(
 
 def rows_of(part: Part, names: ColumnNames, config, hooks, answered: bool) -> Iterator:
     """The rows of a part as its recipe makes them; those outside its share are Skipped."""
-    recipe, source = part.recipe, part.source
-    with recipe.reading(config.dataset_path) if recipe else nullcontext():
-        found = hooks.first(
-            "load_rows",
-            source=source.name,
-            split=source.split,
-            subset=source.subset,
-            config=config,
-        )
+    rows = load_rows(part, config, hooks)
+    if part.recipe:
+        rows = part.recipe.guarded(rows, config.dataset_path)
+    if part.share < 1:
+        rows = drawn(rows, part, config.seed)
+    rows = names.applied(rows)
+    return part.recipe.apply(rows, answered) if part.recipe else rows
+
+
+def load_rows(part: Part, config, hooks) -> Iterator:
+    """The rows of a part's source, which is opened when the first is asked for."""
+    of = part.source
+    found = hooks.first(
+        "load_rows", source=of.name, split=of.split, subset=of.subset, config=config
+    )
     if found is None:
         raise unknown("dataset", part.name, hooks.merge("register_datasets", config=config))
-    found = recipe.guarded(found, config.dataset_path) if recipe else found
-    if part.share < 1:
-        found = drawn(found, part, config.seed)
-    rows = names.applied(found)
-    return recipe.apply(rows, answered) if recipe else rows
+    yield from found
 
 
 def drawn(rows: Iterator, part: Part, seed: int) -> Iterator:

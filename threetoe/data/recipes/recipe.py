@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,15 +76,9 @@ class Recipe:
         return rendered(rows, self.row, columns, answered) if self.row else iter(rows)
 
     def guarded(self, rows: Iterable, dataset_path: str | None = None) -> Iterator:
-        """The rows of its source; reading them is said to fail as `reading` says it."""
-        with self.reading(dataset_path):
-            yield from rows
-
-    @contextmanager
-    def reading(self, dataset_path: str | None = None):
-        """Around opening its source: what the Hub does not give names recipe, id and flag."""
+        """The rows of its source; what the Hub does not give names recipe, id and flag."""
         try:
-            yield
+            yield from rows
         except UserError as error:
             if dataset_path or not self.source:
                 raise

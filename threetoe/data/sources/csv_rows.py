@@ -14,15 +14,7 @@ LONGEST_CELL = 1 << 26  # characters; csv takes 4 bytes for each, so 256 MB
 UNENDED = ("unexpected end of data", "field larger than field limit")
 
 
-def read_csv(file: TextFile) -> Iterator:
-    return read_table(file, None)
-
-
-def read_tsv(file: TextFile) -> Iterator:
-    return read_table(file, TAB)
-
-
-def read_table(file: TextFile, separator: str | None) -> Iterator:
+def read_table(file: TextFile, separator: str | None = None) -> Iterator:
     """Each row after the header, with the line that it starts on; empty lines are no rows.
 
     Without a separator it is what the first line has: commas, else semicolons, else tabs.

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from threetoe.data.sources.csv_rows import read_csv, read_tsv
+from threetoe.data.sources.csv_rows import TAB, read_table
 from threetoe.data.sources.json_rows import read_json, read_jsonl
 from threetoe.data.sources.parquet_rows import read_parquet
 from threetoe.data.sources.text_file import MARK, TextFile, checked_encoding
@@ -24,8 +25,8 @@ def read_text(file: TextFile) -> Iterator:
 READERS = {
     ".json": read_json,
     ".jsonl": read_jsonl,
-    ".csv": read_csv,
-    ".tsv": read_tsv,
+    ".csv": read_table,
+    ".tsv": partial(read_table, separator=TAB),
     ".parquet": lambda file: read_parquet(file.path, file.name),
     **dict.fromkeys(TEXTS, read_text),
 }
