@@ -40,6 +40,8 @@ def train(**options) -> Trained | None:
     from threetoe.run import record
     from threetoe.train import train as flow
 
+    if options.get("then"):
+        raise UserError("then: train() returns the run; call export() with it.")
     folder = flow.train(configure(TrainConfig, options))
     return Trained(*record.load(folder)) if folder else None
 

@@ -48,16 +48,18 @@ class ExportJob(NamedTuple):
     run: Run
     template: Template | None  # of --template
     outputs: dict[str, Path]  # format -> folder to make
+    is_trained: bool = True
 
 
-def plan_export(config: ExportConfig) -> ExportJob:
-    """Check all that can be checked before work starts; one UserError with all problems."""
+def plan_export(config: ExportConfig, untrained: Run | None = None) -> ExportJob:
+    """Check all that can be checked before work starts; one UserError with all problems. Of a run
+    that is still to be trained into config.run, `untrained` says what is known."""
     checks = Checks(config.problems)
     checks(check_options, config)
     hooks = load_plugins(config, checks, contract.recorded(config))
     template = checks(contract.asked_template, config, hooks)
     checks(base.check_model, config.base, "--base")
-    found = checks(find_adapter, config, template)
+    found = (config.run, untrained) if untrained else checks(find_adapter, config, template)
     folder, run = found or (Path("run"), None)
     outputs = outputs_of(config, folder)
     for name, path in outputs.items():
@@ -66,7 +68,7 @@ def plan_export(config: ExportConfig) -> ExportJob:
         flags = [f"--{row.option.replace('_', '-')}" for row in FORMATS.values()]
         checks.problems.append(f"Nothing to do: name {', '.join(flags)}, --format or --push.")
     checks(check_formats, outputs, hooks, config)
-    job = ExportJob(config, hooks, folder, run, template, outputs)
+    job = ExportJob(config, hooks, folder, run, template, outputs, not untrained)
     if found:
         check_found(job, checks)
     elif config.push:

@@ -187,9 +187,11 @@ def check_apart(outputs: dict, run: Path, base: str | None) -> None:
                 problems.append(f"{other} and {asked} are one folder; name two.")
             elif place.is_relative_to(there) or there.is_relative_to(place):
                 problems.append(f"{other} and {asked}: one is inside the other; name two apart.")
-        sources = [("the run", run), ("the base", Path(backend.locate(base)) if base else None)]
+        sources = [("the run", run)]
+        if base and (folder := Path(backend.locate(base))).is_dir():
+            sources.append(("the base", folder))
         for what, source in sources:
-            if source and source.is_dir() and place.is_relative_to(source.resolve()):
+            if place.is_relative_to(source.resolve()):
                 text = f"{asked} is inside {what}'s folder {source}; name a folder elsewhere."
                 problems.append(text)
     if problems:

@@ -39,7 +39,8 @@ class ExportFormat:
 
 
 def adapter_bytes(folder: Path, *given) -> int:
-    return (folder / "adapter_model.safetensors").stat().st_size
+    weights = folder / "adapter_model.safetensors"
+    return weights.stat().st_size if weights.exists() else 0  # of a run that is still to be trained
 
 
 def merged_bytes(folder: Path, plan: Merge, *given) -> int:

@@ -86,8 +86,9 @@ def answer(future: Future, seconds: float):
 
 def plan_of(base: Base, job) -> Merge:
     """What will be merged, once the adapter fits the base. What 4-bit weights on the Hub stand for
-    is written in bytes that are not here yet: those are judged when they are read."""
-    if not (base.hollow and is_prequantised(str(base.folder))):
+    is written in bytes that are not here yet: those are judged when they are read, as is an
+    adapter that is still to be trained."""
+    if job.is_trained and not (base.hollow and is_prequantised(str(base.folder))):
         return plan_merge(base.folder, job.folder, MergeOptions(job.config.dtype))
     tensors = unpacked(list_checkpoint(base.folder), unread)
     dtype = CODES.get(job.config.dtype)

@@ -44,9 +44,7 @@ def command(config_class, only=()):
 def configure(config_class, options: dict):
     """The configuration of keyword arguments, which are checked as the flags of their names are;
     what is wrong with them is in its `problems`."""
-    arrived = []
-    main = command(config_class)(arrived.append)
-    params = {param.name: param for param in main.params}
+    params = {param.name: param for param in command(config_class)(print).params}
     words, questions = [], []
     for name, value in options.items():
         param = params.get(name)
@@ -54,7 +52,13 @@ def configure(config_class, options: dict):
             questions += [] if value is None else ["--", str(value)]
         elif value is not None:
             words += spell_flag(name, param, value)
-    main.main([*words, *questions], standalone_mode=False)
+    return read_words(config_class, [*words, *questions])
+
+
+def read_words(config_class, words: list[str]):
+    """The configuration of a command line; what is wrong with it is in its `problems`."""
+    arrived = []
+    command(config_class)(arrived.append).main(words, standalone_mode=False)
     return arrived[0]
 
 

@@ -163,6 +163,10 @@ class TrainConfig(DataConfig):
         click.Choice(["adamw_8bit", "adamw_torch", "paged_adamw_8bit", "paged_adamw_32bit"]),
         "Training",
     )  # fmt: skip
+    then: str = option(
+        None, 'What follows in the same session when the training has ended well, checked before '
+        'it: --then "export --merged my-model".', group="Training",
+    )  # fmt: skip
     save_steps: int = option(
         None, "Steps between checkpoints, from which the same command continues after a kill.",
         POSITIVE, "Training", show_default="two minutes, and at least three a run",

@@ -45,7 +45,7 @@ def check_gguf(run: Run, folder: Path, config: ExportConfig) -> None:
     """
     checks = Checks()
     checks(check_types, types_asked(config))
-    if config.ollama:
+    if config.ollama and run.marks:
         checks(run.the_template().modelfile, run.the_marks())
     base = Path(backend.locate(config.base or run.options["model"]))
     here = (base / "config.json").is_file()
