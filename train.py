@@ -13,10 +13,13 @@ def main(config):
     python train.py --dataset my.json --template alpaca
     python train.py --dataset my.csv --map instruction=question --map output=reply
     python train.py --dataset my.json --preview 3
+    python train.py --dataset my.json --rehearse
     python train.py --config my.yaml --learning-rate 1e-4
     python train.py --dataset my.json --max-hours 0.75 --then "export --merged my-model"
     """
-    if config.then:
+    if config.rehearse:
+        from threetoe.commands.rehearse import rehearse as run
+    elif config.then:
         from threetoe.commands.then import train_then as run
     else:
         from threetoe.train.train import train as run

@@ -40,8 +40,9 @@ def train(**options) -> Trained | None:
     from threetoe.run import record
     from threetoe.train import train as flow
 
-    if options.get("then"):
-        raise UserError("then: train() returns the run; call export() with it.")
+    for name in ("then", "rehearse"):
+        if options.get(name):
+            raise UserError(f"{name}: train() only trains; train.py --{name} does more.")
     folder = flow.train(configure(TrainConfig, options))
     return Trained(*record.load(folder)) if folder else None
 

@@ -27,11 +27,12 @@ def load_rows(source, split, subset, config):
 
 
 def register_callbacks(config):
-    from threetoe.train.callbacks import MetricsFile, StepsDone
+    from threetoe.train.callbacks import Interruption, MetricsFile, StepsDone
     from threetoe.train.hours import Hours
 
     timed = {"hours": Hours(config)} if config.is_timed else {}
-    return {**timed, "progress": StepsDone(), "metrics": MetricsFile()}
+    stopped = {"interruption": Interruption()} if config.rehearse else {}
+    return {**timed, **stopped, "progress": StepsDone(), "metrics": MetricsFile()}
 
 
 def register_exporters(config):

@@ -38,5 +38,5 @@ def test_what_an_export_would_refuse_is_refused_before_the_training(here):
 
 
 def test_in_python_an_export_is_a_call_of_its_own(here):
-    with pytest.raises(UserError, match="call export"):
+    with pytest.raises(UserError, match="then: train.. only trains"):
         api.train(model="tiny", then="export --merged x")

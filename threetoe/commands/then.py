@@ -8,6 +8,8 @@ from threetoe.backend.model import choose_model
 from threetoe.backend.precision import count_parameters
 from threetoe.errors import Checks, UserError
 from threetoe.export.export import export, plan_export
+from threetoe.export.formats import format_of
+from threetoe.machine.libraries import has_gpu
 from threetoe.machine.terminal import say
 from threetoe.options.command import read_words
 from threetoe.options.export import ExportConfig
@@ -16,7 +18,8 @@ from threetoe.run import base, record
 from threetoe.train.durable.out_of_memory import free_memory
 from threetoe.train.train import train
 
-SECONDS, OF_A_BILLION = 20, 60  # a format takes, and for each billion parameters: on two CPU cores
+SECONDS = 10  # a format takes, and for each billion parameters of the base:
+WRITTEN, PROVEN, PROVEN_ON_GPU = 20, 370, 40  # on one CPU core, measured; on a GPU, guessed
 
 
 def train_then(config: TrainConfig) -> None:
@@ -60,7 +63,11 @@ def plan_then(asked: ExportConfig, config: TrainConfig) -> float:
         job = plan_export(replace(asked, run=folder), untrained)
     except UserError as error:
         raise UserError(*(f"--then: {problem}" for problem in error.problems)) from None
-    seconds = (SECONDS + OF_A_BILLION * count_parameters(model) / 1e9) * max(len(job.outputs), 1)
+    proof = (PROVEN_ON_GPU if has_gpu() else PROVEN) * asked.verify
+    merges = sum(format_of(name).merges for name in job.outputs)
+    seconds = SECONDS * max(len(job.outputs), 1)
+    seconds += merges * (WRITTEN + proof) * count_parameters(model) / 1e9
     if config.is_timed:
-        say(f"--then: about {seconds:.0f} s of the time are kept for it, by the size of {model}")
+        push = "; the push is not in it" * bool(asked.push)
+        say(f"--then: about {seconds:.0f} s of the time are kept, by the size of {model}{push}")
     return seconds

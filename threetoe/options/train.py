@@ -195,6 +195,10 @@ class TrainConfig(DataConfig):
     dry_run: bool = option(
         False, "Print what would be trained and stop; no weights are loaded.", group="Look first"
     )
+    rehearse: bool = option(
+        False, "Go all the way, export included, with a small random model of the base's kind, in "
+        "a minute or so, and say what is wrong; nothing is kept.", group="Look first",
+    )  # fmt: skip
     token_rows: tuple | None = None  # TokenRows, once --new-tokens has found them
     began: float = field(default_factory=monotonic, compare=False)  # what --max-hours counts from
     after: float = 0.0  # seconds that --then will take

@@ -46,8 +46,19 @@ from threetoe.train.trainer import validation_line, validation_metrics
 def train(config: TrainConfig) -> Path | None:
     """Train as the configuration says; the run folder that it leaves, or None where --preview or
     --dry-run only looks. What happens is said on standard error."""
-    job = plan_training(config)
     looking = config.preview or config.dry_run
+    job, prompting, rows = encode_rows(plan_training(config), looking)
+    if config.preview:
+        click.echo(preview.show_first(rows, prompting, config.preview))
+    if looking:
+        return job.hooks.end()
+    fit(job, prompting, rows)
+    return job.folder
+
+
+def encode_rows(job: TrainPlan, looking: bool) -> tuple[TrainPlan, Prompting, RowSets]:
+    """The plan with all that follows from the base's tokenizer and configuration, and the rows,
+    which are announced."""
     if not looking:
         load_unsloth()
     job = resolve_batching(resolve_model(job))
@@ -57,18 +68,14 @@ def train(config: TrainConfig) -> Path | None:
         own = from_tokenizer(tokenizer, marks_of(tokenizer), job.config.model)
         job = job._replace(template=own)
     job = arrange_tokens(job, tokenizer)
-    prompting = make_prompting(job, tokenizer)
+    lengths = job.config.max_seq_length, job.config.train_on_inputs
+    prompting = Prompting(job.template, marks_of(tokenizer), tokenizer, *lengths)
     rows = encode_sources(job, prompting)
     job = resolve_batch_size(resolve_precision(resolve_learning_rate(job)), rows)
     for line in job.notes:
         say(line)
     announce(job.config, job.template, rows)
-    if looking:
-        if config.preview:
-            click.echo(preview.show_first(rows, prompting, config.preview))
-        return job.hooks.end()
-    fit(job, prompting, rows)
-    return job.folder
+    return job, prompting, rows
 
 
 def tokenizer_to_look(job: TrainPlan):
@@ -129,19 +136,12 @@ def arrange_tokens(job: TrainPlan, tokenizer) -> TrainPlan:
     return job._replace(template=template, config=replace(job.config, token_rows=rows))
 
 
-def make_prompting(job: TrainPlan, tokenizer) -> Prompting:
-    config = job.config
-    lengths = config.max_seq_length, config.train_on_inputs
-    return Prompting(job.template, marks_of(tokenizer), tokenizer, *lengths)
-
-
 def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     """Load the model, train it on encoded rows, and save the run."""
     from threetoe.train.callbacks import guarded_callbacks  # unsloth is imported by now
     from threetoe.train.durable.saving import Saving
 
-    config, hooks, folder = job.config, job.hooks, job.folder
-    tokenizer = prompting.tokenizer
+    config, hooks, folder, tokenizer = job.config, job.hooks, job.folder, prompting.tokenizer
     training, validation = rows.to_train(), rows.to_validate()
     same = resume.identity(config, hash_of(vars(job.template)), hooks.theirs(), training)
     found = resume.begin(config, folder, same)
@@ -163,8 +163,10 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     try:
         with chatter_hidden(), hooks.name_culprit("training"):
             result = saving.train(trainer)
-    finally:
+    except BaseException:
         clear_line()  # Ctrl-C leaves the progress where it was
+        held.close()  # in a notebook the same call continues
+        raise
     metrics = collect_metrics(result, saving, hooks) | validation_metrics(folder)
     with writing("The run", folder):
         save(job, model, prompting, metrics, rows)
