@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 import torch
@@ -13,9 +14,12 @@ from conftest import TINY
 from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 import export
+from threetoe.errors import Failure
 from threetoe.export.gguf.gguf import write_gguf
 from threetoe.export.merge.exporters import write_adapter, write_merged, write_merged_4bit
 from threetoe.export.merge.merge import merge
@@ -357,6 +361,28 @@ def test_a_short_list_of_kept_rows_is_filled_up(written, tmp_path):
     (folder / "prompts.jsonl").write_text("\n".join(lines), encoding="utf-8")
     found = proof((folder, written[1]), written[2] / "merged")
     assert (found["passed"], found["prompts"]) == (True, 8)
+
+
+def test_a_weight_is_compared_in_pieces_that_take_little_memory():
+    sums, weight = Sums(None, lambda name: "bfloat16"), torch.ones(2**12, 2**12)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        sums.compare("lm_head.weight", weight, weight.clone(), weight)
+        sums.compare("odd", weight, weight, weight + 1)
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    sizes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
+    assert max(accumulate(sizes)) < 4 * weight.nbytes
+    assert sums.wrong == ["odd"] and sums.share is None
+
+
+def test_memory_that_runs_out_in_the_proof_is_one_line_and_says_nothing_of_the_export(
+    written, monkeypatch
+):
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(LlamaMLP, "forward", full)
+    with pytest.raises(Failure, match=r"Out of memory while .*--no-verify\)\.$"):
+        proof(written, written[2] / "merged")
 
 
 @pytest.fixture

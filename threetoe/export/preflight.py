@@ -15,18 +15,19 @@ from threetoe.export.merge.merge import Merge, plan_merge
 from threetoe.export.merge.nf4 import CODES, unpacked, unread
 from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.shards import output_of
+from threetoe.export.verify.reference import COMPARED
 from threetoe.machine import space
 from threetoe.machine.files import read_json
 from threetoe.machine.hub import answers_within, check_push
 from threetoe.machine.terminal import shown
 from threetoe.run.base import is_prequantised
-from threetoe.run.probes import ANSWERED, FEWEST, LONGEST
+from threetoe.run.probes import FEWEST
 
 SECONDS = 15  # for all that is asked of the Hub, side by side
 BLOCK = re.compile(r"\.(?:layers|h|blocks)\.(\d+)\.")
 SLACK, BESIDES = 1.01, 20 * 10**6  # headers and rounding; tokenizer, card, record (bytes)
 MERGE_MEMORY = 400 * 10**6  # peak of a streaming merge, torch included
-VERIFY_MEMORY = 700 * 10**6  # of the comparison, without weights and logits
+VERIFY_MEMORY = 700 * 10**6  # of a comparison: libraries, and what is compared at a time
 
 
 def preflight(job) -> None:
@@ -148,14 +149,13 @@ def memory_problems(job, tensors: list[Stored]) -> list[str]:
 
 
 def verify_bytes(tensors: list[Stored]) -> int:
-    """Memory of a comparison layer by layer: the largest part in the base's 16 bits and in fp32,
-    and the logits of reference, rounded reference and export in fp32."""
+    """Memory of a comparison layer by layer: the largest part in fp32 and what was written of it,
+    and the logits of run, base and export."""
     parts: dict[str, int] = {}
     rows = 0
     for tensor in tensors:
         found = BLOCK.search(tensor.name)
         part = found[1] if found else tensor.name
-        parts[part] = parts.get(part, 0) + (2 + 4) * tensor.count
+        parts[part] = parts.get(part, 0) + (4 + 4) * tensor.count
         rows = rows if found else max(rows, tensor.shape[0])
-    logits = 3 * FEWEST * (LONGEST + ANSWERED) * rows * 4
-    return VERIFY_MEMORY + max(parts.values()) + logits
+    return VERIFY_MEMORY + max(parts.values()) + 3 * FEWEST * COMPARED * rows * 4

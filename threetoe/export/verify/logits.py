@@ -7,7 +7,7 @@ docs/export.md) rounded by chance and to the nearest.
 from pathlib import Path
 from typing import NamedTuple
 
-from threetoe.errors import first_line
+from threetoe.errors import Failure, first_line
 from threetoe.export.merge.base_weights import as_used, base_weights
 from threetoe.export.verify import gguf_file
 from threetoe.export.verify.merged_weights import Sums
@@ -28,6 +28,10 @@ OTHER = 0.03  # of the tokens where the run is sure; of all tokens 0.3 % and 7.4
 HOLLOW = (
     "its logits were not compared: transformers reads GGUF files whole, and the free memory does "
     "not hold this one"
+)
+FULL = (
+    "Out of memory while the export was compared with the run: leave no other program on the GPU, "
+    "compare on the CPU (CUDA_VISIBLE_DEVICES= before the command), or leave it out (--no-verify)."
 )
 
 
@@ -50,6 +54,8 @@ def compare(found: dict, place: Path, question: Question) -> None:
     with torch.inference_mode(), chatter_hidden():
         try:
             logits, sums = ask(found, place, question, base)
+        except torch.OutOfMemoryError as error:
+            raise Failure(FULL) from error
         except Exception as error:  # whatever a library makes of a broken file
             return found["problems"].append(f"it cannot be loaded: {first_line(error)}")
     judge_weights(found, sums)
