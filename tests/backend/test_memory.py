@@ -1,6 +1,8 @@
 """What a training takes is known before anything is loaded, and is what it takes."""
 
 import json
+import math
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT, TINY, run_script
 
+from threetoe.backend.checkpoint import Stored, header_bytes
 from threetoe.backend.memory import need
 from threetoe.backend.sizes import Linear, linears_of, linears_of_llama
 from threetoe.options.train import TrainConfig
@@ -103,11 +106,20 @@ def test_what_a_training_will_take_is_said_beside_what_is_free(here):
 
 
 def wide_base(folder):
-    """The embedded model's tokenizer and, of the shape of a model of 250B, the configuration."""
+    """The embedded model's tokenizer with the shape of a model of 250B, whose file is a hole."""
     base = shutil.copytree(TINY, folder / "base")
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     config |= {"hidden_size": 16384, "intermediate_size": 53248, "num_hidden_layers": 80}
     (base / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    shapes = {f"{one.name}.weight": (one.outputs, one.inputs) for one in linears_of(str(base))}
+    shapes["model.embed_tokens.weight"] = (config["vocab_size"], config["hidden_size"])
+    tensors, end, file = [], 0, base / "model.safetensors"
+    for name, shape in shapes.items():
+        tensors.append(Stored(name, "BF16", shape, file, end, 2 * math.prod(shape)))
+        end += tensors[-1].size
+    head = header_bytes(tensors)
+    file.write_bytes(head)
+    os.truncate(file, len(head) + end)
 
 
 def test_a_base_that_cannot_fit_is_refused_before_it_is_loaded(here):

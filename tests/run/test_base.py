@@ -1,13 +1,34 @@
 """Which base weights an export merges into, without loading or downloading any."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
+from conftest import TINY
 
 from threetoe.errors import UserError
 from threetoe.export.merge.base_weights import base_weights, dequantizes, original_of
 from threetoe.options.export import ExportConfig
+from threetoe.run.base import check_model
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"intermediate_size": 640}, r"gate_proj\.weight \[640, 256\], and its weights hold "
+                                     r"\[512, 256\]"),
+        ({"vocab_size": 4096}, r"embed_tokens\.weight \[4096, 256\], and its weights hold \[2048,"),
+        ({"num_hidden_layers": 5}, r"layers\.4\..* \[256, 256\], and it is not in its weights"),
+    ],
+)  # fmt: skip
+def test_weights_of_other_shapes_than_the_configuration_are_refused(changes, said, tmp_path):
+    base = shutil.copytree(TINY, tmp_path / "base")
+    check_model(str(base))
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    (base / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+    with pytest.raises(UserError, match=said):
+        check_model(str(base))
 
 
 def run_of(model, load_in_4bit=True):

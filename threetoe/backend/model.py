@@ -66,11 +66,15 @@ def read_model_config(model: str):
 def read_sizes(model: str):
     """What has a base's sizes as its configuration has them: for a Llama in a folder its JSON,
     without the seconds that transformers takes to be imported."""
+    return read_llama(model) or read_model_config(model)
+
+
+def read_llama(model: str) -> SimpleNamespace | None:
+    """A Llama's configuration in a folder; None for any other."""
     path = Path(locate(model), "config.json")
     values = read_json(path) if path.is_file() else {}
-    if values.get("model_type") == "llama" and values.keys() >= SIZES:
-        return SimpleNamespace(**values)
-    return read_model_config(model)
+    known = values.get("model_type") == "llama" and values.keys() >= SIZES
+    return SimpleNamespace(**values) if known else None
 
 
 def keeps_fp32(model: str) -> bool:

@@ -1,9 +1,9 @@
 """How many numbers a base has, in which matrices: from its configuration, without its weights."""
 
-from types import SimpleNamespace
 from typing import NamedTuple
 
-from threetoe.backend.model import cannot_load, read_model_config, read_sizes
+from threetoe.backend.checkpoint import FLOATS, Stored
+from threetoe.backend.model import cannot_load, read_llama, read_model_config
 from threetoe.errors import UserError
 
 
@@ -17,16 +17,14 @@ class Linear(NamedTuple):
 
 def count_parameters(model: str) -> int:
     """How many weights the model of a configuration has, counted without making them."""
-    sizes = read_sizes(model)
-    if isinstance(sizes, SimpleNamespace):
+    if sizes := read_llama(model):
         return count_of_llama(sizes)
     return sum(weight.numel() for weight in made_without_numbers(model).parameters())
 
 
 def linears_of(model: str) -> list[Linear]:
     """The matrices of a base's layers; embeddings and head are none of them."""
-    sizes = read_sizes(model)
-    if isinstance(sizes, SimpleNamespace):
+    if sizes := read_llama(model):
         return linears_of_llama(sizes)
     from torch.nn import Linear as Module
 
@@ -73,3 +71,22 @@ def count_of_llama(sizes) -> int:
     matrices = sum(matrix.inputs * matrix.outputs for matrix in linears_of_llama(sizes))
     norms = (2 * sizes.num_hidden_layers + 1) * sizes.hidden_size
     return matrices + count_of_embeddings(sizes) + norms
+
+
+def check_shapes(model: str, tensors: list[Stored]) -> None:
+    """UserError where a Llama's weights are not of the shapes that its config.json asks for:
+    transformers would begin such a matrix at random. Those in 4 bits have other shapes."""
+    sizes, stored = read_llama(model), {tensor.name: tensor for tensor in tensors}
+    table = "model.embed_tokens.weight"
+    if sizes is None or table not in stored:
+        return
+    wanted = {f"{one.name}.weight": (one.outputs, one.inputs) for one in linears_of_llama(sizes)}
+    wanted[table] = (sizes.vocab_size, sizes.hidden_size)
+    for name, shape in wanted.items():
+        found = stored.get(name)
+        if found is None or found.dtype in FLOATS and found.shape != shape:
+            held = f"its weights hold {list(found.shape)}" if found else "it is not in its weights"
+            raise UserError(
+                f"{model}: its config.json makes {name} {list(shape)}, and {held}: the files are "
+                "of different models; copy the folder anew."
+            )

@@ -6,6 +6,7 @@ from pathlib import Path
 from threetoe.backend.checkpoint import list_checkpoint
 from threetoe.backend.model import GPU_MODEL, TINY, locate
 from threetoe.backend.precision import choose_precision
+from threetoe.backend.sizes import check_shapes
 from threetoe.errors import UserError, did_you_mean
 from threetoe.machine.files import read_json
 
@@ -25,7 +26,7 @@ def check_model(model: str | None, flag: str = "--model") -> None:
             )
         if not (path / "config.json").is_file():
             raise UserError(f"{flag} {model}: the folder holds no config.json.")
-        list_checkpoint(path)  # whole, and safetensors
+        check_shapes(model, list_checkpoint(path))  # whole, and safetensors
     elif model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise UserError(
             f"{flag} {model}: no such folder, and a Hub id looks like {GPU_MODEL}."
