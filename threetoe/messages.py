@@ -1,4 +1,4 @@
-"""messages"""
+"""What rows become: messages in order; and why a row becomes none."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -22,42 +22,32 @@ from threetoe.prompt.template_file import find_template, known_templates
 TEMPLATE = "alpaca"
 
 
-class Datasets(click.Group):
-    """A group in which every word is a dataset's name, or a recipe's file."""
-
-    def get_command(self, context, name):
-        return click.Command(
-            name,
-            params=[
-                click.Option(
-                    ["--dataset-option"], type=Pair(), multiple=True,
-                    help="An option of the dataset, such as lang=zh; may be repeated.",
-                ),
-                click.Option(["--dataset-path"], help="A local copy, whose first row is shown."),
-                click.Option(
-                    ["--template"], default=TEMPLATE, show_default=True,
-                    help="The template to render the row with.",
-                ),
-            ],
-            help="Show a dataset, and a row of it as a template renders it.",
-            callback=lambda **options: show_dataset(context.obj, name, **options),
-        )  # fmt: skip
-
-
-@click.group(cls=Datasets, invoke_without_command=True, subcommand_metavar="[NAME ...]")
-@click.pass_context
-def datasets(context):
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--dataset-option", type=Pair(), multiple=True,
+    help="An option of the dataset, such as lang=zh; may be repeated.",
+)  # fmt: skip
+@click.option("--dataset-path", help="A local copy, whose first row is shown.")
+@click.option(
+    "--template", help="The template to render the row with.", show_default=TEMPLATE, default=None
+)
+@click.pass_obj
+def datasets(plugins, name, **options):
     """List the named datasets, or show NAME: its source, options, and a row as it is trained."""
-    if context.invoked_subcommand is None:
-        config = Common(plugin=context.obj)
-        known = load_plugins(config).merge("register_datasets", config=config)
-        checks = Checks()
-        recipes = {name: checks(read_recipe, path, (), name) for name, path in known.items()}
-        show_list({name: recipe.description for name, recipe in recipes.items() if recipe})
-        checks.done()
+    if name:
+        return show_dataset(plugins, name, **options)
+    for option in filter(options.get, options):
+        raise UserError(f"--{option.replace('_', '-')} goes with the NAME of a dataset.")
+    config = Common(plugin=plugins)
+    known = load_plugins(config).merge("register_datasets", config=config)
+    checks = Checks()
+    recipes = {name: checks(read_recipe, path, (), name) for name, path in known.items()}
+    show_list({name: recipe.description for name, recipe in recipes.items() if recipe})
+    checks.done()
 
 
-def show_dataset(plugins: tuple, name: str, dataset_option, dataset_path, template: str) -> None:
+def show_dataset(plugins: tuple, name: str, dataset_option, dataset_path, template) -> None:
     """Print what a recipe says, the command that trains on it, and a row; a real one if at hand."""
     config = Common(plugin=plugins)
     hooks = load_plugins(config)
@@ -65,7 +55,7 @@ def show_dataset(plugins: tuple, name: str, dataset_option, dataset_path, templa
     recipe = find_recipe(name, known, dataset_option)
     if recipe is None:
         raise unknown("dataset", name, known)
-    found = find_template(template, known_templates(hooks, config))
+    found = find_template(template or TEMPLATE, known_templates(hooks, config))
     where, messages = shown_row(
         recipe, dataset_path, hooks.merge("register_formats", config=config)
     )
