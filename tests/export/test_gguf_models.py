@@ -1,14 +1,14 @@
 """GGUF files of random models of every kind: llama.cpp computes what transformers does."""
 
 import json
-import subprocess
-import sys
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from forked import run_python
 from gguf import GGUFReader
 from gguf_run import Server, random_run
 from safetensors.torch import load_file, save_file
@@ -208,10 +208,9 @@ def test_memory_stays_flat_whatever_the_model_weighs(tmp_path):
     )  # fmt: skip
     config = json.loads((tmp_path / "base" / "config.json").read_text())
     weighs = large_base(tmp_path / "base", {**config, "num_hidden_layers": 1})
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, tmp_path, "q8_0", "f16"], capture_output=True, text=True,
-        cwd=ROOT, timeout=300,
-    )  # fmt: skip
+    (tmp_path / "measure.py").write_text(MEASURE, encoding="utf-8")
+    words = [tmp_path / "measure.py", tmp_path, "q8_0", "f16"]
+    done = run_python(words, ROOT, os.environ | {"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     above = int(done.stdout)
     print(f"{weighs / 1e6:.0f} MB of weights, {above / 1e6:.0f} MB above the imports")

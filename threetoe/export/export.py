@@ -157,7 +157,7 @@ def fill(job: ExportJob, name: str, partial: Path) -> dict:
     given = job.run, partial, replace(job.config, run=job.folder)
     plugin.call(f"the exporter '{name}'", exporter, *given)
     found = {}
-    if format_of(name).proven:
+    if name in FORMATS:
         checked = job.config.verify
         found = verify.verify(partial, name, *given[::2]) if checked else verify.not_verified(name)
         write_json(partial / verify.FILE, found)

@@ -29,7 +29,6 @@ class ExportFormat:
     merges: bool = False  # reads the base's weights; the others that are ours its name alone
     resumes: bool = False  # goes on at its next shard when it was stopped
     pushed: bool = False  # --push takes the first of these that is asked for, else the adapter
-    proven: bool = False
     card: CardWords | None = None  # None: it has the card that it writes itself
 
     @property
@@ -67,7 +66,7 @@ def ollama_bytes(folder: Path, plan: Merge, values: dict, config: ExportConfig) 
 MERGED = ("transformers", "unsloth", "vllm")  # what loads a merged checkpoint of ours
 ROWS = (
     ExportFormat(
-        "adapter", write_adapter, "adapter", size=adapter_bytes, proven=True,
+        "adapter", write_adapter, "adapter", size=adapter_bytes,
         card=CardWords(
             "A LoRA adapter: the weights that fine-tuning learned, to be loaded on its base.",
             "peft", "adapter", ("lora",), (*MERGED, "ollama_of_adapter", "threetoe"),
@@ -75,7 +74,6 @@ ROWS = (
     ),
     ExportFormat(
         "merged", write_merged, "merged", size=merged_bytes, merges=True, resumes=True, pushed=True,
-        proven=True,
         card=CardWords(
             "A fine-tuned model: its base with the learned LoRA weights merged in.",
             "transformers", "finetune", (), (*MERGED, "ollama_of_modelfile", "threetoe"),
@@ -83,7 +81,7 @@ ROWS = (
     ),
     ExportFormat(
         "merged-4bit", write_merged_4bit, "merged_4bit", size=merged_4bit_bytes, merges=True,
-        resumes=True, pushed=True, proven=True,
+        resumes=True, pushed=True,
         card=CardWords(
             "A fine-tuned model, base and LoRA weights in one, quantised to 4 bits (NF4).",
             "transformers", "quantized", ("bitsandbytes", "4-bit"), MERGED,
@@ -91,14 +89,13 @@ ROWS = (
     ),
     ExportFormat(
         "gguf", write_gguf, "gguf", "gguf_dir", size=gguf_bytes, merges=True, pushed=True,
-        proven=True,
         card=CardWords(
             "A fine-tuned model, base and LoRA weights in one, as GGUF for llama.cpp and Ollama.",
             "gguf", "quantized", ("llama.cpp", "ollama"), ("ollama_of_gguf", "llamacpp"),
         ),
     ),
     ExportFormat(
-        "ollama", write_ollama, "ollama", size=ollama_bytes, merges=True, proven=True,
+        "ollama", write_ollama, "ollama", size=ollama_bytes, merges=True,
         card=CardWords(
             "A fine-tuned model, base and LoRA weights in one, for Ollama.",
             "gguf", "quantized", ("llama.cpp", "ollama"), ("ollama_of_modelfile", "llamacpp"),

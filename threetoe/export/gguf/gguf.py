@@ -13,9 +13,9 @@ from threetoe.errors import Checks, UserError
 from threetoe.export.gguf.tensors import (
     ARCHITECTURES,
     Tensors,
+    head_size,
     list_tensors,
     numbers_of,
-    rope_factors,
     rope_of,
     targets_of,
 )
@@ -126,33 +126,26 @@ def write_file(run: Run, path: Path, config: ExportConfig, name: str) -> None:
     values = read_json(base / "config.json")
     options = MergeOptions(as_used=as_used(run, config), rounding=config.rounding)
     tensors = list_tensors(base, config.run, name, options)
-    factors = rope_factors(values, head_size(values))
     writer = GGUFWriter(path, ARCHITECTURES[values["model_type"]][0])
     try:
         add_model(writer, values, run, tensors, name)
         add_tokenizer(writer, backend.load_tokenizer(config.run), run, tensors.rows)
         writer.add_chat_template(run.the_template().gguf_jinja(run.the_marks()))
-        if factors is not None:
-            kind, name = GGMLQuantizationType.F32, "rope_freqs.weight"
-            writer.add_tensor_info(name, factors.shape, factors.dtype, factors.nbytes, kind)
         for target in tensors.targets:
             kind = GGMLQuantizationType[target.kind]
             writer.add_tensor_info(target.name, target.shape, None, target.size, kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        write_numbers(writer, tensors, factors)
+        write_numbers(writer, tensors)
     finally:
         writer.close()
 
 
-def write_numbers(writer, tensors: Tensors, factors) -> None:
+def write_numbers(writer, tensors: Tensors) -> None:
     """Write the tensors in the order of their entries, each aligned, and sync the file."""
     (file,) = writer.fout
     writer.write_padding(file, file.tell())
-    if factors is not None:
-        file.write(factors.tobytes())
-        writer.write_padding(file, factors.nbytes)
     show, done = bytes_done(Path(file.name).name), 0
     total = sum(target.size for target in tensors.targets)
     for target, pieces in numbers_of(tensors):
@@ -165,10 +158,6 @@ def write_numbers(writer, tensors: Tensors, factors) -> None:
     clear_line()
     file.flush()
     os.fsync(file.fileno())
-
-
-def head_size(values: dict) -> int:
-    return values.get("head_dim") or values["hidden_size"] // values["num_attention_heads"]
 
 
 def add_model(writer, values: dict, run: Run, tensors: Tensors, name: str) -> None:

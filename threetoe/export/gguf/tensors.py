@@ -24,13 +24,14 @@ LEFT_OUT = "rotary_emb.inv_freq"  # old checkpoints store what follows from rope
 
 
 class Target(NamedTuple):
-    """A tensor of a GGUF file, and the merged one that it holds."""
+    """A tensor of a GGUF file, and what it holds: a merged one, or numbers in fp32."""
 
     name: str
     shape: tuple[int, ...]
     kind: str  # F32, Q8_0, ...
-    merged: Stored
+    merged: Stored | None
     heads: int = 0  # whose rows are put in pairs; 0: left as they are
+    numbers: bytes = b""
 
     @property
     def size(self) -> int:
@@ -52,13 +53,12 @@ def list_tensors(base: Path, adapter: Path, name: str, options: MergeOptions) ->
     """What a file of type `name` holds, in its order, to be merged in its type where that is a
     float and else in fp32; UserError for a tensor that llama.cpp has no name for. Reads headers
     only."""
-    plan = plan_merge(base, adapter, options)
-    targets = targets_of(plan, read_json(base / "config.json"), name)
+    plan, config = plan_merge(base, adapter, options), read_json(base / "config.json")
     targets = [
         one._replace(merged=output_of(one.merged, one.kind if one.kind in BITS else "F32"))
-        for one in targets
+        for one in targets_of(plan, config, name)
     ]
-    return Tensors(targets, plan)
+    return Tensors(rope_factors(config) + targets, plan)
 
 
 def targets_of(plan: Merge, config: dict, name: str) -> list[Target]:
@@ -92,6 +92,9 @@ def numbers_of(tensors: Tensors) -> Iterator[tuple[Target, Iterator]]:
     plan = tensors.plan
     with one_thread():
         for target in tensors.targets:
+            if target.merged is None:
+                yield target, [target.numbers]
+                continue
             blocks = (
                 plan.blocks_by_chance(target.merged, on_q8_steps)
                 if target.kind == "Q8_0"
@@ -121,21 +124,26 @@ def in_pairs(weight, heads: int):
     return rows.transpose(1, 2).reshape(weight.shape)
 
 
-def rope_factors(config: dict, head: int):
-    """By what Llama 3's rope scaling divides each frequency, in fp32; None without it.
+def rope_factors(config: dict) -> list[Target]:
+    """By what Llama 3's rope scaling divides each frequency; none without it.
 
     transformers.modeling_rope_utils._compute_llama3_parameters has the same formula.
     """
     import numpy as np
 
-    rope = rope_of(config)
+    rope, head = rope_of(config), head_size(config)
     if rope["rope_type"] != "llama3":
-        return None
+        return []
     turns = rope["rope_theta"] ** (-np.arange(0, head, 2, dtype=np.float64) / head)
     waves = rope["original_max_position_embeddings"] * turns / (2 * np.pi)
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]
     smooth = np.clip((waves - low) / (high - low), 0, 1)
-    return (1 / ((1 - smooth) / rope["factor"] + smooth)).astype(np.float32)
+    factors = (1 / ((1 - smooth) / rope["factor"] + smooth)).astype(np.float32)
+    return [Target("rope_freqs.weight", factors.shape, "F32", None, numbers=factors.tobytes())]
+
+
+def head_size(config: dict) -> int:
+    return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
 
 
 def rope_of(config: dict) -> dict:
