@@ -95,8 +95,6 @@ def as_param(f) -> click.Parameter:
         metadata["metavar"] = "N"
     if switch:
         flag += f"/--no{flag[1:]}"
-    if switch or metadata.get("is_flag"):
-        metadata.pop("type")
     short = [metadata.pop("short")] if "short" in metadata else []
     param = click.Option([*short, flag, f.name], expose_value=True, **metadata)
     param.group, param.adds = group, adds
@@ -111,13 +109,10 @@ def add_to_file(context, param) -> None:
 
 def config_option() -> click.Option:
     option = click.Option(
-        ["--config"],
-        type=click.Path(dir_okay=False),
-        is_eager=True,
-        expose_value=False,
+        ["--config"], type=click.Path(dir_okay=False), is_eager=True, expose_value=False,
         callback=read_config,
         help="Options from a YAML file or a run's run.json; flags win over it.",
-    )
+    )  # fmt: skip
     option.group = "Options"
     return option
 

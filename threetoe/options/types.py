@@ -22,7 +22,7 @@ def option(default, help, type=click.STRING, group="Options", **extra):
     """A dataclass field that becomes a flag, where it is True by default with its --no-; `extra`
     goes to click.Option as it is."""
     if isinstance(default, bool):
-        extra["switch" if default else "is_flag"] = True
+        type, extra["switch" if default else "is_flag"] = click.BOOL, True
     return field(default=default, metadata={"help": help, "type": type, "group": group, **extra})
 
 
