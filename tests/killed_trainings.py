@@ -56,7 +56,7 @@ def ended(child: int) -> int:
 
 def result(folder: Path) -> dict:
     """What has to be the same: bits, and every line that metrics.jsonl has of a step."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in lines_in(folder)]
     timeless = [
         {k: v for k, v in line.items() if not k.endswith(("runtime", "second"))} for line in lines
     ]
@@ -89,12 +89,17 @@ def stage(folder: Path) -> str:
     if any(folder.glob(STAGED)):
         return "writing a checkpoint"
     found, _ = checkpoint.newest(folder)
-    metrics = folder / "metrics.jsonl"
-    if found is None:
-        return "before the first checkpoint" if metrics.exists() else "before the first step"
-    at_end = found.step == found.facts["total"]
-    begun = metrics.stat().st_size > (found.folder / "metrics.jsonl").stat().st_size
-    return "saving the run" if at_end else "between two checkpoints" if begun else "going on"
+    if found and found.step == found.facts["total"]:
+        return "saving the run"
+    now, then = (len(lines_in(at)) for at in (folder, found and found.folder))
+    if now > then:
+        return "between two checkpoints" if found else "before the first checkpoint"
+    return "going on" if found else "before the first step"
+
+
+def lines_in(folder: Path | None) -> list[str]:
+    metrics = folder and folder / "metrics.jsonl"
+    return metrics.read_text().splitlines() if metrics and metrics.exists() else []
 
 
 def last(folder: Path) -> str:

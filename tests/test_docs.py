@@ -37,6 +37,8 @@ FOREIGN = {
     "--outfile",
     "--chat-template-file",
     "--lora",
+    # of torchrun, accelerate and Slurm, up to their underscores
+    *"--nproc --nnodes --rdzv --multi --num --mixed --cpu --nodes --ntasks-per-node".split(),
     "--lora-rank",  # a mistake that docs/troubleshooting.md explains
 }
 HOME = "/home/me"  # stands in the docs for the folder of the reader's files

@@ -5,6 +5,7 @@ from threetoe.data.formats import FORMATS
 from threetoe.data.sources.source import Source, read_source
 from threetoe.infer import metrics
 from threetoe.machine.files import named_files
+from threetoe.machine.processes import is_first
 from threetoe.train import trainer
 
 
@@ -32,7 +33,8 @@ def register_callbacks(config):
 
     timed = {"hours": Hours(config)} if config.is_timed else {}
     stopped = {"interruption": Interruption()} if config.rehearse else {}
-    return {**timed, **stopped, "progress": StepsDone(), "metrics": MetricsFile()}
+    told = {"progress": StepsDone(), "metrics": MetricsFile()} if is_first() else {}
+    return {**timed, **stopped, **told}
 
 
 def register_exporters(config):

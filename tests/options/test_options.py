@@ -239,12 +239,6 @@ def test_a_run_is_never_taken_for_a_question(here):
         assert config.problems == (() if "--" in words else said)
 
 
-def test_several_processes_are_refused(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    (line,) = given().problems
-    assert line.startswith("WORLD_SIZE=2, as torchrun sets it: Threetoe trains in one process")
-
-
 def test_a_missing_config_file_is_suggested(here):
     (here / "demo.yaml").write_text("seed: 1")
     (line,) = refused(train, "--config", "dmo.yaml")

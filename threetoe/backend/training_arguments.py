@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from threetoe.backend.model import keeps_fp32
+from threetoe.machine import processes
 from threetoe.machine.libraries import has_gpu
 
 
@@ -51,4 +52,12 @@ def choose_training_arguments(config, output_dir: Path) -> dict:
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
+        **on_devices(),
     }
+
+
+def on_devices() -> dict:
+    """What several processes need; without a GPU each is on the CPU, which accelerate asks for."""
+    on_cpus = processes.count() > 1 and not has_gpu()
+    gloo = {"use_cpu": True, "ddp_backend": "gloo"} if on_cpus else {}
+    return {"ddp_find_unused_parameters": False, **gloo}

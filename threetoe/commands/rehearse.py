@@ -22,6 +22,7 @@ from threetoe.errors import Checks, Failure, Stopped, UserError
 from threetoe.export.export import export
 from threetoe.infer import infer, metrics
 from threetoe.infer.questions import as_question
+from threetoe.machine import processes
 from threetoe.machine.libraries import has_gpu
 from threetoe.machine.terminal import clock, say
 from threetoe.options.export import ExportConfig
@@ -50,6 +51,7 @@ class Row(NamedTuple):
 def rehearse(config: TrainConfig) -> None:
     """Print a table of what was rehearsed and what was found; UserError or Failure with all
     faults."""
+    processes.check_alone()
     began, rows, faults = time.monotonic(), [], []
     with TemporaryDirectory(prefix="threetoe-rehearsal-") as scratch:
         rehearsal, stopped = Rehearsal(config, Path(scratch)), False

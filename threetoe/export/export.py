@@ -28,6 +28,7 @@ from threetoe.export.push import push_folder
 from threetoe.export.verify import verify
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.load import load_plugins
+from threetoe.machine import processes
 from threetoe.machine.files import write_json
 from threetoe.machine.hub import check_push
 from threetoe.machine.libraries import quieten
@@ -55,6 +56,7 @@ def plan_export(config: ExportConfig, untrained: Run | None = None) -> ExportJob
     """Check all that can be checked before work starts; one UserError with all problems. Of a run
     that is still to be trained into config.run, `untrained` says what is known."""
     checks = Checks(config.problems)
+    checks(processes.check_alone)
     checks(check_options, config)
     hooks = load_plugins(config, checks, contract.recorded(config))
     template = checks(contract.asked_template, config, hooks)

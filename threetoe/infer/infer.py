@@ -16,6 +16,7 @@ from threetoe.hooks.calls import Hooks, Owned
 from threetoe.hooks.load import load_plugins
 from threetoe.infer import metrics
 from threetoe.infer.questions import Question, read_questions
+from threetoe.machine import processes
 from threetoe.machine.files import check_writable
 from threetoe.machine.libraries import load_unsloth
 from threetoe.machine.terminal import Progress, clear_line, say, visible
@@ -43,6 +44,7 @@ class InferPlan(NamedTuple):
 def plan_inference(config: InferConfig) -> InferPlan:
     """Check all that can be checked without torch; one UserError with all problems."""
     checks = Checks(config.problems)
+    checks(processes.check_alone)
     hooks = load_plugins(config, checks, recorded(config))
     template = checks(contract.asked_template, config, hooks)
     checks(base.check_model, config.model)

@@ -10,6 +10,8 @@ from unicodedata import east_asian_width
 
 import click
 
+from threetoe.machine.processes import is_first
+
 # All of C0 but tab and line break, DEL, C1; and what turns the direction of the text around it.
 CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -103,7 +105,7 @@ def shown(size: float) -> str:
 def show_progress(text: str) -> None:
     """One line that is written anew, as much of it as one line holds; nothing when standard error
     is no terminal."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and is_first():
         text, room = visible(text), columns() - 1
         while width_of(text) > room:
             text = text[:-1]
@@ -113,5 +115,6 @@ def show_progress(text: str) -> None:
 
 
 def say(line: str) -> None:
-    """One line on standard error."""
-    click.echo(visible(line), err=True)
+    """One line on standard error, of several processes by the first."""
+    if is_first():
+        click.echo(visible(line), err=True)

@@ -1,6 +1,5 @@
 """A dataclass of options becomes a click command; --config YAML passes the same checks."""
 
-import os
 import re
 from contextlib import suppress
 from dataclasses import fields
@@ -122,12 +121,6 @@ class Command(click.Command):
 
     def parse_args(self, ctx, args):
         problems = ctx.meta.setdefault("problems", [])
-        processes = os.environ.get("WORLD_SIZE", "1")
-        if processes.isdecimal() and int(processes) > 1:
-            problems.append(
-                f"WORLD_SIZE={processes}, as torchrun sets it: Threetoe trains in one process, on "
-                "one device; start it with python."
-            )
         options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
         words = kept_words(options, args, problems)
         opts, rest, order = self.make_parser(ctx).parse_args(args=words)

@@ -11,6 +11,7 @@ from io import TextIOWrapper
 import click
 
 from threetoe.errors import Failure, UserError, without_tokens
+from threetoe.machine.processes import is_first_of_machine
 from threetoe.machine.terminal import visible
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
@@ -64,6 +65,9 @@ def terminable():
 
 
 def fail(problems: list[str], code: int) -> None:
+    """End with the code; of several processes, one of each machine says what all have found."""
+    if code != 1 and not is_first_of_machine():
+        raise SystemExit(code)
     colour = False if os.environ.get("NO_COLOR") else None  # no-color.org; None: on a terminal
     for problem in map(without_tokens, problems):
         line = visible(shorten(problem))

@@ -10,6 +10,7 @@ from time import monotonic
 
 import click
 
+from threetoe.machine import processes
 from threetoe.options.shared import DataConfig, split_option
 from threetoe.options.types import (
     AUTO,
@@ -216,9 +217,11 @@ class TrainConfig(DataConfig):
 
     @property
     def rows_a_step(self) -> int:
-        """The effective batch, which stays as it is however many rows pass at a time."""
+        """The effective batch, which stays as it is however many rows pass at a time; of all
+        processes together."""
         rows = self.per_device_train_batch_size
-        return (ROWS if rows == AUTO else rows) * self.gradient_accumulation_steps
+        each = (ROWS if rows == AUTO else rows) * self.gradient_accumulation_steps
+        return each * processes.count()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from threetoe import __version__
 from threetoe.errors import UserError
 from threetoe.machine.files import check_writable, lock, write_json
+from threetoe.machine.processes import is_first
 from threetoe.options.train import TrainConfig
 from threetoe.prompt import template
 from threetoe.prompt.pieces import Marks
@@ -92,7 +93,7 @@ def check_folder(folder: Path, overwrite: bool) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder):
         raise UserError(f"--output-dir {folder} holds other files; name a new or empty folder.")
     check_writable(folder, "--output-dir")
-    if folder.is_dir():
+    if folder.is_dir() and is_first():
         lock(folder).close()
 
 
@@ -103,7 +104,9 @@ def is_ours(folder: Path) -> bool:
 
 def start(folder: Path, options: dict) -> ExitStack:
     """Make the folder, or take over the one of a run that was interrupted or is replaced; the lock
-    on it."""
+    on it, which of several processes the first has."""
+    if not is_first():
+        return ExitStack()
     folder.mkdir(parents=True, exist_ok=True)
     held = lock(folder)
     write_json(folder / PARTIAL, {"options": options})

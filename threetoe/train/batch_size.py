@@ -5,6 +5,7 @@ from dataclasses import replace
 from threetoe.backend import memory
 from threetoe.backend.memory import Need
 from threetoe.errors import UserError
+from threetoe.machine import processes
 from threetoe.machine.terminal import shown
 from threetoe.options.types import AUTO
 from threetoe.train.durable import resume
@@ -16,13 +17,17 @@ SURE = 0.85  # of the estimate: no training that was measured has taken less
 def resolve_batch_size(job, rows: RowSets):
     """The TrainPlan with a number of rows at a time, and a line on memory; UserError where the
     base and one row cannot fit. Memory that does run out makes batches smaller by itself."""
-    config, step = job.config, job.config.rows_a_step
+    config, step = job.config, job.config.rows_a_step // processes.count()
     need, free = memory.need_of(config), memory.free_memory()
     length = config.max_seq_length
     if config.batching_strategy == "padding":
         length = min(length, -(-int(rows.lengths().max()) // 8) * 8)
     fits = need.most_rows(length, free, step) if free else 0
     size = config.per_device_train_batch_size
+    if size == AUTO and processes.count() > 1:
+        raise UserError(
+            "--per-device-train-batch-size auto: each process would choose its own; name a number."
+        )
     if size == AUTO:
         size = of_checkpoint(job) or fits or 1
         job = job.note(f"{size} of a step's {step} rows at a time")

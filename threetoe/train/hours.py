@@ -14,6 +14,7 @@ from functools import partial
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
+from threetoe.machine import processes
 from threetoe.machine.terminal import clear_line, say
 from threetoe.options.train import DEFAULT_STEPS
 from threetoe.options.types import MOST
@@ -92,7 +93,8 @@ class Hours(TrainerCallback):
             self.took.clear()  # the first has the longest rows, and may have been compiled for
         self.took.append(now - self.at)
         self.at = now
-        state.max_steps = self.planned = min(self.most, step + self.steps_left(done))
+        left = processes.gather(self.steps_left(done))[0]  # all go by the clock of the first
+        state.max_steps = self.planned = min(self.most, step + left)
         if step > self.warmup:
             self.share = 1 - (1 - self.share) * (1 - 1 / (self.planned - state.global_step))
         self.say_plan(state, step, done)

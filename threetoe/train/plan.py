@@ -9,6 +9,7 @@ from threetoe.data.read import read_conversations
 from threetoe.errors import Checks, UserError
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.load import load_plugins
+from threetoe.machine import processes
 from threetoe.machine.hub import check_push
 from threetoe.options.train import TrainConfig
 from threetoe.prompt.template import Template
@@ -36,6 +37,7 @@ class TrainPlan(NamedTuple):
 def plan_training(config: TrainConfig) -> TrainPlan:
     """Check all that can be checked without torch; one UserError with all problems."""
     checks = Checks(config.problems)
+    checks(processes.check_whole)
     hooks = load_plugins(config, checks)
     known = known_templates(hooks, config)
     if config.template and config.template != FROM_TOKENIZER:

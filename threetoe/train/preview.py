@@ -3,6 +3,7 @@
 import math
 from itertools import groupby, islice
 
+from threetoe.machine import processes
 from threetoe.machine.terminal import in_colour, say, visible
 from threetoe.messages import IGNORED
 from threetoe.options.train import TrainConfig
@@ -77,7 +78,7 @@ def show_row(where: str, pieces: list[Piece], encoded: Encoded, colour: bool) ->
 def steps_and_epochs(config: TrainConfig, rows: int) -> tuple[int, float]:
     """Optimizer steps and passes over the data, as transformers' Trainer counts them: the last
     step of an epoch takes the batches that are left."""
-    batches = math.ceil(rows / config.per_device_train_batch_size)
+    batches = math.ceil(rows / config.per_device_train_batch_size / processes.count())
     each_epoch = math.ceil(batches / config.gradient_accumulation_steps)
     steps = config.steps or math.ceil(each_epoch * config.num_train_epochs)
     return steps, steps / each_epoch

@@ -27,6 +27,8 @@ class Learner(SFTTrainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.micro_batches = MicroBatches()
+        if self.args.device.type == "cpu":  # cpu:0 for several processes, which torch.load lacks
+            vars(self.args)["_setup_devices"] = torch.device("cpu")
 
     def get_batch_samples(self, *args, **kwargs):
         self.micro_batches.begin()
@@ -43,6 +45,7 @@ class Learner(SFTTrainer):
         # transformers' own grouping reads a row for every comparison, and goes from long to short
         # again and again; its random order is that of a process, not of an epoch
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        size *= self.args.world_size
         lengths = lengths_of(rows) if strategy == "group_by_length" else range(len(rows))
         return InOrder(ORDERS[strategy], lengths, size, self.args.seed)
 
@@ -77,7 +80,7 @@ class Learner(SFTTrainer):
 
     def sum_losses(self, rows) -> tuple[float, int]:
         """(nats, learned tokens) by the loss of training, longest rows first: a lack of memory
-        shows at once."""
+        shows at once. Each of several processes measures all: TRL's loss waits for the others."""
         collate = collator(self.processing_class, self.args.max_length)
         size = self.args.eval_batch_size
         order = (-lengths_of(rows)).argsort(kind="stable").tolist()
@@ -95,6 +98,7 @@ class Learner(SFTTrainer):
                 free_memory()
                 continue
             order = order[size:]
-            total, learned = total + loss.item() * count.item(), learned + count.item()
+            nats = loss.item() / self.args.world_size * count.item()  # it is scaled for a mean
+            total, learned = total + nats, learned + count.item()
             self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         return total, learned

@@ -1,6 +1,5 @@
 """The training flow: check everything, encode, load the model, train, save the run."""
 
-import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +19,9 @@ from threetoe.backend.model import (
 )
 from threetoe.backend.tokenizer_file import read_tokenizer
 from threetoe.backend.training_arguments import choose_training_arguments
-from threetoe.errors import Failure
-from threetoe.hooks.calls import Hooks
 from threetoe.hooks.of_run import as_record, note_used
 from threetoe.machine.libraries import chatter_hidden, has_gpu, load_unsloth
+from threetoe.machine.processes import is_first
 from threetoe.machine.terminal import clear_line, say
 from threetoe.options.train import LEARNING_RATE, WIDTH, TrainConfig, options_of
 from threetoe.prompt import new_tokens
@@ -40,7 +38,7 @@ from threetoe.train.plan import TrainPlan, plan_training
 from threetoe.train.prepare import Prompting
 from threetoe.train.preview import announce
 from threetoe.train.row_sets import RowSets, encode_sources
-from threetoe.train.trainer import validation_line, validation_metrics
+from threetoe.train.trainer import collect_metrics, validation_line
 
 
 def train(config: TrainConfig) -> Path | None:
@@ -167,15 +165,22 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
         clear_line()  # Ctrl-C leaves the progress where it was
         held.close()  # in a notebook the same call continues
         raise
-    metrics = collect_metrics(result, saving, hooks) | validation_metrics(folder)
-    with writing("The run", folder):
+    if is_first():
+        metrics = keep(job, model, prompting, rows, saving, result)
+        held.close()
+        hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder, config=config)
+    hooks.end()
+
+
+def keep(job: TrainPlan, model, prompting: Prompting, rows: RowSets, saving, result) -> dict:
+    """Save what was trained, here and in a mirror; what run.json says of it."""
+    metrics = collect_metrics(result, saving, job.hooks, job.folder)
+    with writing("The run", job.folder):
         save(job, model, prompting, metrics, rows)
-    say_result(metrics, rows, folder, config)
+    say_result(metrics, rows, job.folder, job.config)
     if saving.mirror:
         saving.mirror.finish(None)
-    held.close()
-    hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder, config=config)
-    hooks.end()
+    return metrics
 
 
 def load_to_train(job: TrainPlan, tokenizer):
@@ -203,19 +208,10 @@ def say_result(metrics: dict, rows: RowSets, folder: Path, config: TrainConfig) 
 
 def save_account(rows: RowSets, folder: Path) -> None:
     """Before the training: by its end the cache that holds the logs may have been emptied."""
+    if not is_first():
+        return
     probes.keep(rows.training, rows.trained, folder)
     rows.save(folder)
-
-
-def collect_metrics(result, saving, hooks: Hooks) -> dict:
-    """What run.json says of the training; Failure when it went astray."""
-    if not math.isfinite(result.training_loss):
-        raise Failure(
-            f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
-        )
-    metrics = {"seconds": round(saving.seconds, 1), "steps": result.global_step}
-    metrics |= {"train_loss": round(result.training_loss, 4), **saving.figures()}
-    return metrics | ({"plugin_seconds": hooks.seconds()} if hooks.theirs() else {})
 
 
 def save(job: TrainPlan, model, prompting: Prompting, metrics: dict, rows: RowSets) -> None:

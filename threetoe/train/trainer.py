@@ -4,12 +4,13 @@ Imports no library at its head: unsloth, which comes first, is loaded by then.
 """
 
 import json
+import math
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from threetoe.errors import UserError
+from threetoe.errors import Failure, UserError
 from threetoe.machine.libraries import chatter_hidden
 from threetoe.run.record import METRICS
 from threetoe.train.batches import COLUMNS, collator, packed
@@ -82,6 +83,18 @@ def untrained_tokens_named():
             "--new-tokens add, or choose an Instruct model with --model, or a template in plain "
             "text such as --template alpaca."
         ) from error
+
+
+def collect_metrics(result, saving, hooks, folder: Path) -> dict:
+    """What run.json says of the training; Failure when it went astray."""
+    if not math.isfinite(result.training_loss):
+        raise Failure(
+            f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
+        )
+    metrics = {"seconds": round(saving.seconds, 1), "steps": result.global_step}
+    metrics |= {"train_loss": round(result.training_loss, 4), **saving.figures()}
+    metrics |= validation_metrics(folder)
+    return metrics | ({"plugin_seconds": hooks.seconds()} if hooks.theirs() else {})
 
 
 def validation_metrics(folder: Path) -> dict:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from threetoe.errors import Failure
+from threetoe.machine import processes
 from threetoe.machine.terminal import clear_line, say
 
 PACKED = "packed_seq_lengths"  # of a batch whose rows stand in one
@@ -42,6 +43,12 @@ class MicroBatches:
 
     def cut_smaller(self, batch: dict, step: int, error: Exception) -> None:
         rows = len(batch["input_ids"])
+        if processes.count() > 1:
+            raise Failure(
+                f"Out of memory in training at step {step}, and several processes cut no batches: "
+                "start anew with half of --per-device-train-batch-size and twice "
+                "--gradient-accumulation-steps."
+            ) from error
         if PACKED in batch or self.parts >= rows:
             raise out_of_memory("training", step) from error
         self.parts *= 2

@@ -9,6 +9,7 @@ from threetoe import __version__
 from threetoe.errors import UserError
 from threetoe.hooks.of_run import as_record
 from threetoe.hooks.plugin import OURS, Plugin
+from threetoe.machine import processes
 from threetoe.machine.terminal import say
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.run.record import PARTIAL, package_versions
@@ -55,6 +56,7 @@ def identity(config: TrainConfig, template_hash: str, plugins: list[Plugin], row
         "a limit of time": config.is_timed,
         "the template's text": template_hash,
         "the rows": hash_of_rows(rows),
+        "processes": processes.count(),
         "plugins": {r["stem"]: [r["sha256"], r["settings"]] for r in records},
         "versions": {"threetoe": f"{__version__} ({hash_of_code()[:8]})", **package_versions()},
     }

@@ -9,11 +9,13 @@ from copy import copy
 from functools import partial
 from pathlib import Path
 from shutil import copyfile
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 from transformers import TrainerCallback
 
 from threetoe.errors import Failure, Stopped
+from threetoe.machine import processes
 from threetoe.machine.terminal import clear_line, say
 from threetoe.run.record import METRICS
 from threetoe.train.durable import checkpoint
@@ -34,7 +36,8 @@ class Saving(TrainerCallback):
         self.every, self.limit = config.save_steps, config.save_total_limit
         self.callbacks = callbacks  # by name; those with a state are saved too
         self.resumed: Checkpoint | None = None  # what this process continues
-        self.mirror = Mirror(config.mirror, run, self.limit) if config.mirror else None
+        mirrored = config.mirror and processes.is_first()
+        self.mirror = Mirror(config.mirror, run, self.limit) if mirrored else None
         self.asked: int | None = None  # the signal that asked to stop
         self.began = self.saved = time.monotonic()
 
@@ -48,6 +51,14 @@ class Saving(TrainerCallback):
             trainer.saving = self
             trainer.add_callback(self)
         self.resumed, self.trainer = resumed, trainer
+        steps = processes.gather(resumed.step if resumed else 0)
+        if len(set(steps)) > 1:
+            raise Failure(
+                f"Of {len(steps)} processes some find another checkpoint than the first: their "
+                f"machines have to share the drive of {self.run}."
+            )
+        if not processes.is_first():
+            return
         if resumed:
             copyfile(resumed.folder / METRICS, self.run / METRICS)
         else:
@@ -60,17 +71,21 @@ class Saving(TrainerCallback):
         return before + time.monotonic() - self.began
 
     def figures(self) -> dict:
-        """What run.json says where memory ran out: into how many parts each batch was cut; and
-        where the training was timed."""
+        """What run.json says: over how many processes steps were spread; where memory ran out, into
+        how many parts each batch was cut; and where the training was timed."""
         parts = self.trainer.micro_batches.parts if hasattr(self.trainer, "saving") else 1
         hours = self.callbacks.get("hours")
-        cut = {"parts_of_a_batch": parts} if parts > 1 else {}
+        cut = {"parts_of_a_batch": parts, "processes": processes.count()}
+        cut = {name: count for name, count in cut.items() if count > 1}
         return cut | (hours.figures() if hours else {})
 
     def on_step_end(self, args, state, control, **kwargs):
-        step, total = state.global_step, state.max_steps
-        control.should_training_stop |= self.asked is not None
-        control.should_save = control.should_training_stop or self.is_due(step, total)
+        due = self.is_due(state.global_step, state.max_steps)
+        told = processes.gather((self.asked or 0, control.should_training_stop, due))
+        asked, stops, due = map(max, zip(*told, strict=True))  # signals and clocks differ
+        self.asked = asked or None
+        control.should_training_stop = bool(stops or asked)
+        control.should_save = control.should_training_stop or due
         control.should_log |= control.should_save  # or the sum of losses would lack some
 
     def is_due(self, step: int, total: int) -> bool:
@@ -83,7 +98,9 @@ class Saving(TrainerCallback):
 
     def save(self, trainer) -> None:
         """A checkpoint of this step; Failure where it cannot be written, the ones before stay."""
-        step = trainer.state.global_step
+        step, states = trainer.state.global_step, random_states(trainer)
+        if not processes.is_first():
+            return
         stands = {
             "seconds": self.seconds,
             "sums": {name: getattr(trainer, name) for name in SUMS if hasattr(trainer, name)},
@@ -91,7 +108,7 @@ class Saving(TrainerCallback):
             "parts": trainer.micro_batches.parts,
             "callbacks": states_of(self.callbacks),
         }
-        filled = partial(fill, trainer, self.run)
+        filled = partial(fill, trainer, self.run, states)
         with writing(f"The checkpoint of step {step}", self.run):
             written = checkpoint.write(self.run, step, self.facts | stands, filled)
         if self.mirror:
@@ -135,7 +152,15 @@ class Saving(TrainerCallback):
             vars(self.trainer).update(self.resumed.facts["sums"])
 
 
-def fill(trainer, run: Path, folder: Path) -> None:
+def random_states(trainer) -> dict[str, bytes]:
+    """The files with the random numbers of every process, by name."""
+    with TemporaryDirectory() as folder:
+        trainer._save_rng_state(folder)
+        (mine,) = Path(folder).iterdir()
+        return dict(processes.gather((mine.name, mine.read_bytes())))
+
+
+def fill(trainer, run: Path, states: dict, folder: Path) -> None:
     """Adapter in its own precision, optimizer, schedule, scaler, random numbers, position."""
     from safetensors.torch import save_file
 
@@ -144,8 +169,10 @@ def fill(trainer, run: Path, folder: Path) -> None:
     copyfile(run / METRICS, folder / METRICS)
     trainer._save_optimizer_and_scheduler(str(folder))
     trainer._save_scaler(str(folder))
-    trainer._save_rng_state(str(folder))
+    for name, data in states.items():
+        (folder / name).write_bytes(data)
     state = copy(trainer.state)
+    state.eval_steps = trainer.args.eval_steps  # a Validation decides, and transformers compares
     state.stateful_callbacks = {}  # ours keep plugins' guards: put_states
     state.save_to_json(str(folder / STATE))
 
