@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from threetoe.data.sources.text_file import MARK, TextFile
 from threetoe.errors import UserError
@@ -22,26 +23,19 @@ def read_table(file: TextFile, separator: str | None = None) -> Iterator:
     csv.field_size_limit(LONGEST_CELL)
     with file.reading(), file.open(newline="") as text:
         separator = separator or separator_of(file)
-        header, width = None, 0
-        reader = csv.reader(file.lines(text), delimiter=separator, strict=True)
-        for line, cells in numbered(reader, file):
+        rows = numbered(csv.reader(file.lines(text), delimiter=separator, strict=True), file)
+        for line, cells in islice(rows, 1):
+            header = checked_header(cells, f"{file.name}:{line}", file)
+        for line, cells in rows:
             where = f"{file.name}:{line}"
-            if header is None:
-                header = checked_header(cells, where, file)
-                width = len(header)
-            elif isinstance(cells, Unusable):
+            if isinstance(cells, Unusable):
                 yield where, cells
             elif MARK in "".join(cells):
                 yield where, file.not_decoded()
-            elif len(cells) != width:
+            elif len(cells) != len(header):
                 count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-                yield (
-                    where,
-                    Unusable(
-                        f"has {count}, the header {width}; quote texts with "
-                        f"{SEPARATORS[separator]} in them"
-                    ),
-                )
+                mending = f"quote texts with {SEPARATORS[separator]} in them"
+                yield where, Unusable(f"has {count}, the header {len(header)}; {mending}")
             else:
                 yield where, dict(zip(header, cells, strict=True))
 

@@ -104,12 +104,11 @@ def files_of_split(folder: Path, split: str) -> list[Path]:
 
 def all_files(folder: Path) -> list[Path]:
     """Every file in a folder and those below, sorted; hidden ones and READMEs are left alone."""
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    below = {path: path.relative_to(folder).parts for path in found}
     return sorted(
         path
-        for path, parts in below.items()
-        if not any(part.startswith(".") for part in parts)
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and not path.name.lower().startswith("readme")
     )
 

@@ -7,6 +7,7 @@ import ast
 import logging
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from threetoe.data.sources.parquet_rows import BATCH, rows_of_batch
@@ -59,11 +60,11 @@ def read_saved(folder: Path, split: str) -> Iterator:
         found = datasets.load_from_disk(str(folder))
     except Exception as error:  # Arrow's and datasets' own kinds
         raise cannot_read(str(folder), split, None, error) from error
-    if not isinstance(found, dict):
-        return rows_of_dataset(found, str(folder), split)
-    if split not in found:
-        raise UserError(f"The folder {folder} {no_such('split', split, list(found))}")
-    return rows_of_dataset(found[split], str(folder), split)
+    if isinstance(found, dict):
+        if split not in found:
+            raise UserError(f"The folder {folder} {no_such('split', split, list(found))}")
+        found = found[split]
+    return rows_of_dataset(found, str(folder), split)
 
 
 def has_configs(folder: Path) -> bool:
@@ -80,21 +81,14 @@ def rows_of_dataset(found, source: str, split: str) -> Iterator:
 
     Only columns of datasets' Json type, which are texts in Arrow, need to be decoded.
     """
-    name, number = f"{source}[{split}]", 0
-    is_plain = "Json(" not in str(found.features)
-    batches = found.with_format("arrow").iter(BATCH) if is_plain else None
-    rows = (row for batch in batches for row in rows_of_batch(batch)) if is_plain else iter(found)
-    while True:
-        try:
-            row = next(rows, None)
-        except Exception as error:  # the network's, Arrow's and datasets' own kinds
-            raise UserError(
-                f"{name}: reading stops after row {number}: {reason(error)}."
-            ) from error
-        if row is None:
-            break
-        number += 1
-        yield f"{name}: row {number}", row
+    name, number, rows = f"{source}[{split}]", 0, found
+    if "Json(" not in str(found.features):
+        rows = chain.from_iterable(map(rows_of_batch, found.with_format("arrow").iter(BATCH)))
+    try:
+        for number, row in enumerate(rows, 1):
+            yield f"{name}: row {number}", row
+    except Exception as error:  # the network's, Arrow's and datasets' own kinds
+        raise UserError(f"{name}: reading stops after row {number}: {reason(error)}.") from error
     if not number:
         raise UserError(f"{name} is empty: it holds no rows.")
 
