@@ -104,6 +104,7 @@ def serve() -> dict:
     asked, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     libraries.load_unsloth()
+    importlib.import_module("matplotlib.figure")  # draws the losses of each training
     gc.freeze()  # a collection in a fork would copy every page
     answer = sys.platform == "linux" and not libraries.has_gpu()  # CUDA does not live on in a fork
     while print(json.dumps(answer), file=answers, flush=True) or (line := asked.readline()):

@@ -253,6 +253,29 @@ def test_the_page_on_plugins_leads_from_an_empty_file_to_an_export(tmp_path):
     }  # fmt: skip
 
 
+def test_the_quickstart_leads_from_rows_to_an_answer_and_an_export(tmp_path):
+    """Its commands as they stand there, but for the blocks that install or need the Hub."""
+    text = page("quickstart")
+    (rows,) = blocks(text, "csv")
+    saved(tmp_path / "shop.csv", rows)
+    local = [code for code in blocks(text, "sh") if not re.search(r"pip install|user/", code)]
+    commands = [shlex.split(line) for line in "".join(local).splitlines()]
+    look, train, ask, evaluate, export = run_in_one_process(commands, tmp_path)
+    assert look["stdout"].count("── shop.csv:") == 2
+    assert "saved in runs/shop-alpaca\n" in train["stderr"]
+    assert ask["stdout"] == blocks(text, "text")[0]
+    assert "8 of 8 exactly right" in evaluate["stderr"]
+    assert "% of the adapter's effect kept" in export["stderr"]
+    assert (tmp_path / "my-model" / "config.json").is_file()
+
+
+def test_the_chinese_quickstart_has_the_code_and_the_shape_of_the_english_one():
+    english, chinese = page("quickstart"), page("quickstart.zh")
+    assert FENCE.findall(chinese) == FENCE.findall(english)
+    assert [level for level, _ in headings(chinese)] == [level for level, _ in headings(english)]
+    assert shapes(chinese) == shapes(english)
+
+
 BAD_PLUGINS = {
     "misspelt": "def map_mesages(messages): ...",
     "argument": "def map_messages(message): ...",

@@ -11,10 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import refused
 from hub_server import TOKEN, hub_fixture, reread_environment, xet_hub_fixture  # noqa: F401
 from huggingface_hub import snapshot_download
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+import export
 from threetoe.errors import UserError
 from threetoe.export.push import push_folder
 from threetoe.machine.hub import check_push, check_repo_id
@@ -384,3 +386,10 @@ def test_a_passing_trouble_is_survived(hub, small, waits, status):
     hub.fail("PUT", "/lfs/", status, times=2)
     push_folder(small, "ada/model", False, "From a test")
     assert hub.files("ada/model")["adapter_config.json"] == b'{"r": 16}' and len(waits) == 2
+
+
+def test_a_public_repo_is_refused_with_private_before_anything_is_written(hub, three_steps, here):
+    hub.add_repo("ada/model")
+    (line,) = refused(export, "--run", three_steps, "--push", "ada/model", "--private")
+    said = "--private: ada/model already exists and is public; nothing was uploaded."
+    assert line.startswith(said)

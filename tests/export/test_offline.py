@@ -13,6 +13,7 @@ from hub_server import reread_environment
 from huggingface_hub import constants
 
 import export
+import infer
 import train
 from threetoe.backend.model import read_model_config
 from threetoe.commands.templates import templates
@@ -40,6 +41,7 @@ def silent(monkeypatch, tmp_path):
     ("command", "asked"),
     [
         (train.main, "--model ada/none --dataset rows.json --dry-run"),
+        (infer.main, "--run RUN --model ada/none Hello"),
         (train.main, "--model tiny --dataset ada/none --dry-run"),
         (export.main, "--run RUN --merged out --base ada/none"),
         (templates, "alpaca --model ada/none"),

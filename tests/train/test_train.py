@@ -16,8 +16,9 @@ import pytest
 from conftest import ROOT, TINY, refused, run_script
 
 import train
+from threetoe.backend.targets import choose_targets
 from threetoe.errors import UserError
-from threetoe.options.train import TrainConfig, options_of
+from threetoe.options.train import SEVEN_PROJECTIONS, TrainConfig, options_of
 from threetoe.prompt.template import hash_of
 from threetoe.run import record as runs
 from threetoe.run.record import EVALUATIONS
@@ -50,7 +51,7 @@ def test_a_run_folder_holds_everything_and_nothing_else(demo):
     names = {path.name for path in folder.iterdir()}
     assert sorted(names - {EVALUATIONS}) == [  # which asking the run with a file adds
         "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "data.json",
-        "data.jsonl", "data.svg", "generation_config.json", "metrics.jsonl",
+        "data.jsonl", "data.svg", "generation_config.json", "loss.png", "metrics.jsonl",
         "prompts.jsonl", "run.json", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
 
@@ -98,14 +99,17 @@ def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):
     account = next(n for n, line in enumerate(lines) if line.startswith("900 rows read"))
     assert lines[account + 1].startswith("labels: 150 ")
     assert [line for line in lines if line.startswith("tiny: 3M parameters in 4 bits")]
-    assert len(lines) == 7 + 11
+    sample = [line.split()[0] for line in lines[-6:-2]]
+    assert sample == ["asked", "base", "run", "data"]
+    assert [line[:9] for line in lines[-2:]] == ["ask it:  ", "export it"]
 
 
 def test_a_log_has_a_line_of_progress_for_the_first_step_and_each_tenth_of_the_way(demo):
     _, printed = demo
     line = r"(?m)^step +(\d+)/120  loss ([\d.]+)  [\d:]+ left$"
     lines = re.findall(line, printed.stderr)
-    assert [int(step) for step, _ in lines] == [1, *range(12, 121, 12)]
+    steps = [int(step) for step, _ in lines]  # a slow machine has more, one each 30 seconds
+    assert {1, *range(12, 121, 12)} <= set(steps) and steps == sorted(steps)
     assert float(lines[-1][1]) < float(lines[0][1]) / 4
 
 
@@ -272,10 +276,23 @@ def test_a_loss_that_is_not_a_number_is_a_failure_and_no_run(tmp_path):
     assert not (tmp_path / "nan" / "run.json").exists()
 
 
-def test_target_modules_that_the_model_lacks_are_one_line(tmp_path):
-    done = run_script("train.py", "--target-modules", "foo", cwd=tmp_path, code=2)
-    assert done.stderr.splitlines()[-1].startswith("Error: --target-modules foo: ")
-    assert "Traceback" not in done.stderr
+def test_target_modules_that_the_model_lacks_are_refused_with_those_it_has(here):
+    (line,) = refused(train, "--model", "tiny", "--dry-run", "--target-modules", "q_proj,q_prj")
+    assert line == (
+        "--target-modules q_prj: tiny has no layer of that name. Did you mean 'q_proj'? It has "
+        f"{', '.join(SEVEN_PROJECTIONS)}, embed_tokens, lm_head, or all with all-linear."
+    )
+
+
+def test_all_linear_is_every_linear_layer_but_the_head_of_any_architecture(here):
+    from transformers import Phi3Config
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0}
+    Phi3Config(**sizes, vocab_size=64, intermediate_size=64).save_pretrained(here / "phi")
+    fused = ("o_proj", "qkv_proj", "gate_up_proj", "down_proj")
+    for model, names in (("tiny", SEVEN_PROJECTIONS), (str(here / "phi"), fused)):
+        config = TrainConfig(model=model, target_modules=("all-linear",))
+        assert set(choose_targets(config).target_modules) == set(names)
 
 
 def test_two_lengths_of_a_training_are_refused(here):

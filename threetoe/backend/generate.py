@@ -7,6 +7,13 @@ from threetoe.errors import Failure, UserError
 from threetoe.machine.libraries import chatter_hidden
 
 
+def set_to_answer(model):
+    """The model as Unsloth has it answer, after a training or a load."""
+    from unsloth import FastLanguageModel
+
+    return FastLanguageModel.for_inference(model)
+
+
 def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], config):
     """Answers to prompts, in batches of similar length, shortest first.
 

@@ -7,6 +7,7 @@ import json
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copymode
 from types import SimpleNamespace
 
 from threetoe.backend import token_rows
@@ -204,6 +205,7 @@ def link_adapter(adapter: Path, base: str, scratch: Path) -> Path:
 def save_adapter(model, tokenizer, target: Path, stops: list[int]) -> None:
     """Adapter as safetensors, tokenizer, and a generation config with the trained stop ids."""
     model.save_pretrained(target, save_embedding_layers=False)  # rows of tokens are saved anyway
+    copymode(target / "adapter_config.json", target / "adapter_model.safetensors")  # or it is 0600
     (target / "README.md").unlink(missing_ok=True)  # PEFT's unfilled card; export writes ours
     save_tokenizer(tokenizer, target, stops)
 

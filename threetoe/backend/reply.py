@@ -22,6 +22,11 @@ class Frame(NamedTuple):
     trail: str = ""  # Template.trail
 
 
+def frame_of(template, marks, stops: list[int]) -> Frame:
+    """What surrounds the answers of a template; `stops` are its stop ids."""
+    return Frame(tuple(stops), tuple(template.stops(marks)), template.lead, template.trail)
+
+
 class Reply:
     """One answer: `add` its ids one by one, then `finish`; `text` is what it says so far.
 

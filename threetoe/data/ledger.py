@@ -161,10 +161,10 @@ def label_line(labels: Counter[str]) -> str:
     return f"{line} and {rest:,} of {len(labels) - NAMED} more" if rest else line
 
 
-def short_label(text: str) -> str:
-    """One line of a label, at most LETTERS long."""
+def short_label(text: str, letters: int = LETTERS) -> str:
+    """One line of a text, at most so many letters long."""
     text = " ".join(text.split()) or "(empty)"
-    return text if len(text) <= LETTERS else text[: LETTERS - 1].rstrip() + "…"
+    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
 
 
 def by_count(counts: Counter[str]) -> dict[str, int]:

@@ -24,13 +24,12 @@ from threetoe.export.folder import (
 from threetoe.export.formats import FORMATS, format_of
 from threetoe.export.gguf.gguf import check_gguf
 from threetoe.export.preflight import preflight
-from threetoe.export.push import push_folder
+from threetoe.export.push import check_repo, push_folder
 from threetoe.export.verify import verify
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.load import load_plugins
 from threetoe.machine import processes
 from threetoe.machine.files import write_json
-from threetoe.machine.hub import check_push
 from threetoe.machine.libraries import quieten
 from threetoe.machine.terminal import say
 from threetoe.options.export import ExportConfig
@@ -74,7 +73,7 @@ def plan_export(config: ExportConfig, untrained: Run | None = None) -> ExportJob
     if found:
         check_found(job, checks)
     elif config.push:
-        checks(check_push, config.push, config.create_pr, config.revision)
+        checks(check_repo, config)
     checks.done()
     hooks.say_notes()
     if not config.run:

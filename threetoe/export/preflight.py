@@ -15,10 +15,11 @@ from threetoe.export.merge.merge import Merge, plan_merge
 from threetoe.export.merge.nf4 import CODES, unpacked, unread
 from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.shards import output_of
+from threetoe.export.push import check_repo
 from threetoe.export.verify.reference import COMPARED
 from threetoe.machine import space
 from threetoe.machine.files import read_json
-from threetoe.machine.hub import answers_within, check_push
+from threetoe.machine.hub import answers_within
 from threetoe.machine.terminal import shown
 from threetoe.run.base import is_prequantised
 from threetoe.run.probes import FEWEST
@@ -43,7 +44,7 @@ def preflight(job) -> None:
                 name_of_weights(job.run, config), Path(scratch), SECONDS
             )
         if config.push:
-            asked["push"] = lambda: check_push(config.push, config.create_pr, config.revision)
+            asked["push"] = lambda: check_repo(config)
         answers = side_by_side(asked, SECONDS)
         base = checks(answers["base"]) if "base" in answers else None
         plan = checks(plan_of, base, job) if base else None

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from threetoe.errors import UserError
+from threetoe.machine.hub import ANSWER_SECONDS, answers_within, asking, check_push
 from threetoe.machine.hub_upload import PushError, failing_as, patiently, quiet_client
 from threetoe.run.record import RECORD  # a repo that has it holds an export
 
@@ -16,6 +18,28 @@ EXPORTED = """
     generation_config.json tokenizer.json tokenizer_config.json special_tokens_map.json
     added_tokens.json chat_template.jinja Modelfile verify.json training.png
 """.split()  # what exports write; in a repo that has one, such a file of an older export is stale
+
+
+def check_repo(config) -> None:
+    """UserError for what can be known to refuse --push before anything is written: a public repo
+    with --private among it."""
+    from huggingface_hub import HfApi
+
+    check_push(config.push, config.create_pr, config.revision)
+    if config.private:
+        api = HfApi()
+        with answers_within(ANSWER_SECONDS), asking(api.endpoint):
+            there = api.repo_exists(config.push)
+            exposed = there and not api.repo_info(config.push).private
+        if exposed:
+            raise UserError(f"--private: {public(config.push, f'{api.endpoint}/{config.push}')}")
+
+
+def public(repo_id: str, url: str) -> str:
+    return (
+        f"{repo_id} already exists and is public; nothing was uploaded. Make it private at "
+        f"{url}/settings, choose another name, or leave out --private."
+    )
 
 
 def push_folder(
@@ -68,10 +92,7 @@ def make_repo(api, repo_id: str, private: bool, revision: str | None, token: str
         url = str(api.create_repo(repo_id, private=private or None, exist_ok=True))
         exposed = private and not api.repo_info(repo_id).private
     if exposed:
-        raise PushError(
-            f"{repo_id} already exists and is public; nothing was uploaded. Make it private at "
-            f"{url}/settings, choose another name, or leave out --private."
-        )
+        raise PushError(public(repo_id, url))
     if revision and revision != "main" and not revision.startswith("refs/"):
         with failing_as(f"Making the branch {revision} of {repo_id}", token):
             api.create_branch(repo_id, branch=revision, exist_ok=True)

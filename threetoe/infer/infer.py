@@ -10,7 +10,7 @@ from threetoe.backend import token_rows
 from threetoe.backend.checkpoint import read_header
 from threetoe.backend.generate import generate
 from threetoe.backend.model import read_model_config
-from threetoe.backend.reply import Frame, Reply
+from threetoe.backend.reply import Reply, frame_of
 from threetoe.errors import Checks, UserError
 from threetoe.hooks.calls import Hooks, Owned
 from threetoe.hooks.load import load_plugins
@@ -19,7 +19,7 @@ from threetoe.infer.questions import Question, read_questions
 from threetoe.machine import processes
 from threetoe.machine.files import check_writable
 from threetoe.machine.libraries import load_unsloth
-from threetoe.machine.terminal import Progress, clear_line, say, visible
+from threetoe.machine.terminal import Progress, clear_line, say, show_progress, visible
 from threetoe.options.infer import InferConfig
 from threetoe.prompt.encode import prompt_ids
 from threetoe.prompt.new_tokens import rows_of_adapter
@@ -66,6 +66,7 @@ def check_adapter(folder: Path, run: record.Run, config: InferConfig) -> None:
     if base.is_adapter(folder):
         read_header(folder / "adapter_model.safetensors")
         base.check_is_there(run.options["model"], folder, "--model")
+        base.check_obtainable(run.options["model"], "--model")
         return
     if not (folder / "config.json").exists():
         raise UserError(f"--run {folder} holds neither an adapter nor a merged model.")
@@ -115,7 +116,9 @@ def load(config: InferConfig) -> tuple:
 
 def load_tokenizer(job: InferPlan) -> tuple:
     """The plan with the run's record as its tokenizer settles it, and that tokenizer."""
+    show_progress("importing Unsloth")
     load_unsloth()
+    show_progress(f"loading {job.run.options['model']}")
     tokenizer = contract.load_tokenizer(job.folder, job.run)
     run = contract.settled(job.folder, job.run, job.template, tokenizer, job.config)
     return job._replace(run=run), tokenizer
@@ -133,6 +136,7 @@ def load_model(job: InferPlan, longest: int):
     model = job.hooks.first("load_model", config=trained, adapter=job.folder)
     if rows_of_adapter(job.folder):
         token_rows.put_in_place(model, trained=job.config.adapter)
+    clear_line()
     return model
 
 
@@ -152,9 +156,7 @@ def encode_questions(job: InferPlan, tokenizer) -> tuple[InferPlan, list[list[in
 def answer(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None):
     """Yields (question, answer, whether it was cut: Reply.cut) as batches are done; `show` is given
     an answer's parts before."""
-    template = job.run.the_template()
-    strings = tuple(template.stops(job.run.the_marks()))
-    frame = Frame(tuple(job.run.stop_ids), strings, template.lead, template.trail)
+    frame = frame_of(job.run.the_template(), job.run.the_marks(), job.run.stop_ids)
     replies = [Reply(tokenizer, frame, show) for _ in prompts]
     for index in generate(model, tokenizer, prompts, replies, job.config):
         question, reply = job.questions[index], replies[index]

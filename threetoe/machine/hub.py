@@ -12,7 +12,7 @@ from threading import Thread
 from threetoe.errors import Checks, UserError, did_you_mean
 
 ANSWER_SECONDS = 15  # huggingface_hub itself waits for ever
-SIGN_SECONDS = 5  # for the Hub to give a sign; the client tries for 50
+SIGN_SECONDS = 4  # for the Hub to give a sign; the client tries for 50
 
 
 def is_repo_id(text: str) -> bool:

@@ -66,6 +66,7 @@ NONE = {  # why there is none: theirs
     "it is supervised fine-tuning alone":
         "dpo orpo kto ppo grpo rlhf stage reward-model reward-funcs pref-beta beta loss-type",
     "plugins/neftune.py does it: --plugin plugins/neftune.py": "neftune-noise-alpha neftune",
+    "a plugin's map_training_args can set it": "max-grad-norm adam-beta1 adam-beta2 adam-epsilon",
     "every loss is in the run's metrics.jsonl; a plugin's map_training_args can set report_to":
         "report-to wandb use-wandb wandb-project wandb-run-name tensorboard logging-dir swanlab",
     "every step is logged": "logging-steps log-steps log-interval steps-per-report",

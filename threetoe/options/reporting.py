@@ -12,7 +12,7 @@ import click
 
 from threetoe.errors import Failure, UserError, without_tokens
 from threetoe.machine.processes import is_first_of_machine
-from threetoe.machine.terminal import visible
+from threetoe.machine.terminal import clear_line, visible
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 NO_PATH = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
@@ -68,6 +68,7 @@ def fail(problems: list[str], code: int) -> None:
     """End with the code; of several processes, one of each machine says what all have found."""
     if code != 1 and not is_first_of_machine():
         raise SystemExit(code)
+    clear_line()
     colour = False if os.environ.get("NO_COLOR") else None  # no-color.org; None: on a terminal
     for problem in map(without_tokens, problems):
         line = visible(shorten(problem))

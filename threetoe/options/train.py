@@ -31,6 +31,7 @@ from threetoe.options.types import (
 ROWS = 4  # a forward pass
 DEFAULT_STEPS = 60  # without --max-steps and --num-train-epochs
 LEARNING_RATE, WIDTH = 2e-4, 4096  # that of Llama 3 8B; Adam's rate goes with 1 / width, as in muP
+ALL_LINEAR = "all-linear"
 SEVEN_PROJECTIONS = tuple(f"{name}_proj" for name in "q k v o gate up down".split())
 
 RANKED = """
@@ -102,8 +103,8 @@ class TrainConfig(DataConfig):
         0.0, "LoRA dropout; 0 is the fast path.", FiniteRange(0, 1, max_open=True), "Model"
     )
     target_modules: tuple = option(
-        SEVEN_PROJECTIONS, "Layers that get an adapter.", Words(), "Model",
-        show_default=",".join(SEVEN_PROJECTIONS),
+        SEVEN_PROJECTIONS, f"Layers that get an adapter; {ALL_LINEAR}: all but the head.",
+        Words(), "Model", show_default=",".join(SEVEN_PROJECTIONS),
     )  # fmt: skip
     use_gradient_checkpointing: str = option(
         "unsloth", "Trade compute for memory.", click.Choice(["unsloth", "true", "false"]), "Model"

@@ -9,6 +9,7 @@ from threetoe.backend.precision import choose_precision
 from threetoe.backend.sizes import check_shapes
 from threetoe.errors import UserError, did_you_mean
 from threetoe.machine.files import read_json
+from threetoe.machine.hub import endpoint, gives_a_sign, is_hub_id
 
 PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")  # suffixes of Unsloth's repositories
 
@@ -31,6 +32,23 @@ def check_model(model: str | None, flag: str = "--model") -> None:
         raise UserError(
             f"{flag} {model}: no such folder, and a Hub id looks like {GPU_MODEL}."
             f"{did_you_mean(model, [TINY])}"
+        )
+
+
+def check_obtainable(model: str | None, flag: str) -> None:
+    """UserError for a Hub id that is not in the cache while the Hub gives no sign; asked before
+    anything slow is imported."""
+    if not model or not is_hub_id(model):
+        return
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(model, "config.json"), str):
+        return
+    if constants.is_offline_mode() or not gives_a_sign(endpoint()):
+        why = "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else "it gives no sign"
+        raise UserError(
+            f"{model} is not on this machine, and the Hub at {endpoint()} cannot be asked: {why}. "
+            f"Name a local folder with {flag}."
         )
 
 

@@ -41,21 +41,26 @@ class Prompt(NamedTuple):
 
 
 def keep(training, indices, folder: Path) -> None:
-    """Write prompts.jsonl: of each eighth of what is trained, the first row that is no longer
-    than half of all rows are and than LONGEST tokens, or else the shortest."""
+    """Write prompts.jsonl: a short row of each eighth of what is trained."""
+    with (folder / FILE).open("w", encoding="utf-8") as file:
+        for conversation in training.conversations.chosen(short_rows(training, indices, KEPT)):
+            file.write(json.dumps(conversation.messages, ensure_ascii=False) + "\n")
+
+
+def short_rows(encoded, indices, count: int) -> set[int]:
+    """The conversations' numbers of so many rows: of each part of the indices the first that is no
+    longer than half of all rows are and than LONGEST tokens, or else the shortest."""
     import numpy
 
-    lengths = training.lengths[indices]
+    lengths = encoded.lengths[indices]
     short = min(int(numpy.median(lengths)), LONGEST)
-    chosen = []
-    for part in numpy.array_split(numpy.arange(len(indices)), KEPT):
+    chosen = set()
+    for part in numpy.array_split(numpy.arange(len(indices)), count):
         if len(part):
             fits = numpy.flatnonzero(lengths[part] <= short)
             place = part[fits[0]] if len(fits) else part[lengths[part].argmin()]
-            chosen.append(int(training.numbers[indices[place]]))
-    with (folder / FILE).open("w", encoding="utf-8") as file:
-        for conversation in training.conversations.chosen(set(chosen)):
-            file.write(json.dumps(conversation.messages, ensure_ascii=False) + "\n")
+            chosen.add(int(encoded.numbers[indices[place]]))
+    return chosen
 
 
 def read(folder: Path) -> list:

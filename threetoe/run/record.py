@@ -21,7 +21,8 @@ from threetoe.prompt.pieces import Marks
 from threetoe.prompt.template import Template
 from threetoe.prompt.tokenizer_template import TokenizerTemplate, of_fields
 
-RECORD, PARTIAL, METRICS = "run.json", "run.partial.json", "metrics.jsonl"
+RECORD, PARTIAL = "run.json", "run.partial.json"
+METRICS, LOSS = "metrics.jsonl", "loss.png"
 PRIVATE = ("file", "module", "settings")  # of a plugin
 PLACES = ("examples", "first_truncated")  # of a data account: rows by file and line
 PACKAGES = "torch transformers trl peft accelerate bitsandbytes datasets unsloth".split()

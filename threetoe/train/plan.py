@@ -52,6 +52,7 @@ def plan_training(config: TrainConfig) -> TrainPlan:
     if config.mirror:
         checks(check_mirror, config.mirror, folder, config.overwrite)
     checks(base.check_model, config.model)
+    checks(base.check_obtainable, config.model, "--model")
     if config.push_to:
         checks(check_push, config.push_to)
     checks.done()

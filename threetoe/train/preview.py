@@ -113,8 +113,10 @@ def announce(config: TrainConfig, template, rows: RowSets) -> None:
     if config.batching_strategy == "packing":
         count, what = packs_of(rows.lengths().tolist(), config.max_seq_length), "packs"
     steps, epochs = steps_and_epochs(config, count)
-    what = f"{min(config.rows_a_step, count)} {what}"
-    spans = f"{steps:,} steps of {what} = {epochs:.1f} epochs"
+    each = min(config.rows_a_step, count)
+    what = f"{each} {what if each > 1 else what[:-1]}"
+    passes = f"{epochs:.1f}" if epochs >= 0.1 else f"{epochs:.2g}"
+    spans = f"{steps:,} step{'s' * (steps > 1)} of {what} = {passes} epochs"
     if config.is_timed:
         most = f", at most {spans}" * (steps < MOST)
         spans = f"as many steps of {what} as fit {in_time(config)}{most}"

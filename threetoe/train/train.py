@@ -17,6 +17,7 @@ from threetoe.backend.model import (
     read_sizes,
     save_adapter,
 )
+from threetoe.backend.targets import choose_targets
 from threetoe.backend.tokenizer_file import read_tokenizer
 from threetoe.backend.training_arguments import choose_training_arguments
 from threetoe.hooks.of_run import as_record, note_used
@@ -30,7 +31,8 @@ from threetoe.prompt.from_tokenizer import from_tokenizer, unlike_own
 from threetoe.prompt.template import hash_of
 from threetoe.prompt.tokenizer import fingerprint, marks_of
 from threetoe.run import base, probes, record
-from threetoe.train import preview
+from threetoe.run.losses import read_points
+from threetoe.train import closing, curves, preview
 from threetoe.train.batch_size import resolve_batch_size
 from threetoe.train.durable import checkpoint, resume
 from threetoe.train.durable.checkpoint import check_room, writing
@@ -38,7 +40,7 @@ from threetoe.train.plan import TrainPlan, plan_training
 from threetoe.train.prepare import Prompting
 from threetoe.train.preview import announce
 from threetoe.train.row_sets import RowSets, encode_sources
-from threetoe.train.trainer import collect_metrics, validation_line
+from threetoe.train.trainer import collect_metrics
 
 
 def train(config: TrainConfig) -> Path | None:
@@ -62,6 +64,7 @@ def encode_rows(job: TrainPlan, looking: bool) -> tuple[TrainPlan, Prompting, Ro
     job = resolve_batching(resolve_model(job))
     tokenizer = (looking and tokenizer_to_look(job)) or load_tokenizer(job.config.model)
     check_length(job.config)
+    job = job._replace(config=choose_targets(job.config))
     if job.template is None:
         own = from_tokenizer(tokenizer, marks_of(tokenizer), job.config.model)
         job = job._replace(template=own)
@@ -139,11 +142,11 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     from threetoe.train.callbacks import guarded_callbacks  # unsloth is imported by now
     from threetoe.train.durable.saving import Saving
 
-    config, hooks, folder, tokenizer = job.config, job.hooks, job.folder, prompting.tokenizer
+    config, hooks, folder = job.config, job.hooks, job.folder
     training, validation = rows.to_train(), rows.to_validate()
     same = resume.identity(config, hash_of(vars(job.template)), hooks.theirs(), training)
     found = resume.begin(config, folder, same)
-    model = load_to_train(job, tokenizer)
+    model = load_to_train(job, prompting.tokenizer)
     facts = {"identity": same, "base": resume.hash_of_base(model)}
     resume.check_base(found, facts["base"])
     check_room(model, folder, config.save_total_limit)
@@ -154,7 +157,7 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     callbacks = guarded_callbacks(hooks, config)
     saving = Saving(folder, facts, config, callbacks)
     trainer = hooks.first(
-        "build_trainer", model=model, tokenizer=tokenizer, rows=training,
+        "build_trainer", model=model, tokenizer=prompting.tokenizer, rows=training,
         arguments=arguments, callbacks=callbacks, validation=validation, config=config,
     )  # fmt: skip
     saving.take(trainer, found)
@@ -169,6 +172,7 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
         metrics = keep(job, model, prompting, rows, saving, result)
         held.close()
         hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder, config=config)
+        closing.look_ahead(model, prompting, rows, job)
     hooks.end()
 
 
@@ -177,7 +181,7 @@ def keep(job: TrainPlan, model, prompting: Prompting, rows: RowSets, saving, res
     metrics = collect_metrics(result, saving, job.hooks, job.folder)
     with writing("The run", job.folder):
         save(job, model, prompting, metrics, rows)
-    say_result(metrics, rows, job.folder, job.config)
+    closing.say_result(metrics, rows, job.folder)
     if saving.mirror:
         saving.mirror.finish(None)
     return metrics
@@ -195,17 +199,6 @@ def load_to_train(job: TrainPlan, tokenizer):
     return model
 
 
-def say_result(metrics: dict, rows: RowSets, folder: Path, config: TrainConfig) -> None:
-    say(
-        f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, mean loss "
-        f"{metrics['train_loss']:.4f}, saved in {folder}"
-    )
-    if "eval_loss" in metrics:
-        say(validation_line(metrics, len(rows.validated)))
-    if config.push_to:
-        say(f"push it: python export.py --run {folder} --push {config.push_to}")
-
-
 def save_account(rows: RowSets, folder: Path) -> None:
     """Before the training: by its end the cache that holds the logs may have been emptied."""
     if not is_first():
@@ -221,6 +214,8 @@ def save(job: TrainPlan, model, prompting: Prompting, metrics: dict, rows: RowSe
     tokenizer.chat_template = template.jinja(marks, tokenizer)
     stops = stop_ids(template.end(marks), tokenizer)
     save_adapter(model, tokenizer, folder, stops)
+    title = f"Loss: {folder.name}, base {Path(job.config.model).name}"
+    curves.draw(folder / record.LOSS, read_points(folder / record.METRICS), title)
     finished = record.Run(
         options=options_of(job.config),
         template=vars(template),

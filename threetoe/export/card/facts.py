@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
+from shutil import copyfile
 
 from threetoe.backend import model as backend
-from threetoe.export.card import curves
 from threetoe.export.card.metadata import datasets_in
 from threetoe.machine.files import named_files
 from threetoe.machine.hub import answers_within, is_hub_id
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.prompt.pieces import show_pieces
+from threetoe.run.losses import read_points
 from threetoe.run.probes import read
-from threetoe.run.record import EVALUATIONS, METRICS, Run
+from threetoe.run.record import EVALUATIONS, LOSS, METRICS, Run
 
 EXAMPLE = [{"role": "user", "content": "Your question"}, {"role": "assistant", "content": "Answer"}]
 PICTURE = "training.png"
@@ -20,12 +21,13 @@ SECONDS = 5  # for the Hub to tell a licence
 
 
 def facts_of(run: Run, source: Path, folder: Path, ask_hub: bool = False) -> dict:
-    """The facts for card.render_card. `source` is the run's folder, `folder` the export, into which
-    the loss curve is drawn; with `ask_hub` the Hub may be asked for the base's licence."""
+    """The facts for card.render_card. `source` is the run's folder, `folder` the export, which
+    gets its loss curve; with `ask_hub` the Hub may be asked for the base's licence."""
     template = run.the_template()
     example = show_pieces(template.pieces(EXAMPLE, run.the_marks()), colour=False)
-    points = curves.read_points(source / METRICS)
-    drawn = curves.draw(folder / PICTURE, points) if len(points) > 1 else False
+    drawn = (source / LOSS).is_file()
+    if drawn:
+        copyfile(source / LOSS, folder / PICTURE)
     proof = folder / "verify.json"
     return {
         "name": Path(run.options.get("output_dir") or run.options["model"]).name,
@@ -41,7 +43,7 @@ def facts_of(run: Run, source: Path, folder: Path, ask_hub: bool = False) -> dic
         "packages": run.packages,
         "evaluations": told_with_the_base(evaluations_in(source)),
         "sample": sample_of(datasets_in(run.options), source),
-        "curve": points,
+        "curve": read_points(source / METRICS),
         "picture": PICTURE if drawn else None,
         "verify": json.loads(proof.read_text(encoding="utf-8")) if proof.is_file() else {},
         "gguf": sorted(path.name for path in folder.glob("*.gguf")),
