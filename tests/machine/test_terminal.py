@@ -1,5 +1,6 @@
 """What others wrote cannot command the terminal that it is shown on."""
 
+from collections import Counter
 from contextlib import redirect_stderr
 from io import StringIO
 
@@ -22,7 +23,7 @@ def test_control_characters_are_spelt_out_and_all_else_stays():
 
 
 def test_labels_pieces_and_file_names_are_shown_so(here, capsys):
-    account = Ledger("a.json", read=4, kept=4, answers={f"yes{CLEAR}": 4})
+    account = Ledger("a.json", read=4, kept=4, answers=Counter({f"yes{CLEAR}": 4}))
     for line in account.lines():
         say(line)
     assert "labels: 4 yes\\x1b[2J" in capsys.readouterr().err

@@ -107,6 +107,7 @@ def test_read_is_trained_and_validated_and_left_out(tokenizer, tmp_path):
     assert account["validation"] == len(sets.to_validate()) == 15
     assert account["trained"] == len(sets.to_train()) == 45
     assert account["dropped"]["nothing to learn within --max-seq-length"] == 1
+    assert sum(sets.ledgers[0].answers.values()) == 60  # of what is left alone
     sets.save(tmp_path)
     log = [json.loads(line) for line in (tmp_path / "data.jsonl").read_text().splitlines()]
     assert Counter(entry["what"] for entry in log) == {"dropped": 4}

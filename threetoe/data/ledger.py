@@ -80,7 +80,7 @@ class Ledger:
         self.examples = {**later.examples, **self.examples}
         self.truncated += later.truncated
         self.first_truncated = self.first_truncated or later.first_truncated
-        self.kept = later.kept
+        self.kept, self.answers = later.kept, later.answers
 
     @property
     def faults(self) -> int:

@@ -15,7 +15,7 @@ from threetoe.machine.processes import is_first
 # All of C0 but tab and line break, DEL, C1; and what turns the direction of the text around it.
 CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
-PATIENCE, EVERY = 5, 30  # seconds
+PATIENCE, EVERY = 10, 30  # seconds
 BAR = 24  # columns
 
 

@@ -74,7 +74,7 @@ def ask(model, prompting: Prompting, messages: list[dict], adapter: bool) -> str
 
 def say_next(folder: Path, config: TrainConfig) -> None:
     """The two commands that come next."""
-    run = shlex.quote(str(folder))
-    target = f"--push {config.push_to}" if config.push_to else f"--merged {run}-merged"
+    run, merged = (shlex.quote(f"{folder}{end}") for end in ("", "-merged"))
+    target = f"--push {config.push_to}" if config.push_to else f"--merged {merged}"
     say(f'ask it:     python infer.py --run {run} "Your question"')
     say(f"export it:  python export.py --run {run} {target}")

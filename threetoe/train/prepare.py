@@ -94,6 +94,7 @@ class EncodedRows:
                 self.account.leave_out(conversation.where, str(row), log)
             elif learned := self.check(conversation, row, log):
                 kept.append(row)
+                self.account.keep(conversation.messages)
                 self.numbers.append(number)
                 self.lengths.append(len(row.input_ids))
                 self.learned.append(learned)
@@ -148,7 +149,6 @@ class EncodedRows:
         self.numbers, self.lengths, self.learned = (
             numpy.array(each, "int32") for each in (self.numbers, self.lengths, self.learned)
         )
-        self.account.kept = len(self.numbers)
 
 
 def encode_conversations(conversations: Conversations, prompting: Prompting) -> EncodedRows:
