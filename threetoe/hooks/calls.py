@@ -4,13 +4,13 @@ import inspect
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import click
 import pluggy
 
 from threetoe.errors import Failure, PluginError, UserError
 from threetoe.hooks import specs
 from threetoe.hooks.answers import find_fault, follow
 from threetoe.hooks.plugin import HOOKS, PASSED, Plugin, find_culprit, is_hook, place_of
+from threetoe.machine.terminal import say
 
 
 class Call(NamedTuple):
@@ -147,7 +147,7 @@ class Hooks(pluggy.PluginManager):
             for p in self.theirs()
         ]
         if parts:
-            click.echo(f"plugins: {', '.join(parts)}", err=True)
+            say(f"plugins: {', '.join(parts)}")
         if self.late:
             raise PluginError(*self.late)
 
@@ -167,7 +167,7 @@ class Hooks(pluggy.PluginManager):
     def say_notes(self) -> None:
         """Print why plugins of the run are not used, a line each."""
         for note in self.notes:
-            click.echo(note, err=True)
+            say(note)
 
     def seconds(self) -> dict[str, float]:
         """The time spent in each plugin, the built-in apart."""

@@ -14,12 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import click
-
 from threetoe.errors import UserError
 from threetoe.hooks.module import import_plugin
 from threetoe.hooks.plugin import Plugin, hash_file
 from threetoe.machine.libraries import CACHE
+from threetoe.machine.terminal import say
 
 AS_IT_IS = "name it with --plugin to use it as it is"
 USED = CACHE / "plugins.tsv"  # of each plugin that was trained with: hash and settings, file
@@ -71,10 +70,9 @@ def note_used(plugins: list[Plugin]) -> None:
             with USED.open("a", encoding="utf-8") as file:
                 file.writelines(f"{code}\t{place}\n" for code, place in sorted(new))
     except OSError as error:
-        click.echo(
+        say(
             f"{USED} cannot be written ({error.strerror}), so infer.py and export.py will not use "
-            "this run's plugins by themselves",
-            err=True,
+            "this run's plugins by themselves"
         )
 
 
