@@ -33,7 +33,7 @@ def made(request, tmp_path_factory):
 
 def stated(name: str, base: Base, folder, **options) -> float:
     """Bytes that the preflight asks for, without what it adds for other files."""
-    job = SimpleNamespace(config=ExportConfig(**options), folder=folder)
+    job = SimpleNamespace(config=ExportConfig(**options), folder=folder, is_trained=True)
     return (size_of(name, job, base, plan_of(base, job)) - BESIDES) / SLACK
 
 
@@ -86,7 +86,7 @@ def test_a_base_that_gguf_cannot_hold_is_said_before_it_is_downloaded(made, hub,
     hub.add_repo("ada/base", files={path.name: path.read_bytes() for path in folder.iterdir()})
     (tmp_path / "scratch").mkdir()
     base = find_base("ada/base", tmp_path / "scratch", 5)
-    job = SimpleNamespace(config=ExportConfig(gguf=("q8_0",)), folder=made[0])
+    job = SimpleNamespace(config=ExportConfig(gguf=("q8_0",)), folder=made[0], is_trained=True)
     with pytest.raises(UserError, match="gpt2 is not among what is written here"):
         size_of("gguf", job, base, plan_merge(made[2], made[0]))
 

@@ -90,7 +90,7 @@ def test_a_model_filled_part_by_part_has_the_logits_of_the_whole(written):
     """Base + adapter and the base alone, which a sweep computes side by side; and the export."""
     base, adapter, merged = TINY, written[0], written[2] / "merged"
     sequences = [[1, *range(300, 300 + length)] for length in (40, 3, 17)]
-    sums = Sums(Weights(merged).read_any, Weights(merged).dtype)
+    sums = Sums(Weights(merged).read, Weights(merged).dtype)
     progress = Progress(1, sequences)
     with torch.inference_mode():
         found = logits_of_run(base, adapter, as_used_in_4bit, sequences, sums.look, progress)

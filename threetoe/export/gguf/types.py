@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from threetoe.errors import Failure, UserError, unknown
@@ -168,20 +169,13 @@ def ggml():
         found = importlib.util.find_spec(package)
         folder = Path(found.origin).parent if found and found.origin else None
         for file in sorted(folder.glob(pattern)) if folder else ():
-            function = getattr(loaded(file), "ggml_quantize_chunk", None)
-            if function:
+            with suppress(OSError, AttributeError):  # of another processor, or without the function
+                function = ctypes.CDLL(str(file)).ggml_quantize_chunk
                 function.restype = ctypes.c_size_t
                 places, counts = [ctypes.c_void_p] * 2, [ctypes.c_int64] * 3
                 function.argtypes = [ctypes.c_int, *places, *counts, ctypes.c_void_p]
                 return function
     return None
-
-
-def loaded(file: Path):
-    try:
-        return ctypes.CDLL(str(file))
-    except OSError:  # built for another processor, or without a library that it needs
-        return None
 
 
 def run_program(source: Path, target: Path, name: str) -> None:

@@ -74,7 +74,7 @@ def ask(found: dict, place: Path, question: Question, base: Weights) -> tuple[tu
     else:
         weights = Weights(place)
         name_dtype(found, weights, question)
-        sums = Sums(weights.read_any, weights.dtype)
+        sums = Sums(weights.read, weights.dtype)
     used = as_used(question.run, question.config)
     of_run = logits_of_run(base.folder, run_folder, used, sequences, sums.look, progress)
     if question.kind in GGUF:

@@ -41,14 +41,12 @@ class Weights:
         return None if name in self.packed else FLOATS.get(self.stored[name].dtype)
 
     def read(self, name: str, device="cpu"):
-        """A tensor in fp32."""
+        """A tensor in fp32; None where there is none of that name."""
+        if name not in self.stored:
+            return None
         weight = self.expanded if name in self.packed else self.as_stored
         weight = weight(name, device)
         return (through_nf4(weight) if self.as_nf4(name) else weight).float()
-
-    def read_any(self, name: str):
-        """A tensor in fp32; None where there is none of that name."""
-        return self.read(name) if name in self.stored else None
 
     def as_stored(self, name: str, device):
         from safetensors import safe_open
