@@ -36,8 +36,7 @@ def test_a_rehearsal_calls_every_hook_finds_late_faults_and_keeps_nothing(tmp_pa
     env = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     done = run_script("train.py", *words, cwd=tmp_path, code=1, env=env)
     assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [
-        "options and data", "base", "training", "stop and resume", "questions", "export",
-        "the real training",
+        "options and data", "base", "training", "stop and resume", "questions", "export"
     ]  # fmt: skip
     assert [line.split()[1] for line in done.stdout.splitlines() if "FAULT" in line] == [
         "FAULT", "FAULT"

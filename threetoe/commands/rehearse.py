@@ -1,7 +1,6 @@
 """train.py --rehearse: all of a training, its stop, a question and an export, in a minute, on a
 small random model of the base's kind, so that no hour is spent to find a mistake."""
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -15,7 +14,6 @@ from unittest.mock import patch
 
 import click
 
-from threetoe.backend.precision import count_parameters
 from threetoe.backend.small import write_small
 from threetoe.commands.then import plan_then, read_then
 from threetoe.errors import Checks, Failure, Stopped, UserError
@@ -23,20 +21,16 @@ from threetoe.export.export import export
 from threetoe.infer import infer, metrics
 from threetoe.infer.questions import as_question
 from threetoe.machine import processes
-from threetoe.machine.libraries import has_gpu
-from threetoe.machine.terminal import clock, say
+from threetoe.machine.terminal import say
 from threetoe.options.export import ExportConfig
 from threetoe.options.infer import InferConfig
 from threetoe.options.train import TrainConfig
 from threetoe.train import train
-from threetoe.train.batches import packs_of
 from threetoe.train.durable.out_of_memory import free_memory
 from threetoe.train.plan import plan_training
-from threetoe.train.preview import steps_and_epochs
 
 STEPS, ROWS, AT_ONCE = 4, 16, 2  # trained; rows in all, the shortest, and in a pass
 ANSWER = 8  # tokens
-SHARES = 0.5, 0.15  # of the best speed in products; seen on a CPU
 TRACKERS = {"WANDB_MODE": "disabled", "COMET_MODE": "disabled", "TRACKIO_SPACE_ID": ""}
 
 
@@ -93,7 +87,6 @@ class Rehearsal:
             ("stop and resume", self.resume, True),
             ("questions", self.ask, False),
             ("export", self.export, False),
-            ("the real training", self.estimate, False),
         )
 
     def check(self) -> str:
@@ -105,7 +98,6 @@ class Rehearsal:
             checks(plan_then, asked, config)
         job = plan_training(replace(config, problems=tuple(checks.problems)))
         self.job, self.prompting, self.rows = train.encode_rows(job, looking=False)
-        self.real = self.job.config
         count = len(self.rows.trained)
         return f"{count:,} rows to train on, template {self.job.template.name}"
 
@@ -176,40 +168,6 @@ class Rehearsal:
         with unheard():
             outputs = export(moved(self.asked, self.run, self.place))
         return f"{', '.join(outputs)} written" + " and proven" * self.asked.verify
-
-    def estimate(self) -> str:
-        """By the machine's speed in matrix products, of which a training has SHARES: a token costs
-        each weight a multiplication and an addition forward, and as many back, for the activations
-        alone, and forward again where checkpointing computes them twice."""
-        if self.real.is_timed:
-            return "as long as asked; how many steps fit shows after three"
-        rows, config = len(self.rows.trained), self.real
-        each = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        length = self.rows.lengths().mean()
-        if config.batching_strategy == "packing":
-            rows = packs_of(self.rows.lengths().tolist(), config.max_seq_length)
-            length = config.max_seq_length
-        steps, _ = steps_and_epochs(config, rows)
-        passes = 2 + (config.use_gradient_checkpointing != "false")
-        tokens, count = steps * min(each, rows) * length, count_parameters(config.model)
-        seconds = [2 * passes * count * tokens / (products_a_second() * at) for at in SHARES]
-        return "{} to {} for {:,} steps, as far as products of matrices tell".format(
-            *map(clock, seconds), steps
-        )
-
-
-def products_a_second() -> float:
-    """Floating-point operations, in a second of products as a training has them."""
-    import torch
-
-    device = "cuda" if has_gpu() else "cpu"
-    dtype = torch.float16 if has_gpu() and not torch.cuda.is_bf16_supported() else torch.bfloat16
-    sides = torch.ones(512, 2048, dtype=dtype, device=device), torch.ones(2048, 2048).to(dtype)
-    left, right, best, ends = sides[0], sides[1].to(device), math.inf, time.perf_counter() + 1
-    while (began := time.perf_counter()) < ends:
-        (left @ right)[0, 0].item()  # waits for a GPU
-        best = min(best, time.perf_counter() - began)
-    return 2 * left.shape[0] * right.shape[0] * right.shape[1] / best
 
 
 def shortest(encoded, indices):
