@@ -12,6 +12,12 @@ from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+
+def runs(python: str) -> bool:
+    """Whether a name on the path is a Python, and no shim of one that is not chosen."""
+    return subprocess.run([python, "--version"], capture_output=True).returncode == 0
+
+
 PINS = ROOT / "requirements" / "colab.txt"
 # Of pip-freeze.gpu.txt in github.com/googlecolab/backend-info, 2026-08-19: what ours ask for.
 IMAGE = """
@@ -27,7 +33,8 @@ IMAGE = """
 """.split()
 KEPT = ("torch", "torchvision", "triton", "numpy")
 HARMLESS = {("unsloth", "certifi"), ("unsloth-zoo", "certifi")}  # newer than indexes have; any does
-PYTHONS = [sys.executable, *filter(None, map(shutil.which, ("python3.12", "python3.13")))]
+OTHERS = filter(None, map(shutil.which, ("python3.12", "python3.13")))
+PYTHONS = [sys.executable, *(python for python in OTHERS if runs(python))]
 
 
 def pinned(lines) -> dict[str, str]:

@@ -93,7 +93,8 @@ def flags():
     scripts = [command(config)(print) for config in (TrainConfig, InferConfig, ExportConfig)]
     templates, plugins = cli.commands["templates"], cli.commands["plugins"]
     making = cli.commands["make-dataset"].commands.values()
-    words = (plugins, *plugins.commands.values(), *templates.commands.values(), *making)
+    doctor = cli.commands["doctor"]
+    words = (doctor, plugins, *plugins.commands.values(), *templates.commands.values(), *making)
     for one in (*scripts, *words, templates.get_command(None, "alpaca")):
         for param in one.params:
             found |= {*param.opts, *param.secondary_opts}

@@ -3,6 +3,7 @@
 import click
 
 from threetoe.commands.datasets import datasets
+from threetoe.commands.doctor import doctor
 from threetoe.commands.make_dataset.command import make_dataset
 from threetoe.commands.plugins import PLUGIN_HELP, plugins
 from threetoe.commands.templates import templates
@@ -22,6 +23,7 @@ cli.add_command(templates)
 cli.add_command(plugins)
 cli.add_command(datasets)
 cli.add_command(make_dataset)
+cli.add_command(doctor)
 
 
 def run(_) -> None:

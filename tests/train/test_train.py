@@ -306,3 +306,16 @@ def test_the_default_length_is_no_choice_that_a_run_json_repeats(here):
     config = TrainConfig()
     assert (config.steps, options_of(config)["max_steps"]) == (60, None)
     assert TrainConfig(num_train_epochs=3).steps is None
+
+
+def test_on_a_gpu_the_first_step_says_what_takes_its_minutes(monkeypatch, capsys):
+    from threetoe.train.callbacks import StepsDone
+
+    monkeypatch.setattr("sys.platform", "win32")  # where torch is asked without a look for a driver
+    for there, said in (
+        (True, "the first step compiles kernels, which may take minutes\n"),
+        (False, ""),
+    ):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        StepsDone().on_train_begin(None, SimpleNamespace(global_step=0), None)
+        assert capsys.readouterr().err == said

@@ -131,10 +131,9 @@ def load_model(config, adapter: Path | None):
     """
     import torch
     from huggingface_hub.constants import HF_HUB_CACHE
-    from transformers.utils.logging import disable_progress_bar
     from unsloth import FastLanguageModel
 
-    disable_progress_bar()
+    show_downloads_alone()
     checkpointing = {"true": True, "false": False}.get(config.use_gradient_checkpointing, "unsloth")
     base = look_up(locate(config.model))
     merged = adapter and not (adapter / "adapter_config.json").exists()
@@ -162,6 +161,15 @@ def load_model(config, adapter: Path | None):
         if adapter:
             return FastLanguageModel.for_inference(model)
         return add_adapter(model, config, checkpointing)
+
+
+def show_downloads_alone() -> None:
+    """Of all bars, those of the Hub, which a terminal shows."""
+    from huggingface_hub.utils import enable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    enable_progress_bars()
 
 
 def add_adapter(model, config, checkpointing):

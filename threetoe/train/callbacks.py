@@ -12,7 +12,8 @@ from transformers import TrainerCallback, TrainerControl
 
 from threetoe.hooks.answers import kind
 from threetoe.hooks.calls import Hooks
-from threetoe.machine.terminal import Progress, clear_line, draw_bar
+from threetoe.machine.libraries import has_gpu
+from threetoe.machine.terminal import Progress, clear_line, draw_bar, say
 from threetoe.run.record import METRICS
 
 EVENTS = [name for name in vars(TrainerCallback) if name.startswith("on_")]
@@ -75,6 +76,8 @@ class StepsDone(TrainerCallback):
         self.progress = Progress(state.global_step, patience=0)
         self.measured = ""  # the validation loss, once it is known
         self.batches = 0  # of validation rows, since the last loss
+        if has_gpu():
+            say("the first step compiles kernels, which may take minutes")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "eval_loss" in (logs or {}):

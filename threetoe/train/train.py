@@ -23,7 +23,7 @@ from threetoe.backend.training_arguments import choose_training_arguments
 from threetoe.hooks.of_run import as_record, note_used
 from threetoe.machine.libraries import chatter_hidden, has_gpu, load_unsloth
 from threetoe.machine.processes import is_first
-from threetoe.machine.terminal import clear_line, say
+from threetoe.machine.terminal import clear_line, say, show_progress
 from threetoe.options.train import LEARNING_RATE, WIDTH, TrainConfig, options_of
 from threetoe.prompt import new_tokens
 from threetoe.prompt.encode import stop_ids
@@ -60,7 +60,9 @@ def encode_rows(job: TrainPlan, looking: bool) -> tuple[TrainPlan, Prompting, Ro
     """The plan with all that follows from the base's tokenizer and configuration, and the rows,
     which are announced."""
     if not looking:
+        show_progress("importing torch and the libraries over it")
         load_unsloth()
+        clear_line()
     job = resolve_batching(resolve_model(job))
     tokenizer = (looking and tokenizer_to_look(job)) or load_tokenizer(job.config.model)
     check_length(job.config)
