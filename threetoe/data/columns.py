@@ -34,6 +34,7 @@ class ColumnNames:
             theirs += ["--instruction"] if name in self.constant else []
             raise UserError(f"{' and '.join(theirs)}: one column can have the name {name}.")
         self.known: dict[str, None] = {}  # columns that rows have had
+        self.found: dict[tuple, dict[str, str]] = {}  # of rows with these columns: {name: column}
 
     def applied(self, rows: Iterator) -> Iterator:
         """The rows with columns under their new names, which win over columns there."""
@@ -46,9 +47,13 @@ class ColumnNames:
             yield where, row
 
     def found_in(self, columns: tuple) -> dict[str, str]:
-        if len(self.known) < SHAPES:
-            self.known.update(dict.fromkeys(columns))
-        return {name: there for name, asked in self.pairs if (there := alike(asked, columns))}
+        found = self.found.get(columns)
+        if found is None:
+            found = {name: there for name, asked in self.pairs if (there := alike(asked, columns))}
+            if len(self.found) < SHAPES:
+                self.found[columns] = found
+                self.known.update(dict.fromkeys(columns))
+        return found
 
     def check(self, source: str) -> None:
         """UserError with each --map that names a column that no row had."""
