@@ -119,7 +119,8 @@ def run_case(case: dict, folder: Path) -> dict:
     wanted, stages, results = result(whole), [], []
     while len(stages) < case["kills"]:
         sign, most = moments[len(stages) % len(moments)]
-        if kill(start(case["options"], cut), cut, sign, chance.random() * most):
+        after = 0 if len(stages) == 1 else chance.random() * most  # once while it surely is written
+        if kill(start(case["options"], cut), cut, sign, after):
             stages.append(stage(cut))
         else:
             results.append(result(cut))

@@ -179,7 +179,7 @@ class TrainConfig(DataConfig):
         "checkpoint; never starts anew; or the folder of a checkpoint.", group="Training",
     )  # fmt: skip
     resume_anyway: bool = option(
-        False, "Continue with other versions of libraries than those it was begun with.",
+        False, "Continue with other versions of libraries or plugins than it was begun with.",
         group="Training",
     )  # fmt: skip
     mirror: str = option(

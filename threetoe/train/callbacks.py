@@ -10,8 +10,10 @@ from pathlib import Path
 
 from transformers import TrainerCallback, TrainerControl
 
+from threetoe.errors import PluginError
 from threetoe.hooks.answers import kind
 from threetoe.hooks.calls import Hooks
+from threetoe.machine import processes
 from threetoe.machine.libraries import has_gpu
 from threetoe.machine.terminal import Progress, clear_line, draw_bar, say
 from threetoe.run.record import METRICS
@@ -20,20 +22,26 @@ EVENTS = [name for name in vars(TrainerCallback) if name.startswith("on_")]
 WITHIN_STEP = [  # the trainer counts a step when it is done
     "on_step_begin", "on_substep_end", "on_pre_optimizer_step", "on_optimizer_step",
 ]  # fmt: skip
+WEIGHTS_CHANGED = """
+    on_optimizer_step on_step_end on_log on_prediction_step on_evaluate on_save on_epoch_end
+""".split()
 WITHOUT_STEP = ["on_init_end", "on_train_begin", "on_train_end"]
 
 
-def guarded_callbacks(hooks: Hooks, config) -> dict[str, TrainerCallback]:
-    """The callbacks by name; an exception in a plugin's names plugin, callback, event and line."""
+def guarded_callbacks(hooks: Hooks, config) -> tuple[dict[str, TrainerCallback], list]:
+    """The callbacks by name; an exception in a plugin's names plugin, callback, event and line. And
+    a list, which gets those of events after the weights have changed: the step is finished, logged
+    and saved, and then the training ends."""
+    failures: list[PluginError] = []
     owned = hooks.owned("register_callbacks", config=config)
     for name, (callback, plugin) in owned.items():
         if not plugin.is_builtin:
             for event in EVENTS:
-                guard(callback, event, name, plugin)
-    return {name: callback for name, (callback, _) in owned.items()}
+                guard(callback, event, name, plugin, failures)
+    return {name: callback for name, (callback, _) in owned.items()}, failures
 
 
-def guard(callback, event: str, name: str, plugin) -> None:
+def guard(callback, event: str, name: str, plugin, failures: list) -> None:
     """Put a guard before one event of a callback; what it does not handle stays as it is."""
     function, what = getattr(callback, event), f"the callback '{name}', {event}"
     if getattr(function, "__func__", None) is getattr(TrainerCallback, event):
@@ -43,12 +51,21 @@ def guard(callback, event: str, name: str, plugin) -> None:
     def guarded(args, state, control, **more):
         step = state.global_step + (event in WITHIN_STEP)
         at = f" at step {step}" if step and event not in WITHOUT_STEP else ""
-        with heard(terminal):
-            answer = plugin.call(what + at, function, args, state, control, **more)
-        if answer is None or isinstance(answer, TrainerControl):
-            return answer
-        fault = f"returned {kind(answer)}; return the control, or nothing"
-        raise plugin.refuse(what + at, fault, function)
+        if failures:
+            return control
+        try:
+            with heard(terminal):
+                answer = plugin.call(what + at, function, args, state, control, **more)
+            if answer is None or isinstance(answer, TrainerControl):
+                return answer
+            fault = f"returned {kind(answer)}; return the control, or nothing"
+            raise plugin.refuse(what + at, fault, function)
+        except PluginError as error:
+            if event not in WEIGHTS_CHANGED or processes.count() > 1:
+                raise
+            failures.append(error)
+            control.should_save = control.should_training_stop = True
+            return control
 
     setattr(callback, event, guarded)  # and no object around it: trainers ask for its class
 

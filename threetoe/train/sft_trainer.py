@@ -32,6 +32,8 @@ class Learner(SFTTrainer):
 
     def get_batch_samples(self, *args, **kwargs):
         self.micro_batches.begin()
+        if self.saving:
+            self.saving.begin_step(self)
         return super().get_batch_samples(*args, **kwargs)
 
     def training_step(self, model, inputs, num_items_in_batch=None):

@@ -156,8 +156,8 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments, config=config)
     held = record.start(folder, options_of(config))
     save_account(rows, folder)
-    callbacks = guarded_callbacks(hooks, config)
-    saving = Saving(folder, facts, config, callbacks)
+    callbacks, failures = guarded_callbacks(hooks, config)
+    saving = Saving(folder, facts, config, callbacks, failures)
     trainer = hooks.first(
         "build_trainer", model=model, tokenizer=prompting.tokenizer, rows=training,
         arguments=arguments, callbacks=callbacks, validation=validation, config=config,

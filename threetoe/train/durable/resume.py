@@ -118,12 +118,16 @@ def check_base(found: Checkpoint | None, base: str) -> None:
 def check(found: Checkpoint, now: dict, anyway: bool) -> None:
     """UserError where the training that is asked for is not the one that was begun."""
     then = found.facts["identity"]
-    lines = list(differences(then, now))
-    versions = list(differences(then["versions"], now["versions"]))
-    if versions and anyway:
-        say(f"continuing with other versions: {'; '.join(versions)}")
-    elif versions:
-        lines += [f"{line} (--resume-anyway continues with other versions)" for line in versions]
+    lines, others = (
+        list(differences(then, now)),
+        list(differences(then["versions"], now["versions"])),
+    )
+    if then["plugins"] != now["plugins"]:
+        others.append("plugins changed")
+    if others and anyway:
+        say(f"continuing all the same: {'; '.join(others)}")
+    elif others:
+        lines += [f"{line} (--resume-anyway continues all the same)" for line in others]
     if lines:
         raise UserError(
             f"{found.folder} is of another training: {'; '.join(lines)}. Ask for the same again, "
@@ -132,8 +136,9 @@ def check(found: Checkpoint, now: dict, anyway: bool) -> None:
 
 
 def differences(then: dict, now: dict) -> Iterator[str]:
-    """'learning_rate was 0.0002, is 0.0001' for each value that differs, the versions apart."""
-    for name in sorted((then.keys() | now.keys()) - {"versions"}):
+    """'learning_rate was 0.0002, is 0.0001' for each value that differs, the versions and plugins
+    apart."""
+    for name in sorted((then.keys() | now.keys()) - {"versions", "plugins"}):
         one, other = then.get(name), now.get(name)
         if one != other:
             brief = all(isinstance(v, (int, float, str, type(None))) for v in (one, other))

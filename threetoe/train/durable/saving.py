@@ -1,15 +1,13 @@
 """When a training is saved, and what a checkpoint holds: all that the next step depends on."""
 
-import json
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from functools import partial
 from pathlib import Path
 from shutil import copyfile
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 from transformers import TrainerCallback
@@ -21,9 +19,9 @@ from threetoe.run.record import METRICS
 from threetoe.train.durable import checkpoint
 from threetoe.train.durable.checkpoint import Checkpoint, writing
 from threetoe.train.durable.mirror import Mirror
+from threetoe.train.durable.moment import Moment, put_states, random_states
 
 TRAINED, STATE = "trained.safetensors", "trainer_state.json"
-SUMS = ("_total_loss_scalar", "_total_train_tokens")  # of a trainer: losses, and tokens read
 SECONDS, AT_LEAST = 120, 4  # between two checkpoints; parts of a run, so three before its end
 
 
@@ -31,10 +29,12 @@ class Saving(TrainerCallback):
     """Decides when a checkpoint is written, and ends the training after the step in which the
     process was asked to stop."""
 
-    def __init__(self, run: Path, facts: dict, config, callbacks: dict):
+    def __init__(self, run: Path, facts: dict, config, callbacks: dict, failures: list):
         self.run, self.facts = run, facts
         self.every, self.limit = config.save_steps, config.save_total_limit
         self.callbacks = callbacks  # by name; those with a state are saved too
+        self.failures = failures  # of them, after a step was done
+        self.before: Moment | None = None  # the step that is under way, until weights change
         self.resumed: Checkpoint | None = None  # what this process continues
         mirrored = config.mirror and processes.is_first()
         self.mirror = Mirror(config.mirror, run, self.limit) if mirrored else None
@@ -79,6 +79,12 @@ class Saving(TrainerCallback):
         cut = {name: count for name, count in cut.items() if count > 1}
         return cut | (hours.figures() if hours else {})
 
+    def begin_step(self, trainer) -> None:
+        self.before = Moment.now(trainer, self.callbacks)
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        self.before = None
+
     def on_step_end(self, args, state, control, **kwargs):
         due = self.is_due(state.global_step, state.max_steps)
         told = processes.gather((self.asked or 0, control.should_training_stop, due))
@@ -96,17 +102,18 @@ class Saving(TrainerCallback):
         parts = {total * part // AT_LEAST for part in range(1, AT_LEAST)}
         return step in parts or time.monotonic() - self.saved > SECONDS
 
-    def save(self, trainer) -> None:
+    def save(self, trainer, stood: Moment | None = None) -> None:
         """A checkpoint of this step; Failure where it cannot be written, the ones before stay."""
+        stood = stood or Moment.now(trainer, self.callbacks)
         step, states = trainer.state.global_step, random_states(trainer)
         if not processes.is_first():
             return
         stands = {
             "seconds": self.seconds,
-            "sums": {name: getattr(trainer, name) for name in SUMS if hasattr(trainer, name)},
+            "sums": stood.sums,
             "total": trainer.state.max_steps,
             "parts": trainer.micro_batches.parts,
-            "callbacks": states_of(self.callbacks),
+            "callbacks": stood.callbacks,
         }
         filled = partial(fill, trainer, self.run, states)
         with writing(f"The checkpoint of step {step}", self.run):
@@ -121,7 +128,10 @@ class Saving(TrainerCallback):
         try:
             with step_finished_first(self):
                 result = self.go_on(trainer)
+            if self.failures:
+                raise self.failures[0]
         except Exception:
+            self.save_before(trainer)
             if kept := checkpoint.found_in(self.run):
                 say(f"what was trained until {kept[0].name} stays: the same command continues")
             raise
@@ -135,6 +145,15 @@ class Saving(TrainerCallback):
                 128 + self.asked,
             )
         return result
+
+    def save_before(self, trainer) -> None:
+        """The checkpoint of the last whole step, where the one after it failed before it changed
+        weights. Several processes save none: they cannot meet any more."""
+        if self.before is None or self.before.step == 0 or processes.count() > 1:
+            return
+        with suppress(Failure, RuntimeError):  # what failed first is what is told
+            self.before.restore(trainer)
+            self.save(trainer, self.before)
 
     def go_on(self, trainer):
         found = self.resumed
@@ -150,14 +169,6 @@ class Saving(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if self.resumed:  # transformers and TRL begin them anew
             vars(self.trainer).update(self.resumed.facts["sums"])
-
-
-def random_states(trainer) -> dict[str, bytes]:
-    """The files with the random numbers of every process, by name."""
-    with TemporaryDirectory() as folder:
-        trainer._save_rng_state(folder)
-        (mine,) = Path(folder).iterdir()
-        return dict(processes.gather((mine.name, mine.read_bytes())))
 
 
 def fill(trainer, run: Path, states: dict, folder: Path) -> None:
@@ -203,22 +214,6 @@ def finished(trainer, found: Checkpoint):
     trainer.log({"total_flos": state.total_flos, "train_loss": loss})
     tell.on_train_end(*told)
     return SimpleNamespace(global_step=found.step, training_loss=loss, metrics={})
-
-
-def states_of(callbacks: dict) -> dict:
-    """What each callback that has a state() says of itself; JSON values."""
-    states = {name: c.state() for name, c in callbacks.items() if hasattr(c, "state")}
-    return json.loads(json.dumps(states))
-
-
-def put_states(callbacks: dict, states: dict) -> None:
-    """Give callbacks their states back: by load_state(), or as transformers' ExportableState."""
-    for name, state in states.items():
-        callback = callbacks.get(name)
-        if hasattr(callback, "load_state"):
-            callback.load_state(state)
-        elif callback is not None:
-            vars(callback).update(state["attributes"])
 
 
 @contextmanager
