@@ -1,6 +1,6 @@
 """What checkpoints cost: the share of the time between two, and what one of an 8B model takes.
 
-python benchmarks/checkpoint.py [MODEL]     # a folder or Hub id; otherwise the embedded model
+python benchmarks/checkpoint.py [MODEL [STEPS]]   # a folder or Hub id; the embedded model, 40
 """
 
 import statistics
@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 
 from threetoe.machine.libraries import load_unsloth
 
-STEPS = 40
 LLAMA = {"q": (4096, 4096), "k": (4096, 1024), "v": (4096, 1024), "o": (4096, 4096)}
 LLAMA |= {"gate": (4096, 14336), "up": (4096, 14336), "down": (14336, 4096)}  # Llama 3 8B
 LAYERS, RANK = 32, 16
@@ -37,7 +36,7 @@ def timed(owner, name: str, times: list):
         setattr(owner, name, original)
 
 
-def measure(model: str | None) -> tuple[list[float], float, int]:
+def measure(model: str, steps: int) -> tuple[list[float], float, int]:
     """Seconds of each checkpoint, of the training with them, and the bytes of one."""
     from threetoe.options.train import TrainConfig
     from threetoe.train.durable import checkpoint
@@ -59,17 +58,18 @@ def measure(model: str | None) -> tuple[list[float], float, int]:
         timed(Saving, "go_on", trainings),
     ):
         folder = Path(scratch, "run")
-        train(TrainConfig(model=model, dataset="sentiment", max_steps=STEPS, output_dir=folder))
+        train(TrainConfig(model=model, dataset="sentiment", max_steps=steps, output_dir=folder))
     checkpoint.write = write
     return saves, trainings[0], max(sizes)
 
 
 def main() -> None:
     load_unsloth()
-    saves, whole, size = measure(sys.argv[1] if len(sys.argv) > 1 else None)
+    model, steps = (*sys.argv[1:], *("tiny", "40")[len(sys.argv) - 1 :])
+    saves, whole, size = measure(model, int(steps))
     one = statistics.median(saves)
     between = (whole - sum(saves)) / len(saves)
-    print(f"{len(saves)} checkpoints of {size / 1e6:.1f} MB in {STEPS} steps, {whole:.1f} s")
+    print(f"{len(saves)} checkpoints of {size / 1e6:.1f} MB in {steps} steps, {whole:.1f} s")
     print(f"one: median {one * 1000:.0f} ms, longest {max(saves) * 1000:.0f} ms")
     share = 100 * one / between
     print(f"share of the time between two: {share:.2f} %, of two minutes {one / 1.2:.3f} %")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,8 +138,28 @@ def test_an_altered_or_cut_checkpoint_is_passed_over_and_the_one_before_is_taken
         f"{tmp_path}/checkpoint-4 is passed over: x was altered",
         f"{tmp_path}/checkpoint-3 is passed over: x is missing",
     ]
-    (tmp_path / "checkpoint-2" / checkpoint.MANIFEST).write_text("{")
-    assert checkpoint.newest(tmp_path)[0].step == 1
+    for text in ("{", "[]", "[" * 10**5, '{"step": 2, "files": {}, "facts": {}}'):
+        (tmp_path / "checkpoint-2" / checkpoint.MANIFEST).write_text(text)
+        assert checkpoint.newest(tmp_path)[0].step == 1
+    whole = json.loads((tmp_path / "checkpoint-1" / checkpoint.MANIFEST).read_text())
+    whole["facts"]["seconds"] = 1
+    (tmp_path / "checkpoint-1" / checkpoint.MANIFEST).write_text(json.dumps(whole))
+    assert checkpoint.read(tmp_path / "checkpoint-1") == (None, "manifest.json was altered")
+
+
+def test_a_checkpoint_under_another_name_is_no_newer_one_and_links_are_not_followed(tmp_path):
+    other, run = tmp_path / "other", tmp_path / "run"
+    run.mkdir()
+    for step in (1, 2):
+        checkpoint.write(run, step, {}, lambda to: (to / "x").write_bytes(b"abc"))
+    (run / "checkpoint-1").rename(run / "checkpoint-9")
+    shutil.copytree(run / "checkpoint-9", other)
+    (run / "checkpoint-8").symlink_to(other)
+    found, passed_over = checkpoint.newest(run)
+    assert found.step == 2
+    assert passed_over == [f"{run}/checkpoint-{n} is passed over: it is of step 1" for n in (9, 8)]
+    checkpoint.prune(run, 0)
+    assert (other / "x").read_bytes() == b"abc"
 
 
 def test_a_checkpoint_that_cannot_be_filled_leaves_those_before_it(tmp_path):

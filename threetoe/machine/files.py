@@ -6,9 +6,11 @@ import os
 import sys
 import tempfile
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 from threetoe.errors import UserError, first_line, reading
+from threetoe.machine.terminal import say
 
 MOST_VALUES = 100_000  # in a YAML file, aliases written out
 
@@ -101,8 +103,8 @@ def write_json(path: Path, values: dict) -> None:
 def lock(folder: Path, asked: str | None = None, work: str = "training") -> ExitStack:
     """Holds a folder until it is closed, or the process ends however it ends; UserError when
     another of this work holds it, which names what was `asked`. FileNotFoundError when it is gone
-    by then, or has another name. Nothing is written. Where the system has no flock, nothing is
-    held.
+    by then, or has another name. Nothing is written. Where the drive has no flock, nothing is
+    held, which is said.
     """
     held = ExitStack()
     if sys.platform != "win32":
@@ -124,7 +126,13 @@ def lock(folder: Path, asked: str | None = None, work: str = "training") -> Exit
             if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS):
                 held.close()
                 raise  # those three: a mounted drive that knows no locks
+            say_unlocked(folder)
     return held
+
+
+@cache
+def say_unlocked(folder: Path) -> None:
+    say(f"{folder} is on a drive that knows no locks: let nothing else write there meanwhile")
 
 
 def check_writable(path: Path, flag: str) -> None:

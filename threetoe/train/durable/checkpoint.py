@@ -83,10 +83,13 @@ def read(folder: Path) -> tuple[Checkpoint | None, str]:
         for name, expected in manifest["files"].items():
             if sha256(folder / name) != expected:
                 return None, f"{name} was altered"
-        return Checkpoint(folder, int(manifest["step"]), dict(manifest["facts"])), ""
+        step, named = int(manifest["step"]), NAME.fullmatch(folder.name)
+        if named and int(named[1]) != step:
+            return None, f"it is of step {step}"
+        return Checkpoint(folder, step, dict(manifest["facts"])), ""
     except FileNotFoundError as error:
         return None, f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None, f"its {MANIFEST} cannot be read"
 
 
