@@ -23,6 +23,7 @@ from threetoe.train.durable.moment import Moment, put_states, random_states
 
 TRAINED, STATE = "trained.safetensors", "trainer_state.json"
 SECONDS, AT_LEAST = 120, 4  # between two checkpoints; parts of a run, so three before its end
+COST = 0.02  # of a long training's time, at most
 
 
 class Saving(TrainerCallback):
@@ -40,6 +41,7 @@ class Saving(TrainerCallback):
         self.mirror = Mirror(config.mirror, run, self.limit) if mirrored else None
         self.asked: int | None = None  # the signal that asked to stop
         self.began = self.saved = time.monotonic()
+        self.took = 0.0  # seconds, the last checkpoint
 
     def take(self, trainer, resumed: Checkpoint | None) -> None:
         """Save this trainer from now on, and begin where the checkpoint is. One that a plugin made
@@ -88,8 +90,8 @@ class Saving(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         due = self.is_due(state.global_step, state.max_steps)
         told = processes.gather((self.asked or 0, control.should_training_stop, due))
-        asked, stops, due = map(max, zip(*told, strict=True))  # signals and clocks differ
-        self.asked = asked or None
+        asked, stops, _ = map(max, zip(*told, strict=True))  # signals come at different times
+        self.asked, due = asked or None, told[0][2]  # by the clock of the one that writes
         control.should_training_stop = bool(stops or asked)
         control.should_save = control.should_training_stop or due
         control.should_log |= control.should_save  # or the sum of losses would lack some
@@ -100,11 +102,11 @@ class Saving(TrainerCallback):
         if self.every:
             return step % self.every == 0
         parts = {total * part // AT_LEAST for part in range(1, AT_LEAST)}
-        return step in parts or time.monotonic() - self.saved > SECONDS
+        return step in parts or time.monotonic() - self.saved > max(SECONDS, self.took / COST)
 
     def save(self, trainer, stood: Moment | None = None) -> None:
         """A checkpoint of this step; Failure where it cannot be written, the ones before stay."""
-        stood = stood or Moment.now(trainer, self.callbacks)
+        began, stood = time.monotonic(), stood or Moment.now(trainer, self.callbacks)
         step, states = trainer.state.global_step, random_states(trainer)
         if not processes.is_first():
             return
@@ -122,6 +124,7 @@ class Saving(TrainerCallback):
             self.mirror.copy(written)
         checkpoint.prune(self.run, self.limit)
         self.saved = time.monotonic()
+        self.took = self.saved - began
 
     def train(self, trainer):
         """What trainer.train() returns; from the checkpoint on, where there is one."""
