@@ -21,7 +21,7 @@ from threetoe.options.types import MOST
 from threetoe.train.preview import MANY_EPOCHS
 
 MEASURED = 20  # the latest steps, which tell how long the next take
-CLOSING = 3.0  # seconds, for the end of the process
+CLOSING = 6.0  # seconds, for a sample answer and the end of the process
 CHANGED = 0.1  # of the planned steps: that is said
 
 
