@@ -43,7 +43,8 @@ OURS = {  # ours, or two of which a script has one: theirs
     "load-in-4bit": "quantization-bit use-4bit qlora quantize",
     "use-gradient-checkpointing true": "gradient-checkpointing grad-checkpoint",
     "batching-strategy packing": "packing sample-packing neat-packing",
-    "save-steps": "save-every save-interval save-strategy steps-per-save checkpoint-steps",
+    "save-steps": """save-every save-interval save-strategy steps-per-save checkpoint-steps
+        saves-per-epoch""",
     "resume": "resume-from-checkpoint auto-resume resume-from",
     "overwrite": "overwrite-output-dir force-overwrite",
     "max-samples": "max-train-samples num-samples limit",
@@ -60,7 +61,8 @@ NONE = {  # why there is none: theirs
         "bf16 fp16 tf32 fp32 torch-dtype precision mixed-precision",
     "the base has 4 bits, or 16 with --no-load-in-4bit": "load-in-8bit use-8bit",
     "every training is of a LoRA adapter":
-        "use-peft use-lora lora peft finetuning-type fine-tune-type full-finetuning train-type",
+        """use-peft use-lora lora adapter peft finetuning-type fine-tune-type full-finetuning
+        train-type""",
     "it has plain LoRA alone; adapters that other tools trained with it can be exported":
         "use-dora use-rslora dora rslora use-loftq",
     "it is supervised fine-tuning alone":
@@ -69,15 +71,22 @@ NONE = {  # why there is none: theirs
     "a plugin's map_training_args can set it": "max-grad-norm adam-beta1 adam-beta2 adam-epsilon",
     "every loss is in the run's metrics.jsonl; a plugin's map_training_args can set report_to":
         "report-to wandb use-wandb wandb-project wandb-run-name tensorboard logging-dir swanlab",
+    "every run folder has its loss.png": "plot-loss",
+    "rows are prepared anew each time, on all cores":
+        "overwrite-cache preprocessing-num-workers dataset-num-proc dataset-prepared-path",
+    "tokens are the tokenizer's and the template's; --new-tokens trains those a base lacks":
+        "special-tokens eos-token pad-token add-tokens additional-special-tokens",
     "every step is logged": "logging-steps log-steps log-interval steps-per-report",
     "--val-size or --val-dataset measures, every --eval-steps":
-        "do-eval eval-strategy evaluation-strategy eval-interval steps-per-eval val-batches",
+        """do-eval eval-strategy evaluation-strategy eval-interval evals-per-epoch steps-per-eval
+        val-batches""",
     "train.py trains, infer.py asks, export.py exports": "do-train train do-predict test mode task",
     "give the steps themselves: --warmup-steps": "warmup-ratio",
     "answers are greedy, or sampled with --temperature": "top-p top-k min-p do-sample num-beams",
     "one process trains on one device":
         "deepspeed fsdp num-gpus gpus devices nproc-per-node num-processes tensor-parallel-size",
-    "Unsloth chooses the attention": "attn-implementation attention flash-attn use-flash-attn",
+    "Unsloth chooses the attention":
+        "attn-implementation attention flash-attention flash-attn use-flash-attn",
     "code that comes with a model is never run": "trust-remote-code",
     "a run says what it does in a few lines as it is": "verbose quiet log-level debug",
 }  # fmt: skip

@@ -31,7 +31,8 @@ def describe(folder: Path, run: Run) -> str:
     on later and have not finished."""
     facts = [f"base {run.options['model']}", run.options["template"]]
     if run.metrics:
-        facts.append(f"{run.metrics['steps']:,} steps")
+        steps = run.metrics["steps"]
+        facts.append(f"{steps:,} step{'s' * (steps > 1)}")
     facts.append(ago(time.time() - finished_at(folder)))
     line = f"{folder} ({', '.join(facts)})"
     later = [
