@@ -14,6 +14,7 @@ from threetoe.data.read import read_conversations
 from threetoe.errors import Checks, UserError, first_line
 from threetoe.hooks.load import load_plugins
 from threetoe.machine.libraries import chatter_hidden, load_unsloth
+from threetoe.machine.terminal import say
 from threetoe.options.train import RankConfig
 from threetoe.prompt.encode import IGNORED, Encoded, encode
 from threetoe.prompt.from_tokenizer import from_tokenizer
@@ -50,7 +51,7 @@ def rank(config: RankConfig) -> None:
     load_unsloth()
     config = replace(config, model=config.model or choose_model())
     config, _, line = resolve_precision(config)
-    click.echo(f"{config.model}: {line}", err=True)
+    say(f"{config.model}: {line}")
     tokenizer = load_tokenizer(config.model)
     asked = draw_rows(data[0], config)
     encoded = encode_under_all(known, asked, tokenizer, config)
@@ -88,7 +89,7 @@ def encode_under_all(known: dict, asked: list[Conversation], tokenizer, config) 
         except UserError as error:
             if name != FROM_TOKENIZER or name == config.template:
                 raise
-            click.echo(f"{FROM_TOKENIZER} is left out: {first_line(error)}", err=True)
+            say(f"{FROM_TOKENIZER} is left out: {first_line(error)}")
     return encoded
 
 
@@ -157,7 +158,7 @@ def show(scores: list[Score], config: RankConfig, rows: int) -> None:
     elif is_clearly_worse(chosen, best, config.seed):
         more = chosen.loss - best.loss
         verdict = f"{chosen.name} is clearly worse than {best.name}: {more:.2f} nats a token more"
-    click.echo(f"{verdict} (rows: {rows}; --template chooses)", err=True)
+    say(f"{verdict} (rows: {rows}; --template chooses)")
 
 
 def sum_losses(model, rows: list[Encoded]) -> list[tuple[float, int]]:

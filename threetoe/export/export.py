@@ -31,7 +31,7 @@ from threetoe.hooks.load import load_plugins
 from threetoe.machine import processes
 from threetoe.machine.files import write_json
 from threetoe.machine.libraries import quieten
-from threetoe.machine.terminal import say
+from threetoe.machine.terminal import say, show_progress
 from threetoe.options.export import ExportConfig
 from threetoe.prompt.template import Template
 from threetoe.run import base, contract
@@ -124,6 +124,7 @@ def export(config: ExportConfig) -> dict[str, Path]:
 def settle_run(job: ExportJob, scratch: Path) -> ExportJob:
     """The job with the record and folder to export; where --template changes them, the folder is a
     new one that looks like a run's."""
+    show_progress(f"loading the tokenizer of {job.folder}")
     quieten()
     tokenizer = contract.load_tokenizer(job.folder, job.run)
     run = contract.settled(job.folder, job.run, job.template, tokenizer, job.config)

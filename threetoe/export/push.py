@@ -6,11 +6,10 @@ import hashlib
 from functools import partial
 from pathlib import Path
 
-import click
-
 from threetoe.errors import UserError
 from threetoe.machine.hub import ANSWER_SECONDS, answers_within, asking, check_push
 from threetoe.machine.hub_upload import PushError, failing_as, patiently, quiet_client
+from threetoe.machine.terminal import say
 from threetoe.run.record import RECORD  # a repo that has it holds an export
 
 EXPORTED = """
@@ -124,9 +123,9 @@ def find_stale(folder: Path, there: list[str]) -> tuple[list[str], list[str]]:
 
 def tell(repo_id: str, stale: list[str], others: list[str]) -> None:
     if stale:
-        click.echo(f"removed from {repo_id}, of an older export: {', '.join(stale)}", err=True)
+        say(f"removed from {repo_id}, of an older export: {', '.join(stale)}")
     if others:
-        click.echo(f"also in {repo_id}, and left as it was: {', '.join(others)}", err=True)
+        say(f"also in {repo_id}, and left as it was: {', '.join(others)}")
 
 
 def compare(folder: Path, arrived: dict) -> list[str]:

@@ -116,7 +116,6 @@ def load(config: InferConfig) -> tuple:
 
 def load_tokenizer(job: InferPlan) -> tuple:
     """The plan with the run's record as its tokenizer settles it, and that tokenizer."""
-    show_progress("importing Unsloth")
     load_unsloth()
     show_progress(f"loading {job.run.options['model']}")
     tokenizer = contract.load_tokenizer(job.folder, job.run)
@@ -205,7 +204,6 @@ def write(answers, job: InferPlan) -> list[tuple[str, str]]:
             written, cuts = written + 1, cuts + bool(cut)
             progress.show(written, total, f"answered {written} of {total}")
     except KeyboardInterrupt:
-        clear_line()
         say(f"{written} of {total} answered")
         raise
     clear_line()

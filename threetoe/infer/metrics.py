@@ -6,12 +6,11 @@ import os
 from numbers import Integral, Real
 from pathlib import Path
 
-import click
-
 from threetoe.errors import PluginError
 from threetoe.hooks.answers import kind
 from threetoe.hooks.calls import Owned
 from threetoe.machine.files import write_json
+from threetoe.machine.terminal import say
 from threetoe.run.record import EVALUATIONS, METRICS
 
 EXACT = "exact"
@@ -57,11 +56,11 @@ def figure(name: str, metric: Owned, answers: list, expected: list) -> float:
 def show(figures: dict[str, float], answers: int) -> None:
     """The share that is exactly right as a sentence, then a line each of the others."""
     right = round(figures[EXACT] * answers)
-    click.echo(f"{right} of {answers} exactly right ({100 * figures[EXACT]:.1f} %)", err=True)
+    say(f"{right} of {answers} exactly right ({100 * figures[EXACT]:.1f} %)")
     others = {name: value for name, value in figures.items() if name != EXACT}
     width = max(map(len, others), default=0)
     for name, value in others.items():
-        click.echo(f"{name.ljust(width)}  {value:.4g}", err=True)
+        say(f"{name.ljust(width)}  {value:.4g}")
 
 
 def note(run: Path, figures: dict) -> None:
@@ -80,4 +79,4 @@ def place_beside(output: Path) -> Path:
 
 def keep(path: Path, figures: dict) -> None:
     write_json(path, figures)
-    click.echo(f"figures kept in {path}", err=True)
+    say(f"figures kept in {path}")

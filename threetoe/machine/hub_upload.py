@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from threetoe.errors import Failure
 from threetoe.machine.hub import answers_within, one_line
-from threetoe.machine.terminal import clear_line, say
+from threetoe.machine.terminal import say
 
 READ_SECONDS = 90  # without a byte; an upload as a whole may take hours
 RETRY_SECONDS = (3, 15)  # before the second and the third try
@@ -57,7 +57,6 @@ def patiently(send: Callable, once: bool = False):
             said = f"the Hub cannot be reached ({type(error).__name__})"
             if seconds is None or once or isinstance(error, httpx.TimeoutException):
                 raise
-        clear_line()
         say(f"{said}; trying again in {seconds} s")
         time.sleep(seconds)
 

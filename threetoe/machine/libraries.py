@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 
 from threetoe.errors import Failure, UserError
+from threetoe.machine.terminal import show_progress
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "threetoe")
 NOISY = (
@@ -51,6 +52,7 @@ def chatter_hidden():
 
 def load_unsloth() -> None:
     """Import unsloth, quietly; UserError when it is missing or too old for this machine."""
+    show_progress("importing Unsloth")
     quieten()
     try:
         with chatter_hidden():

@@ -117,4 +117,5 @@ def show_progress(text: str) -> None:
 def say(line: str) -> None:
     """One line on standard error, of several processes by the first."""
     if is_first():
+        clear_line()  # of one of progress
         click.echo(visible(line), err=True)

@@ -51,7 +51,6 @@ def show_sample(model, prompting: Prompting, rows: RowSets) -> None:
     try:
         base, run = (ask(model, prompting, asked, adapter) for adapter in (False, True))
     except Exception as error:  # whatever a library, or a plugin's model, makes of a question
-        clear_line()
         return say(f"no sample answer: {first_line(error)}")
     clear_line()
     question = " ".join(filter(None, (asked[-1]["content"], asked[-1].get("input"))))

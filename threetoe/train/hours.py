@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
 from threetoe.machine import processes
-from threetoe.machine.terminal import clear_line, say
+from threetoe.machine.terminal import say
 from threetoe.options.train import DEFAULT_STEPS
 from threetoe.options.types import MOST
 from threetoe.train.preview import MANY_EPOCHS
@@ -103,7 +103,6 @@ class Hours(TrainerCallback):
         """Once it is known, and where it has changed much."""
         total, before = self.planned, self.said
         if step == 1 and self.seconds_left() < 0:
-            clear_line()
             say("the time is too short, even for one step; that one is saved all the same")
         if done < 3 or abs(total - before) <= CHANGED * before:
             return
@@ -111,7 +110,6 @@ class Hours(TrainerCallback):
         self.first_plan = self.first_plan or total
         instead = f" instead of {before:,}" * bool(before)
         many = "; with --num-train-epochs 3 it ends after three" * (epochs > MANY_EPOCHS)
-        clear_line()
         say(f"about {total:,} steps fit in time{instead}: {epochs:.1f} epochs{many}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):

@@ -8,10 +8,9 @@ import math
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
-
 from threetoe.errors import Failure, UserError
 from threetoe.machine.libraries import chatter_hidden
+from threetoe.machine.terminal import say
 from threetoe.run.record import METRICS
 from threetoe.train.batches import COLUMNS, collator, packed
 
@@ -65,7 +64,7 @@ def pack_or_pad(trainer, rows, tokenizer) -> None:
         trainer.train_dataset = packed(rows, trainer.args.max_length)
         return
     kind = trainer.model.config.get_text_config().model_type
-    click.echo(f"packing: Unsloth does not pack {kind} here; padded rows are trained", err=True)
+    say(f"packing: Unsloth does not pack {kind} here; padded rows are trained")
     trainer.data_collator = collator(tokenizer, trainer.args.max_length)
     trainer.args.train_sampling_strategy = "group_by_length"
 

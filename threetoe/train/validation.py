@@ -7,7 +7,7 @@ from numpy import arange, setdiff1d
 from numpy.random import default_rng
 from transformers import TrainerCallback
 
-from threetoe.machine.terminal import clear_line, say
+from threetoe.machine.terminal import say
 from threetoe.options.types import MOST
 from threetoe.train.batches import lengths_of
 
@@ -73,7 +73,6 @@ class Validation(TrainerCallback):
         passes = (state.max_steps - 1) // self.distance(state)
         whole = seconds + passes * seconds * len(self.sample) / self.count
         between = f", {len(self.sample):,} of them {passes} times between" * bool(passes)
-        clear_line()
         say(
             f"that took {seconds:.1f} s; again after the last step{between}: about {whole:.0f} s "
             "(--eval-steps, --eval-rows)"

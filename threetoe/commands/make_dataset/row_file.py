@@ -100,7 +100,6 @@ def appending(found: Found, account: Account):
         try:
             yield write
         except (KeyboardInterrupt, Failure, OSError):
-            clear_line()
             say("\n".join([*account.lines(), "The same command goes on from there."]))
             raise
         finally:

@@ -6,8 +6,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import click
-
 from threetoe.backend import model as backend
 from threetoe.errors import UserError, first_line
 from threetoe.export.merge.base_weights import as_used, base_weights
@@ -16,7 +14,7 @@ from threetoe.export.merge.merge import merge
 from threetoe.export.merge.options import MergeOptions
 from threetoe.machine.files import write_json
 from threetoe.machine.libraries import quieten
-from threetoe.machine.terminal import bytes_done, clear_line
+from threetoe.machine.terminal import bytes_done, clear_line, say
 from threetoe.options.export import ExportConfig
 from threetoe.run import base as bases
 from threetoe.run import record as runs
@@ -78,7 +76,7 @@ def write_modelfile(run: runs.Run, folder: Path) -> None:
     try:
         text = run.the_template().modelfile(run.the_marks())
     except UserError as error:
-        return click.echo(f"no Modelfile: {first_line(error)}", err=True)
+        return say(f"no Modelfile: {first_line(error)}")
     (folder / "Modelfile").write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -8,7 +8,7 @@ import torch
 
 from threetoe.errors import Failure
 from threetoe.machine import processes
-from threetoe.machine.terminal import clear_line, say
+from threetoe.machine.terminal import say
 
 PACKED = "packed_seq_lengths"  # of a batch whose rows stand in one
 
@@ -52,7 +52,6 @@ class MicroBatches:
         if PACKED in batch or self.parts >= rows:
             raise out_of_memory("training", step) from error
         self.parts *= 2
-        clear_line()
         say(
             f"out of memory at step {step}: {-(-rows // self.parts)} rows now pass at a time; the "
             f"{rows} rows of a batch still make one step"

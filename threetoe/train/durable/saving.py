@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 from threetoe.errors import Failure, Stopped
 from threetoe.machine import processes
-from threetoe.machine.terminal import clear_line, say
+from threetoe.machine.terminal import say
 from threetoe.run.record import METRICS
 from threetoe.train.durable import checkpoint
 from threetoe.train.durable.checkpoint import Checkpoint, writing
@@ -229,7 +229,6 @@ def step_finished_first(saving: Saving):
     def ask(number, frame):
         saving.asked = number
         signal.signal(number, before[number])
-        clear_line()
         say("stopping when this step is done and saved; once more stops at once")
 
     asking = (signal.SIGINT, signal.SIGTERM)
