@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from threetoe.backend import token_rows
 from threetoe.errors import Failure, UserError, first_line
 from threetoe.machine.files import folder, read_json
-from threetoe.machine.hub import look_up
+from threetoe.machine.hub import is_hub_id, look_up
 from threetoe.machine.libraries import CACHE, chatter_hidden, has_gpu
 from threetoe.prompt.new_tokens import rows_of_adapter
 from threetoe.prompt.tokenizer import save, with_cuts
@@ -133,7 +133,6 @@ def load_model(config, adapter: Path | None):
     from huggingface_hub.constants import HF_HUB_CACHE
     from unsloth import FastLanguageModel
 
-    show_downloads_alone()
     checkpointing = {"true": True, "false": False}.get(config.use_gradient_checkpointing, "unsloth")
     base = look_up(locate(config.model))
     merged = adapter and not (adapter / "adapter_config.json").exists()
@@ -146,6 +145,7 @@ def load_model(config, adapter: Path | None):
         if adapter:
             base = adapter if merged else link_adapter(adapter, base, Path(scratch))
         with failures_named(config.model):
+            download(str(base))
             model, _ = FastLanguageModel.from_pretrained(
                 model_name=str(base),
                 max_seq_length=config.max_seq_length,
@@ -163,13 +163,17 @@ def load_model(config, adapter: Path | None):
         return add_adapter(model, config, checkpointing)
 
 
-def show_downloads_alone() -> None:
-    """Of all bars, those of the Hub, which a terminal shows."""
-    from huggingface_hub.utils import enable_progress_bars
+def download(model: str) -> None:
+    """Fetch the weights of a Hub id, with a bar on a terminal: Unsloth would show none."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    enable_progress_bars()
+    if is_hub_id(model):
+        enable_progress_bars()
+        snapshot_download(model, allow_patterns="model*.safetensors")
+        disable_progress_bars()
 
 
 def add_adapter(model, config, checkpointing):
