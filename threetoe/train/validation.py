@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import cached_property
 
 from numpy import arange, setdiff1d
 from numpy.random import default_rng
@@ -30,17 +31,17 @@ class Validation(TrainerCallback):
             self.rest = rows.select(setdiff1d(arange(len(rows)), drawn))
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.passes = self.passes_a_step()
         self.last = max((e["step"] for e in state.log_history if "eval_loss" in e), default=0)
         state.eval_steps = MOST  # but after the last step: on_step_end
 
     def distance(self, state) -> int:
         """Steps from one to the next; --max-hours changes how many there are in all."""
-        return self.every or steps_between(state.max_steps, self.passes)
+        return self.every or steps_between(state.max_steps, self.passes_a_step)
 
     def on_step_end(self, args, state, control, **kwargs):
         control.should_evaluate |= state.global_step - self.last >= self.distance(state)
 
+    @cached_property
     def passes_a_step(self) -> float:
         """How many passes over the sample take the time of one step, by their tokens."""
         args, rows = self.trainer.args, self.trainer.train_dataset
@@ -64,7 +65,7 @@ class Validation(TrainerCallback):
                 "eval_rows": self.count,
                 "eval_sample_loss": total / learned,
             }
-        if state.global_step == 0:
+        if state.global_step == 0 < state.max_steps:
             self.say_estimate(time.monotonic() - began, state)
         return figures
 
