@@ -291,11 +291,12 @@ def test_no_place_of_the_machine_is_in_a_merged_export(exported, workplace):
 
 
 def test_only_the_last_evaluation_of_a_file_counts(tmp_path):
-    rows = [{"file": "a", "adapter": True, "n": 1}, {"file": "b", "adapter": True, "n": 2}]
-    rows += [{"file": "a", "adapter": True, "n": 3}, {"file": "a", "adapter": False, "n": 4}]
+    rows = [("a", True, 1), ("b", True, 2), ("a", True, 3), ("a", False, 4)]
+    names = "file", "adapter", "answers"
+    rows = [dict(zip(names, row, strict=True)) | {"metrics": {}} for row in rows]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "evaluations.jsonl").write_text(lines, encoding="utf-8")
-    assert [row["n"] for row in evaluations_in(tmp_path)] == [3, 2, 4]
+    assert [row["answers"] for row in evaluations_in(tmp_path)] == [3, 2, 4]
 
 
 def test_a_row_is_shown_of_public_data_and_of_nobodys_file(exported, three_steps):

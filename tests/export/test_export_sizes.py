@@ -18,7 +18,7 @@ from threetoe.export.merge.base_weights import Base, find_base
 from threetoe.export.merge.exporters import write_merged, write_merged_4bit
 from threetoe.export.merge.merge import plan_merge
 from threetoe.export.preflight import BESIDES, SLACK, plan_of, size_of
-from threetoe.machine.files import read_json
+from threetoe.machine.records import read_json
 from threetoe.options.export import ExportConfig
 
 

@@ -19,6 +19,7 @@ from transformers import (
 
 from threetoe.backend import model as backend
 from threetoe.backend import token_rows
+from threetoe.backend.adapter import rows_of_adapter
 from threetoe.errors import UserError
 from threetoe.export import export
 from threetoe.export.merge.merge import merge
@@ -32,6 +33,7 @@ from threetoe.prompt.encode import encode, prompt_ids
 from threetoe.prompt.from_tokenizer import from_tokenizer
 from threetoe.prompt.template_file import read_template
 from threetoe.prompt.tokenizer import marks_of, with_cuts
+from threetoe.prompt.tokenizer_template import of_fields
 from threetoe.run import contract
 from threetoe.run import record as runs
 from threetoe.train.train import train
@@ -102,7 +104,7 @@ class Trained:
         self.logits = torch.load(root / "logits.pt")
         self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
         self.ids = torch.arange(len(self.tokenizer)).view(1, -1)
-        self.rows = tokens.rows_of_adapter(self.folder)
+        self.rows = rows_of_adapter(self.folder)
 
 
 CASES = {
@@ -327,7 +329,7 @@ def test_reserved_tokens_are_written_into_the_template():
     assert line.startswith(
         f"chatml: <|im_start|> is {first}, <|im_end|> is {second}, the rows of 2 tokens"
     )
-    assert runs.template.from_dict(json.loads(json.dumps(vars(template)))) == template
+    assert of_fields(json.loads(json.dumps(vars(template)))) == template
 
 
 def test_a_run_with_reserved_tokens_is_asked_with_the_template_that_it_was_trained_with():

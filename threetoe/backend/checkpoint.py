@@ -11,11 +11,48 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
-from threetoe.errors import UserError
-from threetoe.machine.files import read_json
+from threetoe.errors import UserError, reading
+from threetoe.machine.records import MOST_BYTES, of_kind, parse_json, read_json
 
 FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # safetensors' name: torch's
+
+
+class BaseConfig(TypedDict, total=False):
+    """Of a base's config.json what is read here; each family has its own besides."""
+
+    model_type: str
+    hidden_size: int
+    intermediate_size: int | list[int]  # one a layer
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int | None
+    head_dim: int | None
+    vocab_size: int
+    max_position_embeddings: int
+    hidden_act: str
+    rms_norm_eps: float
+    tie_word_embeddings: bool
+    dtype: str | None
+    torch_dtype: str | None
+    rope_theta: float | None
+    rope_scaling: dict | None
+    rope_parameters: dict | None
+    quantization_config: dict | None
+    text_config: "BaseConfig"
+
+
+class TensorFacts(TypedDict):
+    """Of a tensor in the header of a safetensors file."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+class Index(TypedDict):
+    weight_map: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -40,28 +77,42 @@ class Stored:
 
 def read_header(file: Path) -> list[Stored]:
     """The tensors of one file in the order of their bytes; UserError when the file is not whole."""
-    try:
-        with open(file, "rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            total = os.fstat(opened.fileno()).st_size
-            header = json.loads(opened.read(length)) if length <= total - 8 else None
-    except FileNotFoundError:
-        raise UserError(f"{file} does not exist.") from None
-    except ValueError:
-        header = None
-    if not isinstance(header, dict):
-        raise UserError(f"{file} ({total} bytes) is not a safetensors file, or only its beginning.")
+    with reading(file), open(file, "rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        total = os.fstat(opened.fileno()).st_size
+        if length > min(total - 8, MOST_BYTES):
+            raise UserError(
+                f"{file} ({total} bytes) is not a safetensors file, or only its beginning."
+            )
+        header = parse_json(opened.read(length), dict, file)
     header.pop("__metadata__", None)
+    of_kind(header, dict[str, TensorFacts], file)
     found = []
     for name, facts in header.items():
         start, end = facts["data_offsets"]
         place = 8 + length + start
         found.append(Stored(name, facts["dtype"], tuple(facts["shape"]), file, place, end - start))
-    found.sort(key=lambda tensor: tensor.start)
-    expected = found[-1].start + found[-1].size if found else 8 + length
+    found.sort(key=lambda tensor: (tensor.start, tensor.size))
+    expected = 8 + length
+    for tensor in found:
+        width = int(tensor.dtype[-2:]) // 8 if tensor.dtype in FLOATS else None
+        fits = tensor.start == expected and min((0, *tensor.shape)) == 0
+        if not fits or width and tensor.size != width * tensor.count:
+            raise UserError(f"{file} is damaged: {tensor} does not fill its place in it.")
+        expected += tensor.size
     if expected != total:
         raise UserError(f"{file} is cut short: it has {total} bytes, its header asks {expected}.")
     return found
+
+
+def read_base_config(folder: Path) -> BaseConfig:
+    """config.json; UserError when it is damaged, or a size in it is none."""
+    path = folder / "config.json"
+    config = read_json(path, BaseConfig)
+    for name, value in config.items():
+        if BaseConfig.__annotations__.get(name) is int and value < 1:
+            raise UserError(f"{path} is damaged: {name} is {value}.")
+    return config
 
 
 def list_checkpoint(folder: Path) -> list[Stored]:
@@ -71,7 +122,7 @@ def list_checkpoint(folder: Path) -> list[Stored]:
         return read_header(single)
     if not index.is_file():
         raise UserError(f"{folder} has neither {single.name} nor {index.name}: no weights to read.")
-    places = read_json(index).get("weight_map", {})
+    places = read_json(index, Index)["weight_map"]
     tensors = [t for file in sorted(set(places.values())) for t in read_header(folder / file)]
     lost = sorted(places.keys() - {tensor.name for tensor in tensors})
     if lost:

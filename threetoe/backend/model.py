@@ -11,13 +11,15 @@ from shutil import copymode
 from types import SimpleNamespace
 
 from threetoe.backend import token_rows
+from threetoe.backend.adapter import CONFIG, is_adapter, read_config, rows_of_adapter
+from threetoe.backend.checkpoint import read_base_config
 from threetoe.errors import Failure, UserError, first_line
-from threetoe.machine.files import folder, read_json
+from threetoe.machine.files import folder
 from threetoe.machine.hub import is_hub_id, look_up
 from threetoe.machine.libraries import CACHE, chatter_hidden, has_gpu
-from threetoe.prompt.new_tokens import rows_of_adapter
 from threetoe.prompt.tokenizer import save, with_cuts
 
+KNOWN = (OSError, ValueError, RuntimeError)  # what libraries raise themselves
 GPU_MODEL = "unsloth/llama-3-8b-bnb-4bit"
 TINY = "tiny"
 NO_CODE = {"trust_remote_code": False}  # without it transformers asks, and a y on stdin runs it
@@ -42,10 +44,8 @@ def load_tokenizer(source: str | Path):
     from transformers import AutoTokenizer
 
     transformers.logging.set_verbosity_error()
-    try:
+    with failures_named(source):
         tokenizer = AutoTokenizer.from_pretrained(look_up(locate(str(source))), **NO_CODE)
-    except (OSError, ValueError) as error:
-        raise UserError(cannot_load(source, error)) from error
     if not tokenizer.is_fast:
         raise UserError(f"--model {source}: has no fast tokenizer (tokenizer.json).")
     if tokenizer.pad_token is None:
@@ -58,10 +58,8 @@ def read_model_config(model: str):
     """A base's configuration (its text part); UserError when it cannot be read or is not known."""
     from transformers import AutoConfig
 
-    try:
+    with failures_named(model):
         return AutoConfig.from_pretrained(look_up(locate(model)), **NO_CODE).get_text_config()
-    except (OSError, ValueError) as error:
-        raise UserError(cannot_load(model, error)) from error
 
 
 def read_sizes(model: str):
@@ -73,7 +71,7 @@ def read_sizes(model: str):
 def read_llama(model: str) -> SimpleNamespace | None:
     """A Llama's configuration in a folder; None for any other."""
     path = Path(locate(model), "config.json")
-    values = read_json(path) if path.is_file() else {}
+    values = read_base_config(path.parent) if path.is_file() else {}
     known = values.get("model_type") == "llama" and values.keys() >= SIZES
     return SimpleNamespace(**values) if known else None
 
@@ -101,25 +99,26 @@ def count_token_rows(model: str) -> int:
 def cannot_load(model, error: Exception) -> str:
     beneath = error.__cause__ if isinstance(error, RuntimeError) else None  # Unsloth's own
     reason = first_line(beneath or error).rstrip(".")
+    reason = reason if isinstance(error, KNOWN) else f"{type(error).__name__}: {reason}"
     return (
         f"{model} cannot be loaded: {reason}. Name a local folder or another Hub id with --model."
     )
 
 
 @contextmanager
-def failures_named(model: str):
-    """What can go wrong while weights are loaded, in one line."""
-    import torch
-    from safetensors import SafetensorError
-
+def failures_named(model: str | Path):
+    """What can go wrong while a library reads a model's files, which may hold anything, in one
+    line."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise Failure(
-            f"{model} does not fit in the GPU's memory: name a smaller one, or one in 4 bits, with "
-            "--model, and leave no other program on the GPU."
-        ) from error
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except UserError:
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which may not be imported yet
+            raise Failure(
+                f"{model} does not fit in the GPU's memory: name a smaller one, or one in 4 bits, "
+                "with --model, and leave no other program on the GPU."
+            ) from error
         raise UserError(cannot_load(model, error)) from error
 
 
@@ -135,7 +134,7 @@ def load_model(config, adapter: Path | None):
 
     checkpointing = {"true": True, "false": False}.get(config.use_gradient_checkpointing, "unsloth")
     base = look_up(locate(config.model))
-    merged = adapter and not (adapter / "adapter_config.json").exists()
+    merged = adapter and not is_adapter(adapter)
     in_4bit = bool(config.load_in_4bit) and not merged
     rows = config.token_rows.total if config.token_rows else 0
     rows = rows_of_adapter(adapter) if adapter else rows
@@ -206,11 +205,10 @@ def add_adapter(model, config, checkpointing):
 def link_adapter(adapter: Path, base: str, scratch: Path) -> Path:
     """A view of an adapter folder whose config names where the base is on this machine."""
     for path in adapter.iterdir():
-        if path.name != "adapter_config.json":
+        if path.name != CONFIG:
             (scratch / path.name).symlink_to(path.resolve())
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base
-    (scratch / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    config = read_config(adapter) | {"base_model_name_or_path": base}
+    (scratch / CONFIG).write_text(json.dumps(config), encoding="utf-8")
     return scratch
 
 

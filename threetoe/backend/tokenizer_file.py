@@ -7,7 +7,7 @@ Only of a folder whose tokenizer transformers takes from tokenizer.json as it st
 from pathlib import Path
 from types import SimpleNamespace
 
-from threetoe.machine.files import read_json
+from threetoe.machine.records import read_json
 from threetoe.prompt.tokenizer import with_cuts
 
 CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")

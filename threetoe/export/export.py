@@ -6,10 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from threetoe.backend.checkpoint import read_header
+from threetoe.backend.adapter import check_adapter, is_adapter
 from threetoe.errors import Checks, UserError
 from threetoe.export.card.card import render_card
-from threetoe.export.card.facts import facts_of
+from threetoe.export.card.facts import check_records, facts_of
 from threetoe.export.folder import (
     asked_for,
     check_apart,
@@ -86,9 +86,9 @@ def find_adapter(config: ExportConfig, template: Template | None):
     foreign = config.run and contract.is_foreign(config.run)
     named = config.base if foreign else None  # a run's own base stays what it was trained on
     folder, run = contract.find_run(config, template, named, "--base")
-    if not base.is_adapter(folder):
+    if not is_adapter(folder):
         raise UserError(f"--run {folder} has no adapter in it; a merged model cannot be exported.")
-    read_header(folder / "adapter_model.safetensors")
+    check_adapter(folder)
     if run.data:  # ours: it is called as its folder is called now
         run = replace(run, options=run.options | {"output_dir": str(folder.resolve())})
     return folder, run
@@ -101,6 +101,7 @@ def check_found(job: ExportJob, checks: Checks) -> None:
     if not config.base and (ours or config.push):  # an adapter, too, says where its base is
         checks(base.check_is_there, model, job.folder, "--base")
     checks(check_apart, job.outputs, job.folder, config.base or model)
+    checks(check_records, job.folder)
     if config.gguf or config.ollama:
         checks(check_gguf, job.run, job.folder, config)
     if config.base or not base.is_gone(model):

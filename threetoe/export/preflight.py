@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from threading import Thread
 
-from threetoe.backend.checkpoint import Stored, list_checkpoint
+from threetoe.backend.checkpoint import Stored, list_checkpoint, read_base_config
 from threetoe.errors import Checks, UserError
 from threetoe.export.folder import PARTIAL, asked_for, beside
 from threetoe.export.formats import format_of
@@ -18,7 +18,6 @@ from threetoe.export.merge.shards import output_of
 from threetoe.export.push import check_repo
 from threetoe.export.verify.reference import COMPARED
 from threetoe.machine import space
-from threetoe.machine.files import read_json
 from threetoe.machine.hub import answers_within
 from threetoe.machine.terminal import shown
 from threetoe.run.base import is_prequantised
@@ -122,7 +121,7 @@ def size_of(name: str, job, base: Base | None, plan: Merge | None) -> int:
     row = format_of(name)
     if not row.size or row.merges and not plan:
         return 0
-    values = read_json(base.folder / "config.json") if plan else {}
+    values = read_base_config(base.folder) if plan else {}
     return int(row.size(job.folder, plan, values, job.config) * SLACK) + BESIDES
 
 

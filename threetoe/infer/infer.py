@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from threetoe.backend import token_rows
-from threetoe.backend.checkpoint import read_header
+from threetoe.backend.adapter import check_adapter, is_adapter, rows_of_adapter
 from threetoe.backend.generate import generate
 from threetoe.backend.model import read_model_config
 from threetoe.backend.reply import Reply, frame_of
@@ -22,7 +22,6 @@ from threetoe.machine.libraries import load_unsloth
 from threetoe.machine.terminal import Progress, clear_line, say, show_progress, visible
 from threetoe.options.infer import InferConfig
 from threetoe.prompt.encode import prompt_ids
-from threetoe.prompt.new_tokens import rows_of_adapter
 from threetoe.prompt.template import Template
 from threetoe.run import base, contract, record
 from threetoe.run.contract import recorded
@@ -54,7 +53,7 @@ def plan_inference(config: InferConfig) -> InferPlan:
     functions = checks(hooks.owned, "register_metrics", config=config) if expects else {}
     checks(check_output, config, expects)
     if found:
-        checks(check_adapter, *found, config)
+        checks(check_weights, *found, config)
     checks.done()
     hooks.say_notes()
     if not config.run:
@@ -62,9 +61,9 @@ def plan_inference(config: InferConfig) -> InferPlan:
     return InferPlan(config, hooks, *found, template, questions, functions)
 
 
-def check_adapter(folder: Path, run: record.Run, config: InferConfig) -> None:
-    if base.is_adapter(folder):
-        read_header(folder / "adapter_model.safetensors")
+def check_weights(folder: Path, run: record.Run, config: InferConfig) -> None:
+    if is_adapter(folder):
+        check_adapter(folder)
         base.check_is_there(run.options["model"], folder, "--model")
         base.check_obtainable(run.options["model"], "--model")
         return
@@ -127,7 +126,7 @@ def load_model(job: InferPlan, longest: int):
     """The run's model; `longest` in tokens, question and answer: longer ones Unsloth cuts on a
     GPU. Never for more than its base reads: beyond that, Unsloth changes RoPE for all answers."""
     trained = job.run.the_config(plugin=job.config.plugin)
-    merged = not base.is_adapter(job.folder)
+    merged = not is_adapter(job.folder)
     known = read_model_config(str(job.folder) if merged else job.run.options["model"])
     length = max(job.run.options.get("max_seq_length", 0), longest)
     length = min(length, known.max_position_embeddings)

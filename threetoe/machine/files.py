@@ -10,9 +10,11 @@ from functools import cache
 from pathlib import Path
 
 from threetoe.errors import UserError, first_line, reading
+from threetoe.machine.records import parse_json
 from threetoe.machine.terminal import say
 
-MOST_VALUES = 100_000  # in a YAML file, aliases written out
+MOST_CHARACTERS, MOST_NODES, DEEPEST = 1_000_000, 20_000, 100  # of a YAML file
+MOST_VALUES = 100_000  # of it with its aliases written out
 
 
 def folder(kind: str) -> Path:
@@ -26,25 +28,50 @@ def named_files(kind: str) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder(kind).glob("*.yaml"))}
 
 
-def read_yaml(path: Path):
-    """What a YAML or JSON file holds; UserError with file and line when it is not YAML, or when
-    its aliases stand for more than it should hold."""
+def read_yaml(path: Path) -> tuple:
+    """What a YAML or JSON file holds, and where the keys of a YAML mapping stand: {(key,) or (key,
+    key below): line}.
+
+    UserError with file and line when it is not YAML, when a key stands twice in it, of which YAML
+    would silently take the second, and when it holds more than what a person writes.
+    """
     import yaml
 
-    with reading(path):
-        text = path.read_text(encoding="utf-8")
+    with reading(path), path.open(encoding="utf-8") as file:
+        text = file.read(MOST_CHARACTERS + 1)
+    if path.suffix == ".json":
+        return parse_json(text, object, path), {}
     try:
-        if path.suffix == ".json":
-            return json.loads(text)
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
+        node = compose(text)
         count_values(node, path)
-        return loader.construct_document(node) if node else None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-01
+        lines = lines_of(node, path)
+        return yaml.SafeLoader("").construct_document(node) if node else None, lines
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2024-13-01
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else path
         problem = getattr(error, "problem", None) or first_line(error)
         raise UserError(f"{place}: not YAML: {problem}.") from error
+
+
+def compose(text: str):
+    """The tree of a YAML text; UserError where that would take long."""
+    import yaml
+
+    class Bounded(yaml.SafeLoader):
+        depth = count = 0
+
+        def compose_node(self, parent, index):
+            self.depth, self.count = self.depth + 1, self.count + 1
+            if self.depth > DEEPEST or self.count > MOST_NODES:
+                what = f"more than {MOST_NODES:,} values, or {DEEPEST} within each other"
+                raise yaml.MarkedYAMLError(None, None, what, self.peek_event().start_mark)
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"more than {MOST_CHARACTERS:,} characters")
+    return Bounded(text).get_single_node()
 
 
 def count_values(root, path: Path) -> int:
@@ -67,11 +94,7 @@ def count_values(root, path: Path) -> int:
     return count(root)
 
 
-def lines_of(path: Path) -> dict[tuple, int]:
-    """Where the keys of a YAML mapping stand: {(key,) or (key, key below): line}.
-
-    UserError when a key stands twice, of which YAML would silently take the second.
-    """
+def lines_of(root, path: Path) -> dict[tuple, int]:
     import yaml
 
     lines: dict[tuple, int] = {}
@@ -86,7 +109,7 @@ def lines_of(path: Path) -> dict[tuple, int]:
             lines[place] = line
             walk(value, place)
 
-    walk(yaml.compose(path.read_text(encoding="utf-8")))
+    walk(root)
     return lines
 
 
@@ -146,13 +169,3 @@ def check_writable(path: Path, flag: str) -> None:
         tempfile.TemporaryFile(dir=above).close()  # asked, not guessed: root may not write to all
     except OSError as error:
         raise UserError(f"{flag} {path} cannot be written: {above}: {error.strerror}.") from error
-
-
-def read_json(file: Path) -> dict:
-    """The object in a JSON file; UserError when it is missing or broken."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file} does not exist.") from None
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON: {error}") from None

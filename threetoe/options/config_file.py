@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from threetoe.errors import UserError
-from threetoe.machine.files import lines_of, read_yaml
+from threetoe.machine.files import read_yaml
 from threetoe.options.foreign import explain
 from threetoe.options.types import Labels, Pair, Words, find_fault_in_text
 
@@ -52,7 +52,7 @@ def read_config(context, param, path):
 
 def read_options(context, path: Path) -> dict:
     """{option: value} of a file; of a run.json what may be repeated. UserError for other files."""
-    values = read_yaml(path) or {}
+    values = read_yaml(path)[0] or {}
     if isinstance(values, dict) and (path.name == RECORD or {"options", "threetoe"} <= {*values}):
         options, plugins = values.get("options"), values.get("plugins", [])
         if not (isinstance(options, dict) and isinstance(plugins, list)):
@@ -62,7 +62,6 @@ def read_options(context, path: Path) -> dict:
         return {name: value for name, value in options.items() if name not in left}
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no 'option: value' lines.")
-    lines_of(path)  # no key twice
     return values
 
 

@@ -5,10 +5,8 @@ PEFT trains, saves and loads single rows (trainable_token_indices). Rows that th
 place for are all saved, so nothing depends on how a base is made larger.
 """
 
-import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from threetoe.errors import UserError
@@ -157,13 +155,3 @@ def grown(held: int, needed: int) -> int:
         return held
     step = next(step for step in (64, 8, 1) if held % step == 0)
     return -(-needed // step) * step
-
-
-def rows_of_adapter(adapter: Path) -> int:
-    """How many rows the base of an adapter must have; 0 when it trained none of them."""
-    file = adapter / "adapter_config.json"
-    if not file.exists():
-        return 0
-    found = json.loads(file.read_text(encoding="utf-8")).get("trainable_token_indices") or []
-    lists = found.values() if isinstance(found, dict) else [found]
-    return 1 + max((row for rows in lists for row in rows), default=-1)

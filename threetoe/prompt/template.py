@@ -14,7 +14,6 @@ from threetoe.prompt import jinja, ollama
 from threetoe.prompt.pieces import CUT, Marks, Piece, joined, shielded, slots_of
 from threetoe.prompt.tokenizer import splits_after_cue
 
-LISTS = ("stop", "special_tokens", "trim")  # fields that JSON has as lists
 ANSWER = re.compile(r"(.*?)\{learn\}(.*?)\{content\}(.*?)\{eos\}.*", re.DOTALL)
 
 
@@ -24,13 +23,13 @@ class Template:
 
     name: str
     description: str
-    roles: dict
+    roles: dict[str, str]
     system: str = ""
     system_with_input: str = ""
     eos: str = ""
-    stop: tuple = ()
-    special_tokens: tuple = ()  # what of its texts wants to be one token each
-    trim: tuple = ()  # roles whose texts lose the white space around them
+    stop: tuple[str, ...] = ()
+    special_tokens: tuple[str, ...] = ()  # what of its texts wants to be one token each
+    trim: tuple[str, ...] = ()  # roles whose texts lose the white space around them
 
     @property
     def cue(self) -> str:
@@ -141,8 +140,3 @@ def hash_of(fields: dict) -> str:
     """The hash of a template of either kind, of its fields as they are stored in a run."""
     text = json.dumps(fields, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def from_dict(values: dict) -> Template:
-    lists = {name: tuple(values.get(name) or ()) for name in LISTS}
-    return Template(**{**values, **lists})

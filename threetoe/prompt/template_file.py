@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from threetoe.errors import UserError, did_you_mean, unknown
-from threetoe.machine.files import lines_of, read_yaml
+from threetoe.machine.files import read_yaml
+from threetoe.machine.records import of_kind
 from threetoe.prompt.pieces import CUT, SLOT
-from threetoe.prompt.template import Template, from_dict
+from threetoe.prompt.template import Template
 
 SLOTS = {  # role: slots that stand once, slots that may
     "system": (("content",), ("bos", "eos")),
@@ -50,7 +51,7 @@ def find_template(name: str, known: dict[str, Path]) -> Template:
 
 def read_template(path: Path) -> Template:
     """The template in a YAML file; UserError has a line for everything that is wrong with it."""
-    values, lines = read_yaml(path), lines_of(path)
+    values, lines = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}:1: a template has lines such as 'description: ...' and 'roles:'.")
     problems = [
@@ -64,7 +65,7 @@ def read_template(path: Path) -> Template:
     if "{learn}" not in roles["assistant"]:
         roles["assistant"] = roles["assistant"].replace("{content}", "{learn}{content}")
     values.setdefault("system_with_input", values.get("system", ""))
-    return from_dict({**values, "name": path.stem, "roles": roles})
+    return of_kind({**values, "name": path.stem, "roles": roles}, Template, path)
 
 
 def problems_of(values: dict):

@@ -7,7 +7,8 @@ import unicodedata
 from pathlib import Path
 
 from threetoe.errors import UserError
-from threetoe.machine.files import read_json, write_json
+from threetoe.machine.files import write_json
+from threetoe.machine.records import read_json
 from threetoe.prompt.pieces import CUT, Marks
 
 # Tokens that frame turns, which some tokenizers do not flag as special; not <think>, which is

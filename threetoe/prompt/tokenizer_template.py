@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from os.path import commonprefix
 
 from threetoe.errors import UserError, first_line
+from threetoe.machine.limits import bounded
+from threetoe.machine.records import of_kind
 from threetoe.prompt import ollama
 from threetoe.prompt.frame import as_roles
 from threetoe.prompt.jinja import without_swallowed
 from threetoe.prompt.pieces import Marks, Piece, joined
-from threetoe.prompt.template import Template, from_dict
+from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import FROM_TOKENIZER as NAME
+from threetoe.prompt.template_file import SLOTS, problems_of_role
 
+PLACE = "The template in a run's record"
 KNOWN_INPUT = ', input=shielded(message.input or "")'  # in the header of a Jinja that knows inputs
 
 
@@ -26,7 +30,7 @@ class TokenizerTemplate:
 
     description: str  # which base it is of
     own: str  # the base's Jinja
-    tokens: dict  # bos_token, eos_token and the like, as the Jinja knows them
+    tokens: dict[str, str]  # bos_token, eos_token and the like, as the Jinja knows them
     clock: str = ""  # in front of an Jinja that asks for the date: that of the day of training
     header: str = ""
     footer: str = ""
@@ -36,8 +40,8 @@ class TokenizerTemplate:
     lead: str = ""
     trail: str = ""
     name: str = NAME
-    stop: tuple = ()
-    special_tokens: tuple = ()
+    stop: tuple[str, ...] = ()
+    special_tokens: tuple[str, ...] = ()
     brings_system = True  # or it knows none
 
     def end(self, marks: Marks) -> str:
@@ -74,14 +78,16 @@ class TokenizerTemplate:
 
     def rendered(self, messages: list[dict], ask: bool) -> str:
         """The text of a conversation, with the next answer's cue when asking."""
-        from jinja2 import TemplateError
         from transformers.utils.chat_template_utils import render_jinja_template
 
         try:
-            texts, _ = render_jinja_template(
-                [messages], chat_template=self.whole, add_generation_prompt=ask, **self.tokens
-            )
-        except (TemplateError, TypeError, ValueError) as error:
+            with bounded(f"--template {NAME}: the {self.description}, asked for a prompt,"):
+                texts, _ = render_jinja_template(
+                    [messages], chat_template=self.whole, add_generation_prompt=ask, **self.tokens
+                )
+        except UserError:
+            raise
+        except Exception as error:  # a Jinja may fail in any way
             raise UserError(
                 f"--template {NAME}: the {self.description} refuses this conversation: "
                 f"{first_line(error).rstrip('.')}. Choose a named template."
@@ -133,4 +139,11 @@ def with_input(message: dict) -> dict:
 
 def of_fields(values: dict) -> Template | TokenizerTemplate:
     """The template of either kind whose fields a run has recorded."""
-    return TokenizerTemplate(**values) if "own" in values else from_dict(values)
+    if "own" in values:
+        return of_kind(values, TokenizerTemplate, PLACE)
+    template = of_kind(values, Template, PLACE)
+    problems = [f"'{role}' is missing." for role in SLOTS.keys() - template.roles.keys()]
+    problems += [problem for role in template.roles.items() for problem in problems_of_role(*role)]
+    if problems:
+        raise UserError(f"{PLACE} is damaged: {problems[0]}")
+    return template

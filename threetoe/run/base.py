@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from threetoe.backend.checkpoint import list_checkpoint
+from threetoe.backend.adapter import is_adapter, read_config
+from threetoe.backend.checkpoint import list_checkpoint, read_base_config
 from threetoe.backend.model import GPU_MODEL, TINY, locate
 from threetoe.backend.precision import choose_precision
 from threetoe.backend.sizes import check_shapes
 from threetoe.errors import UserError, did_you_mean
-from threetoe.machine.files import read_json
 from threetoe.machine.hub import endpoint, gives_a_sign, is_hub_id
 
 PREQUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")  # suffixes of Unsloth's repositories
@@ -27,6 +27,7 @@ def check_model(model: str | None, flag: str = "--model") -> None:
             )
         if not (path / "config.json").is_file():
             raise UserError(f"{flag} {model}: the folder holds no config.json.")
+        read_base_config(path)
         check_shapes(model, list_checkpoint(path))  # whole, and safetensors
     elif model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise UserError(
@@ -70,14 +71,10 @@ def find_base(folder: Path, flag: str) -> str:
     """The base that an adapter's config names; a merged model's folder is its own."""
     if not is_adapter(folder):
         return str(folder)
-    name = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    name = read_config(folder).get("base_model_name_or_path")
     if not name:
         raise UserError(f"--run {folder}: its adapter_config.json names no base; use {flag}.")
     return name
-
-
-def is_adapter(folder: Path) -> bool:
-    return (folder / "adapter_config.json").exists()
 
 
 def resolve_precision(config) -> tuple:
@@ -91,6 +88,6 @@ def resolve_precision(config) -> tuple:
 
 def is_prequantised(model: str) -> bool:
     """Whether a base's own weights have 4 bits: by its name, or by the config in its folder."""
-    config = Path(locate(model), "config.json")
-    stored = read_json(config) if config.is_file() else {}
+    folder = Path(locate(model))
+    stored = read_base_config(folder) if (folder / "config.json").is_file() else {}
     return model.endswith(PREQUANTISED) or "quantization_config" in stored

@@ -1,16 +1,16 @@
 """The losses of a training, as metrics.jsonl in its run folder has them."""
 
-import json
 from pathlib import Path
+
+from threetoe.machine.records import read_lines
+from threetoe.run.fields import Point
 
 SMOOTH = 20  # steps of the running mean, at most
 
 
 def read_points(path: Path) -> list[dict]:
     """{"step", "loss"} and {"step", "eval_loss"} of a metrics.jsonl; none where it is missing."""
-    if not path.is_file():
-        return []
-    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    rows = read_lines(path, Point)
     rows = [r | {"eval_loss": r.get("eval_sample_loss", r.get("eval_loss"))} for r in rows]
     kept = [{k: r[k] for k in ("step", "loss", "eval_loss") if r.get(k) is not None} for r in rows]
     return [point for point in kept if len(point) > 1]

@@ -9,9 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from threetoe.errors import UserError
+from threetoe.machine.records import read_lines
 from threetoe.prompt.encode import encode, prompt_ids
 from threetoe.prompt.tokenizer import encode_texts
 from threetoe.run.contract import PROBES, rendered
+from threetoe.run.fields import Ids, Message
 
 FILE = "prompts.jsonl"
 KEPT = 8
@@ -65,10 +68,10 @@ def short_rows(encoded, indices, count: int) -> set[int]:
 
 def read(folder: Path) -> list:
     """The rows of a run folder's prompts.jsonl; none where there is no such file."""
-    path = folder / FILE
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = read_lines(folder / FILE, list[Message] | Ids)
+    if [] in rows:
+        raise UserError(f"{folder / FILE} is damaged: a conversation in it is empty.")
+    return rows
 
 
 def prompts_of(folder: Path, run, tokenizer) -> list[Prompt]:

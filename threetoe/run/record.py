@@ -4,7 +4,6 @@ run.json is written last and in one step, so a folder that has it is whole. Whil
 under way the folder holds run.partial.json instead.
 """
 
-import json
 import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -15,11 +14,13 @@ from threetoe import __version__
 from threetoe.errors import UserError
 from threetoe.machine.files import check_writable, lock, write_json
 from threetoe.machine.processes import is_first
+from threetoe.machine.records import read_json
 from threetoe.options.train import TrainConfig
 from threetoe.prompt import template
 from threetoe.prompt.pieces import Marks
 from threetoe.prompt.template import Template
 from threetoe.prompt.tokenizer_template import TokenizerTemplate, of_fields
+from threetoe.run.fields import Account, MarkTexts, Options
 
 RECORD, PARTIAL = "run.json", "run.partial.json"
 METRICS, LOSS = "metrics.jsonl", "loss.png"
@@ -33,18 +34,18 @@ EVALUATIONS = "evaluations.jsonl"  # in a run folder: a line each time, for the 
 class Run:
     """What run.json holds."""
 
-    options: dict  # of TrainConfig, the model resolved
+    options: Options  # of TrainConfig, the model resolved
     template: dict  # the fields of Template
-    marks: dict  # bos, eos and special tokens: Marks
-    stop_ids: list
+    marks: MarkTexts
+    stop_ids: list[int]
     template_hash: str
     tokenizer_hash: str = ""  # tokenizer.fingerprint; "" in runs from before there was one
     precision: str = ""  # of the base in training: 135M parameters in bf16
     vocab_size: int = 0  # rows that new tokens make of the base's; 0: as many as it has
-    data: dict = field(default_factory=dict)  # the ledger, and token statistics
+    data: Account = field(default_factory=dict)  # the ledger, and token statistics
     metrics: dict = field(default_factory=dict)
-    packages: dict = field(default_factory=dict)
-    plugins: list = field(default_factory=list)  # dicts: run_plugins.as_record
+    packages: dict[str, str] = field(default_factory=dict)
+    plugins: list[dict] = field(default_factory=list)  # dicts: run_plugins.as_record
     threetoe: str = __version__
     finished: str = ""  # UTC, ISO 8601
 
@@ -126,18 +127,20 @@ def load(folder: Path) -> tuple[Path, Run]:
     """A run's folder and record."""
     if (folder / PARTIAL).exists() and not (folder / RECORD).exists():
         raise UserError(f"--run {folder} did not finish; the command that began it continues it.")
-    try:
-        run = Run(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
-        run.the_template(), run.the_marks(), list(map(dict, run.plugins))
-    except FileNotFoundError:
-        raise UserError(f"--run {folder} is not a run folder: it has no {RECORD}.") from None
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise UserError(f"{folder / RECORD} is damaged or of another version.") from error
+    if not (folder / RECORD).exists():
+        raise UserError(f"--run {folder} is not a run folder: it has no {RECORD}.")
+    values = read_json(folder / RECORD, Run)
+    if strange := values.keys() - Run.__dataclass_fields__:
+        raise UserError(f"{folder / RECORD} is of another version: it has '{min(strange)}'.")
+    run = Run(**values)
     if run.template_hash != template.hash_of(run.template):
         raise UserError(
             f"{folder / RECORD} is damaged: the template in it has the hash "
             f"{template.hash_of(run.template)}, the one that was trained {run.template_hash}."
         )
+    if run.data and (lacking := {"source", "read", "trained"} - run.data.keys()):
+        raise UserError(f"{folder / RECORD} is damaged: {min(lacking)} is missing in its data.")
+    run.the_template()
     return folder, run
 
 
@@ -161,7 +164,7 @@ def without_paths(run: Run) -> dict:
     named = {name: Path(run.options[name]).name for name in places if run.options.get(name)}
     named["dataset"] = [Path(name).name for name in run.the_config().datasets]
     options = run.options | named | dict.fromkeys(["output_dir", "push_to", "mirror", "resume"])
-    options["plugin"] = [Path(plugin).name for plugin in options["plugin"]]
+    options["plugin"] = [Path(plugin).name for plugin in options.get("plugin") or ()]
     options["settings"] = []  # may be places, or nobody's business
     plugins = [
         {k: v for k, v in plugin.items() if k not in PRIVATE} | {"name": Path(plugin["name"]).name}
@@ -172,7 +175,5 @@ def without_paths(run: Run) -> dict:
 
 def nameless(account: dict) -> dict:
     """A data account without the places of rows, its sources by name."""
-    kept = {k: nameless(v) if k == "validation_source" else v for k, v in account.items()}
-    return {k: v for k, v in kept.items() if k not in PLACES} | {
-        "source": Path(account["source"]).name
-    }
+    told = {"source": lambda name: Path(name).name, "validation_source": nameless}
+    return {k: told.get(k, lambda v: v)(v) for k, v in account.items() if k not in PLACES}

@@ -15,6 +15,7 @@ from threetoe.options.train import TrainConfig
 from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
 from threetoe.run import base, record
+from threetoe.train.durable import resume
 from threetoe.train.durable.mirror import check_mirror
 from threetoe.train.row_sets import Source
 
@@ -51,6 +52,8 @@ def plan_training(config: TrainConfig) -> TrainPlan:
     checks(record.check_folder, folder, config.overwrite)
     if config.mirror:
         checks(check_mirror, config.mirror, folder, config.overwrite)
+    if config.resume not in ("auto", "never"):
+        checks(resume.find, config, folder)
     checks(base.check_model, config.model)
     checks(base.check_obtainable, config.model, "--model")
     if config.push_to:

@@ -3,13 +3,13 @@
 Imports no library at its head: unsloth, which comes first, is loaded by then.
 """
 
-import json
 import math
 from contextlib import contextmanager
 from pathlib import Path
 
 from threetoe.errors import Failure, UserError
 from threetoe.machine.libraries import chatter_hidden
+from threetoe.machine.records import read_lines
 from threetoe.machine.terminal import say
 from threetoe.run.record import METRICS
 from threetoe.train.batches import COLUMNS, collator, packed
@@ -98,9 +98,8 @@ def collect_metrics(result, saving, hooks, folder: Path) -> dict:
 
 def validation_metrics(folder: Path) -> dict:
     """What run.json says of the validation losses in a run's metrics.jsonl; {} without any."""
-    path = folder / METRICS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    measured = [entry for entry in map(json.loads, lines) if entry.get("eval_loss") is not None]
+    lines = read_lines(folder / METRICS)
+    measured = [entry for entry in lines if entry.get("eval_loss") is not None]
     if not measured:
         return {}
     best = min(measured, key=comparable_loss)

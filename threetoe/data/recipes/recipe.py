@@ -10,7 +10,7 @@ from threetoe.data.recipes.columns import Columns, items_of, labelled, parts_of,
 from threetoe.data.recipes.options import choices_of, choose, texts_of
 from threetoe.data.recipes.shapes import NAMED, arguments_of
 from threetoe.errors import UserError, no_such_file, unknown
-from threetoe.machine.files import lines_of, read_yaml
+from threetoe.machine.files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def find_recipe(name: str, known: dict, options: Iterable = ()) -> Recipe | None
 
 def read_values(path: Path, name: str, given: Iterable[tuple[str, str]]) -> dict:
     """The fields of a recipe.Recipe; UserError with a line for everything that is wrong."""
-    values, lines = read_yaml(path), lines_of(path)
+    values, lines = read_yaml(path)
     if not isinstance(values, dict):
         raise UserError(f"{path}:1: a dataset has lines such as 'train: rows.jsonl'.")
     problems = [f"{path}:{line_of(place, lines)}: {what}" for place, what in problems_of(values)]

@@ -1,5 +1,6 @@
 """The kinds of file that hold rows, each with its reader; and the files of a folder."""
 
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -33,6 +34,7 @@ READERS = {
 ALIKE = {".ndjson": ".jsonl"}
 SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 SHOWN = 5
+MOST_FILES = 100_000
 ALIASES = (
     ("train", "training"),
     ("test", "testing"),
@@ -103,14 +105,22 @@ def files_of_split(folder: Path, split: str) -> list[Path]:
 
 
 def all_files(folder: Path) -> list[Path]:
-    """Every file in a folder and those below, sorted; hidden ones and READMEs are left alone."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not path.name.lower().startswith("readme")
-    )
+    """Every file in a folder and those below, sorted; hidden ones and READMEs are left alone.
+    UserError where there are more than anyone has rows in, as in /."""
+    found = []
+    for place, folders, names in os.walk(folder, onerror=cannot_look):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, n) for n in names if not n.lower().startswith((".", "readme"))]
+        if len(found) > MOST_FILES:
+            raise UserError(
+                f"The folder {folder} has more than {MOST_FILES:,} files in it and below; name "
+                "the one that holds the rows."
+            )
+    return sorted(filter(Path.is_file, found))
+
+
+def cannot_look(error: OSError):
+    raise UserError(f"The folder {error.filename} cannot be read: {error.strerror}.") from error
 
 
 def split_of(path: Path, asked: str) -> str:

@@ -106,7 +106,7 @@ def account(ledger: dict) -> dict:
     """{what: rows} of the account of rows."""
     if not ledger:
         return {}
-    rows = {name: ledger[name] for name in ("read", "trained")}
+    rows = {name: ledger[name] for name in ("read", "trained") if name in ledger}
     for name, words in (
         ("validation", "kept for validation"), ("truncated", "cut to fit"),
         ("duplicates", "stand in it more than once"), ("tokens", "tokens trained on"),

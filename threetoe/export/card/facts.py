@@ -1,6 +1,5 @@
 """What a model card tells, gathered from a run's record, its folder and the export itself."""
 
-import json
 from pathlib import Path
 from shutil import copyfile
 
@@ -8,8 +7,10 @@ from threetoe.backend import model as backend
 from threetoe.export.card.metadata import datasets_in
 from threetoe.machine.files import named_files
 from threetoe.machine.hub import answers_within, is_hub_id
+from threetoe.machine.records import read_json, read_lines
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.prompt.pieces import show_pieces
+from threetoe.run.fields import Evaluation
 from threetoe.run.losses import read_points
 from threetoe.run.probes import read
 from threetoe.run.record import EVALUATIONS, LOSS, METRICS, Run
@@ -45,18 +46,20 @@ def facts_of(run: Run, source: Path, folder: Path, ask_hub: bool = False) -> dic
         "sample": sample_of(datasets_in(run.options), source),
         "curve": read_points(source / METRICS),
         "picture": PICTURE if drawn else None,
-        "verify": json.loads(proof.read_text(encoding="utf-8")) if proof.is_file() else {},
+        "verify": read_json(proof) if proof.is_file() else {},
         "gguf": sorted(path.name for path in folder.glob("*.gguf")),
         "modelfile": (folder / "Modelfile").is_file(),
     }
 
 
+def check_records(source: Path) -> None:
+    """UserError when what is told of a run's folder, or asked of it, is damaged."""
+    read_points(source / METRICS), evaluations_in(source), read(source)
+
+
 def evaluations_in(source: Path) -> list[dict]:
     """The last evaluation of each file, with and without the adapter; in order of their making."""
-    path = source / EVALUATIONS
-    if not path.is_file():
-        return []
-    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    rows = read_lines(source / EVALUATIONS, Evaluation)
     return list({(r["file"], r.get("split"), r["adapter"]): r for r in rows}.values())
 
 

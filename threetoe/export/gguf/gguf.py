@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from threetoe.backend import model as backend
+from threetoe.backend.checkpoint import read_base_config
 from threetoe.errors import Checks, UserError
 from threetoe.export.gguf.tensors import (
     ARCHITECTURES,
@@ -24,7 +25,6 @@ from threetoe.export.gguf.types import K_QUANTS, check_types, file_type, ggml, r
 from threetoe.export.merge.base_weights import as_used, base_weights
 from threetoe.export.merge.merge import Merge
 from threetoe.export.merge.options import MergeOptions
-from threetoe.machine.files import read_json
 from threetoe.machine.terminal import bytes_done, clear_line
 from threetoe.options.export import ExportConfig
 from threetoe.run.record import Run
@@ -50,7 +50,7 @@ def check_gguf(run: Run, folder: Path, config: ExportConfig) -> None:
     base = Path(backend.locate(config.base or run.options["model"]))
     here = (base / "config.json").is_file()
     if here:
-        checks(check_model, read_json(base / "config.json"))
+        checks(check_model, read_base_config(base))
     found = [place for place in (folder, base) if (place / "tokenizer.json").is_file()]
     if found and not checks.problems:
         checks(check_tokenizer, found[0])
@@ -97,7 +97,7 @@ def write_ollama(run: Run, folder: Path, config: ExportConfig) -> None:
 def write_types(run: Run, folder: Path, config: ExportConfig, types) -> list[Path]:
     check_types(types)
     paths = {name: folder / f"{model_name(run)}.{name}.gguf" for name in types}
-    check_model(read_json(base_weights(run, config) / "config.json"))
+    check_model(read_base_config(base_weights(run, config)))
     for name, path in paths.items():
         write_type(run, path, config, name)
     return list(paths.values())
@@ -123,7 +123,7 @@ def write_file(run: Run, path: Path, config: ExportConfig, name: str) -> None:
     from gguf import GGMLQuantizationType, GGUFWriter
 
     base = base_weights(run, config)
-    values = read_json(base / "config.json")
+    values = read_base_config(base)
     options = MergeOptions(as_used=as_used(run, config), rounding=config.rounding)
     tensors = list_tensors(base, config.run, name, options)
     writer = GGUFWriter(path, ARCHITECTURES[values["model_type"]][0])

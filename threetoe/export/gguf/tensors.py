@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from threetoe.backend.checkpoint import FLOATS, Stored
+from threetoe.backend.checkpoint import FLOATS, Stored, read_base_config
 from threetoe.errors import UserError
 from threetoe.export.gguf.types import on_q8_steps, rounded, size_in_bytes, type_of
 from threetoe.export.merge.changes import OUTPUT, is_tied
 from threetoe.export.merge.merge import Merge, one_thread, plan_merge
 from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.shards import BITS, output_of
-from threetoe.machine.files import read_json
 
 # By model_type: llama.cpp's name, and whether its rope wants the rows of q and k in pairs.
 ARCHITECTURES = {
@@ -53,7 +52,7 @@ def list_tensors(base: Path, adapter: Path, name: str, options: MergeOptions) ->
     """What a file of type `name` holds, in its order, to be merged in its type where that is a
     float and else in fp32; UserError for a tensor that llama.cpp has no name for. Reads headers
     only."""
-    plan, config = plan_merge(base, adapter, options), read_json(base / "config.json")
+    plan, config = plan_merge(base, adapter, options), read_base_config(base)
     targets = [
         one._replace(merged=output_of(one.merged, one.kind if one.kind in BITS else "F32"))
         for one in targets_of(plan, config, name)

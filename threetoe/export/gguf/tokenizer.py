@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from threetoe.errors import UserError
-from threetoe.machine.files import read_json
+from threetoe.machine.records import read_json
 from threetoe.prompt.pieces import CUT
 from threetoe.prompt.tokenizer import steps_of
 

@@ -4,11 +4,17 @@ Whatever would not be merged exactly as PEFT merges it is refused here, before a
 """
 
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from threetoe.backend.checkpoint import FLOATS, Stored, list_checkpoint, read_header
+from threetoe.backend.adapter import by_pattern, read_config
+from threetoe.backend.checkpoint import (
+    FLOATS,
+    Stored,
+    list_checkpoint,
+    read_base_config,
+    read_header,
+)
 from threetoe.errors import UserError
 from threetoe.export.merge.changes import (
     Change,
@@ -21,7 +27,6 @@ from threetoe.export.merge.changes import (
     settle_tied,
 )
 from threetoe.export.merge.nf4 import unpacked
-from threetoe.machine.files import read_json
 
 PLAIN = {"I64", "I32", "I16", "BOOL"}  # counters and masks, copied as they are
 PARTS = {
@@ -53,10 +58,10 @@ def check_merge(base: Path, adapter: Path) -> tuple[list[Stored], dict[str, Chan
 
     Reads headers only. Raises one UserError with a line for each kind of problem.
     """
-    config = read_json(adapter / "adapter_config.json")
+    config = read_config(adapter)
     refuse(config_problems(config))
     tensors = unpacked(list_checkpoint(base))
-    base_config = read_json(base / "config.json") if (base / "config.json").is_file() else {}
+    base_config = read_base_config(base) if (base / "config.json").is_file() else {}
     refuse(base_problems(base, tensors, base_config))
     changes, strangers = read_changes(adapter, config)
     tied, split = is_tied(tensors, base_config), False
@@ -126,12 +131,6 @@ def read_changes(adapter: Path, config: dict) -> tuple[dict[str, Change], list[t
                 change.rows = rows_of(module, config)
             change.flipped |= "embedding" in suffix or bool(config.get("fan_in_fan_out"))
     return changes, strangers
-
-
-def by_pattern(patterns: dict | None, module: str, default):
-    """The value of the first pattern that matches the module's end, as PEFT matches them."""
-    found = (v for key, v in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", module))
-    return next(found, default)
 
 
 def scale_of(module: str, config: dict) -> float:

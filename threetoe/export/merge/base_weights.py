@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from threetoe.backend import model as backend
-from threetoe.backend.checkpoint import Stored, header_bytes, list_checkpoint
+from threetoe.backend.checkpoint import Stored, header_bytes, list_checkpoint, read_base_config
 from threetoe.errors import UserError, first_line
 from threetoe.export.merge.nf4 import as_used_in_4bit
 from threetoe.export.merge.options import stays
-from threetoe.machine.files import read_json, write_json
+from threetoe.machine.files import write_json
 from threetoe.machine.hub import gives_a_sign, look_up
 from threetoe.options.export import ExportConfig
 from threetoe.run.base import PREQUANTISED, is_prequantised
@@ -54,7 +54,7 @@ def cached(name: str) -> Base | None:
     try:
         folder = Path(snapshot_download(name, allow_patterns=list(WANTED), local_files_only=True))
         list_checkpoint(folder)
-        read_json(folder / "config.json")
+        read_base_config(folder)
     except HFValidationError:
         raise UserError(f"{name} is neither a folder nor a Hub id; {ELSE}.") from None
     except (OSError, UserError):  # not there, or not all of it

@@ -1,12 +1,12 @@
 """The exporters `adapter`, `merged` and `merged-4bit`: each fills a new folder with what a format
 needs."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from threetoe.backend import model as backend
+from threetoe.backend.adapter import CONFIG, WEIGHTS, read_config
 from threetoe.errors import UserError, first_line
 from threetoe.export.merge.base_weights import as_used, base_weights
 from threetoe.export.merge.four_bit import merge_4bit, merged_config
@@ -23,19 +23,17 @@ TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
     "generation_config.json",
 )  # fmt: skip
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER_FILES = (CONFIG, WEIGHTS)
 
 
 def write_adapter(run: runs.Run, folder: Path, config: ExportConfig) -> None:
     """The exporter `adapter`: PEFT's two files, the tokenizer's, and the run's record."""
     write_record(run, config.run, folder)
     copy(config.run, folder, ADAPTER_FILES)
-    path = folder / "adapter_config.json"
-    values = json.loads(path.read_text(encoding="utf-8"))
-    base = run.options["model"]
+    values, base = read_config(folder), run.options["model"]
     base = config.base if config.base and bases.is_gone(base) else base
     values["base_model_name_or_path"] = backend.locate(base)
-    write_json(path, values)
+    write_json(folder / CONFIG, values)
 
 
 def write_merged(run: runs.Run, folder: Path, config: ExportConfig) -> None:

@@ -12,13 +12,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from threetoe.backend.checkpoint import FLOATS, Stored, header_bytes
+from threetoe.backend.checkpoint import FLOATS, Stored, header_bytes, read_base_config
 from threetoe.export.merge.merge import DEFAULTS, facts_of, one_thread, plan_merge
 from threetoe.export.merge.nf4 import BLOCK, PARTS, STATE, on_levels, packed_size
 from threetoe.export.merge.options import MergeOptions
 from threetoe.export.merge.shards import begin, inputs_of, lay_out
 from threetoe.export.merge.writer import Shard, write_shards
-from threetoe.machine.files import read_json
 
 CODES = {"torch.uint8": "U8", "torch.float32": "F32"}
 
@@ -134,7 +133,7 @@ def merged_config(base: Path, facts: dict, stop_ids: list[int]) -> dict:
 
     `facts` is what merge() or merge_4bit() returned.
     """
-    values = read_json(base / "config.json")
+    values = read_base_config(base)
     for name in ("quantization_config", "torch_dtype"):
         values.pop(name, None)
     values |= {"dtype": facts["dtype"], "eos_token_id": stop_ids}

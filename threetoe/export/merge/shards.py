@@ -12,7 +12,8 @@ from threetoe import __version__
 from threetoe.backend.checkpoint import FLOATS, Stored
 from threetoe.export.merge.changes import Change
 from threetoe.export.merge.options import MergeOptions
-from threetoe.machine.files import read_json, write_json
+from threetoe.machine.files import write_json
+from threetoe.machine.records import read_json
 
 INDEX = "model.safetensors.index.json"
 BITS = {"F32": 32, "F16": 16, "BF16": 16}

@@ -3,10 +3,9 @@
 import hashlib
 from pathlib import Path
 
+from threetoe.backend.adapter import CONFIG, WEIGHTS, read_config
 from threetoe.errors import UserError, first_line
-from threetoe.machine.files import read_json
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PLACE = "base_model_name_or_path"  # may be another one for whoever loads the export
 
 
@@ -16,7 +15,7 @@ def problems(folder: Path, source: Path) -> list[str]:
         theirs, ours = (sha256(place / WEIGHTS) for place in (folder, source))
         found = [f"the SHA-256 of its {WEIGHTS} is {theirs}, and the run's {ours}"]
         found *= theirs != ours
-        theirs, ours = (read_json(place / CONFIG) | {PLACE: None} for place in (folder, source))
+        theirs, ours = (read_config(place) | {PLACE: None} for place in (folder, source))
     except (OSError, UserError) as error:
         return [f"it cannot be read: {first_line(error)}"]
     names = sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name))

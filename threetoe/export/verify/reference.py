@@ -5,10 +5,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from threetoe.backend.adapter import rows_of_adapter
 from threetoe.export.verify import weights as plain
 from threetoe.export.verify.layerwise import fill_as_called, load_hollow
 from threetoe.export.verify.progress import Progress
-from threetoe.prompt.new_tokens import rows_of_adapter
 from threetoe.run.probes import ANSWERED, LONGEST, Prompt
 
 COMPARED = 32  # positions at the end of each prompt and answer

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from threetoe.backend.model import NO_CODE
 from threetoe.errors import UserError, first_line
-from threetoe.machine.files import read_json
+from threetoe.machine.records import read_json
 from threetoe.prompt.encode import prompt_ids
 from threetoe.prompt.tokenizer import encode_texts, fingerprint
 from threetoe.run.contract import CUTTING, PROBES, SHOWN, first_apart, rendered, shown

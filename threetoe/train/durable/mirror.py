@@ -33,7 +33,9 @@ def place_of(mirror, run: Path) -> "FolderPlace | HubPlace":
 def check_mirror(mirror, run: Path, overwrite: bool) -> None:
     """UserError unless this run may be mirrored there."""
     place = place_of(mirror, run)
-    if isinstance(place, FolderPlace) and place.folder.resolve() == run.resolve():
+    ours = run.resolve()
+    theirs = place.folder.resolve() if isinstance(place, FolderPlace) else None
+    if theirs and (ours.is_relative_to(theirs) or theirs.is_relative_to(ours)):
         raise UserError(f"--mirror {mirror} is where the run is written; name another folder.")
     place.check()
     if place.has(RECORD) and not overwrite:
