@@ -12,11 +12,18 @@ def main(config):
     \b
     python infer.py "Classify the sentiment of the text." --input "What a lovely day!"
     python infer.py --run runs/my-run "What is the capital of France?"
+    python infer.py --chat
+    python infer.py --web
     python infer.py --file questions.csv --output answers.jsonl
     """
-    from threetoe.infer.infer import infer
+    from threetoe.infer import chat, infer, web
 
-    infer(config)
+    if config.web:
+        web.serve(config)
+    elif chat.is_meant(config):
+        chat.chat(config)
+    else:
+        infer.infer(config)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,6 @@ def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], c
     from transformers import StoppingCriteriaList
 
     tokenizer.padding_side = "left"
-    sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    if config.temperature > 0:
-        sampling = {"do_sample": True, "temperature": config.temperature}
     torch.manual_seed(config.seed)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for start in range(0, len(order), config.batch_size):
@@ -40,8 +37,7 @@ def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], c
             )
         listener = Listener([replies[index] for index in indices])
         longest = min(config.max_new_tokens, room)
-        bare = nullcontext() if config.adapter else model.disable_adapter()
-        with torch.inference_mode(), chatter_hidden(), bare, memory_named(len(indices)):
+        with being_asked(model, config, len(indices)):
             model.generate(
                 **batch.to(model.device),
                 max_new_tokens=longest,
@@ -49,11 +45,31 @@ def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], c
                 pad_token_id=tokenizer.pad_token_id,
                 stopping_criteria=StoppingCriteriaList([listener]),
                 use_cache=True,
-                **sampling,
+                **sampling(config),
             )
         for index in indices:
             replies[index].close(longest)
             yield index
+
+
+def sampling(config) -> dict:
+    """How transformers chooses the next token; all is said, as its defaults come from a folder."""
+    how = {"repetition_penalty": config.repetition_penalty}
+    if not config.temperature:
+        return how | {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    how |= {"do_sample": True, "temperature": config.temperature, "min_p": config.min_p}
+    return how | {"top_p": config.top_p or 1.0, "top_k": config.top_k or 0}
+
+
+@contextmanager
+def being_asked(model, config, questions: int):
+    """The model reads so many questions: nothing is learned, and without `config.adapter` the base
+    answers."""
+    import torch
+
+    bare = nullcontext() if config.adapter else model.disable_adapter()
+    with torch.inference_mode(), chatter_hidden(), bare, memory_named(questions):
+        yield
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """The inference flow: a run's own prompt, its stop ids and strings, only the answer printed."""
 
-import json
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 from threetoe.backend import token_rows
@@ -14,18 +14,25 @@ from threetoe.backend.reply import Reply, frame_of
 from threetoe.errors import Checks, UserError
 from threetoe.hooks.calls import Hooks, Owned
 from threetoe.hooks.load import load_plugins
-from threetoe.infer import metrics
+from threetoe.infer import labels, metrics, output
 from threetoe.infer.questions import Question, read_questions
 from threetoe.machine import processes
-from threetoe.machine.files import check_writable
 from threetoe.machine.libraries import load_unsloth
-from threetoe.machine.terminal import Progress, clear_line, say, show_progress, visible
+from threetoe.machine.terminal import clear_line, say, show_progress
 from threetoe.options.infer import InferConfig
 from threetoe.prompt.encode import prompt_ids
 from threetoe.prompt.template import Template
 from threetoe.run import base, contract, record
 from threetoe.run.contract import recorded
 from threetoe.run.latest import describe
+
+
+class Answer(NamedTuple):
+    question: Question
+    text: str
+    cut: int = 0  # after so many tokens; 0 where it came to its end
+    shares: dict[str, float] | None = None  # of --constrain-to: the probability of each
+    error: str = ""  # why it could not be asked
 
 
 class InferPlan(NamedTuple):
@@ -51,14 +58,17 @@ def plan_inference(config: InferConfig) -> InferPlan:
     questions = checks(read_questions, config, hooks)
     expects = any(question.expected is not None for question in questions or ())
     functions = checks(hooks.owned, "register_metrics", config=config) if expects else {}
-    checks(check_output, config, expects)
+    checks(output.check_output, config, expects)
+    checks(check_sampling, config)
     if found:
         checks(check_weights, *found, config)
     checks.done()
     hooks.say_notes()
     if not config.run:
         say(f"asking {describe(*found)}")
-    return InferPlan(config, hooks, *found, template, questions, functions)
+    asked = [question for question in questions for _ in range(config.n)]
+    asked = [question._replace(number=number) for number, question in enumerate(asked)]
+    return InferPlan(config, hooks, *found, template, asked, functions)
 
 
 def check_weights(folder: Path, run: record.Run, config: InferConfig) -> None:
@@ -74,42 +84,47 @@ def check_weights(folder: Path, run: record.Run, config: InferConfig) -> None:
             raise UserError(f"{flag}: {folder} holds a merged model, whose base is not apart.")
 
 
-def check_output(config: InferConfig, expects: bool) -> None:
-    if config.output is None:
-        return
-    figures = [metrics.place_beside(config.output)] if expects else []
-    for path in (config.output, *figures):
-        if path.exists():
-            raise UserError(f"--output {config.output}: {path} exists already; name another file.")
-    if not config.output.parent.is_dir():
-        raise UserError(f"--output {config.output}: there is no folder {config.output.parent}.")
-    check_writable(config.output, "--output")
+def check_sampling(config: InferConfig) -> None:
+    """UserError where an option would change nothing."""
+    given = {"--top-p": config.top_p, "--top-k": config.top_k, "--min-p": config.min_p}
+    flags = [f"{flag} {value}" for flag, value in given.items() if value]
+    flags += [f"--n {config.n}"] if config.n > 1 else []
+    if flags and not config.temperature:
+        raise UserError(
+            f"{', '.join(flags)}: changes nothing while every answer is the likeliest; sample with "
+            "--temperature 0.7, for one."
+        )
+    if len(config.constrain_to) == 1:
+        raise UserError(f"--constrain-to {config.constrain_to[0]}: one answer leaves no choice.")
 
 
 def infer(config: InferConfig) -> None:
     """Answer the questions; answers to standard output or --output, the rest to stderr."""
-    job, *loaded = load(config)
+    job = plan_inference(config)
+    begun = output.read_begun(job)
+    left, *loaded = load(job, begun)
     if not (config.file or config.output):
-        return show(job, *loaded)
-    answers = write(answer(job, *loaded), job)
-    if answers:
-        metrics.evaluate(job.metrics, answers, config, job.folder)
+        return output.show(left, partial(answer, left, *loaded))
+    pairs = output.write(answer(left, *loaded), job, begun)
+    if pairs:
+        metrics.evaluate(job.metrics, pairs, config, job.folder)
     job.hooks.end()
 
 
 def ask(config: InferConfig) -> list[tuple[Question, str]]:
     """Every question with its answer, in the order of the questions; neither is printed."""
-    job, *loaded = load(config)
-    replies = {id(question): reply for question, reply, _ in answer(job, *loaded)}
+    job, *loaded = load(plan_inference(config))
+    replies = {given.question.number: given.text for given in answer(job, *loaded)}
     job.hooks.end()
-    return [(question, replies[id(question)]) for question in job.questions]
+    return [(question, replies[question.number]) for question in job.questions]
 
 
-def load(config: InferConfig) -> tuple:
-    """(plan, model, tokenizer, the questions' ids) once all is checked."""
-    job, tokenizer = load_tokenizer(plan_inference(config))
+def load(job: InferPlan, but=()) -> tuple:
+    """(plan, model, tokenizer, the questions' ids) without the questions of some numbers."""
+    job = job._replace(questions=[q for q in job.questions if q.number not in but])
+    job, tokenizer = load_tokenizer(job)
     job, prompts = encode_questions(job, tokenizer)
-    model = load_model(job, max(map(len, prompts)) + config.max_new_tokens)
+    model = load_model(job, max(map(len, prompts), default=0) + job.config.max_new_tokens)
     return job, model, tokenizer, prompts
 
 
@@ -132,7 +147,8 @@ def load_model(job: InferPlan, longest: int):
     length = min(length, known.max_position_embeddings)
     trained = replace(trained, max_seq_length=length)
     model = job.hooks.first("load_model", config=trained, adapter=job.folder)
-    if rows_of_adapter(job.folder):
+    both = job.config.chat or job.config.web  # base and run are asked by turns
+    if rows_of_adapter(job.folder) and not both:
         token_rows.put_in_place(model, trained=job.config.adapter)
     clear_line()
     return model
@@ -152,62 +168,36 @@ def encode_questions(job: InferPlan, tokenizer) -> tuple[InferPlan, list[list[in
 
 
 def answer(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None):
-    """Yields (question, answer, whether it was cut: Reply.cut) as batches are done; `show` is given
-    an answer's parts before."""
+    """Yields an Answer as batches are done; `show` is given an answer's parts before. A row of
+    --file that cannot be asked has its error instead; it ends nothing."""
+    given = choose if job.config.constrain_to else speak
+    most = model.config.max_position_embeddings - 1  # beside one token of the answer
+    fit = [n for n, prompt in enumerate(prompts) if len(prompt) <= most or not job.config.file]
+    for place, text, cut, shares in given(job, model, tokenizer, [prompts[n] for n in fit], show):
+        question = job.questions[fit[place]]
+        asked = {"messages": question.messages, "config": job.config}
+        text, _ = job.hooks.chain("map_reply", "reply", text, **asked)
+        yield Answer(question, text, cut, shares)
+    for number in set(range(len(prompts))) - set(fit):
+        error = f"the question has {len(prompts[number])} tokens; the model reads {most}"
+        yield Answer(job.questions[number], "", error=error)
+
+
+def speak(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None):
+    """Yields (index of a prompt, the answer, Reply.cut, None)."""
     frame = frame_of(job.run.the_template(), job.run.the_marks(), job.run.stop_ids)
+    frame = frame._replace(strings=(*frame.strings, *job.config.stop))
     replies = [Reply(tokenizer, frame, show) for _ in prompts]
     for index in generate(model, tokenizer, prompts, replies, job.config):
-        question, reply = job.questions[index], replies[index]
-        asked = {"messages": question.messages, "config": job.config}
-        yield question, job.hooks.chain("map_reply", "reply", reply.text, **asked)[0], reply.cut
+        yield index, replies[index].text, replies[index].cut, None
 
 
-def show(job: InferPlan, model, tokenizer, prompts: list[list[int]]) -> None:
-    """Print the one answer: as it comes, or whole where plugins have a word in it."""
-    whole = job.hooks.has("map_reply")
-    output = sys.stdout  # libraries' chatter is kept from the name, not from the stream
-
-    def put(text: str) -> None:
-        output.write(visible(text) if output.isatty() else text)
-        output.flush()
-
-    try:
-        ((_, reply, cut),) = answer(job, model, tokenizer, prompts, None if whole else put)
-    except KeyboardInterrupt:
-        put("\n")
-        raise
-    put(reply + "\n" if whole else "\n")
-    if cut == job.config.max_new_tokens:
-        say(f"the answer was cut at --max-new-tokens {cut}")
-    elif cut:
-        say(f"the answer was cut after {cut} tokens: the model reads no more")
-
-
-def write(answers, job: InferPlan) -> list[tuple[str, str]]:
-    """Write a line of JSON an answer, as each batch is done; (answer, expected) of those that
-    have an expected one."""
-    path, pairs, total = job.config.output, [], len(job.questions)
-    file = path.open("x", encoding="utf-8") if path else None  # None: standard output
-    encoding, progress = "utf-8" if path else sys.stdout.encoding, Progress()
-    written = cuts = 0
-    escaped = encoding.lower() != "utf-8"
-    try:
-        for question, reply, cut in answers:
-            row = {"where": question.where, "messages": question.messages, "answer": reply}
-            row["cut"] = bool(cut)
-            if question.expected is not None:
-                row["expected"] = question.expected
-                pairs.append((reply, question.expected))
-            clear_line()
-            print(json.dumps(row, ensure_ascii=escaped), file=file, flush=True)
-            written, cuts = written + 1, cuts + bool(cut)
-            progress.show(written, total, f"answered {written} of {total}")
-    except KeyboardInterrupt:
-        say(f"{written} of {total} answered")
-        raise
-    clear_line()
-    if cuts:
-        say(f"{cuts} of {total} answers were cut (--max-new-tokens {job.config.max_new_tokens})")
-    if path:
-        file.close()
-    return pairs
+def choose(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None):
+    """Yields (index of a prompt, one of --constrain-to, 0, the probability of each)."""
+    names, chance = job.config.constrain_to, Random(job.config.seed)
+    ids = labels.ids_of(names, job.run, tokenizer)
+    for index, shares in labels.probabilities(model, tokenizer, prompts, ids, job.config):
+        name = names[labels.chosen(shares, job.config.temperature, chance)]
+        if show:
+            show(name)
+        yield index, name, 0, dict(zip(names, shares, strict=True))

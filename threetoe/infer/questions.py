@@ -16,11 +16,14 @@ from threetoe.options.infer import InferConfig
 class Question(NamedTuple):
     messages: list[dict]
     expected: str | None  # the answer that a dataset's row brings
-    where: str = ""  # my.json:3; answers come shortest question first
+    where: str = ""  # my.json:3
+    number: int = 0  # in the order they were given in; answers come shortest question first
 
 
 def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
     """The questions of --file, or the one that was asked or piped in."""
+    if config.chat or config.web:
+        return no_questions(config)
     if config.file:
         if config.prompt:
             raise UserError(f"Both a question and --file {config.file} were given; choose one.")
@@ -44,6 +47,17 @@ def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
     if config.input:
         message["input"] = config.input
     return [with_system(Question([message], None), config.system)]
+
+
+def no_questions(config: InferConfig) -> list[Question]:
+    """None yet: a conversation asks them. UserError where it cannot be had, or some are given."""
+    names = {"prompt": "a question", "input": "--input", "file": "--file", "output": "--output"}
+    if given := [said for name, said in names.items() if getattr(config, name)]:
+        flag = "--chat" if config.chat else "--web"
+        raise UserError(f"{flag} asks for questions itself; leave out {', '.join(given)}.")
+    if config.chat and not sys.stdin.isatty():
+        raise UserError("--chat needs a terminal; --file FILE asks many questions without one.")
+    return []
 
 
 def piped_in() -> str:

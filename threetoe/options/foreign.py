@@ -82,7 +82,7 @@ NONE = {  # why there is none: theirs
         val-batches""",
     "train.py trains, infer.py asks, export.py exports": "do-train train do-predict test mode task",
     "give the steps themselves: --warmup-steps": "warmup-ratio",
-    "answers are greedy, or sampled with --temperature": "top-p top-k min-p do-sample num-beams",
+    "answers are greedy, or sampled with --temperature": "do-sample num-beams",
     "one process trains on one device":
         "deepspeed fsdp num-gpus gpus devices nproc-per-node num-processes tensor-parallel-size",
     "Unsloth chooses the attention":

@@ -1,6 +1,6 @@
 """The options of infer.py, as config.py has those of training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from threetoe.options.shared import (
@@ -10,14 +10,30 @@ from threetoe.options.shared import (
     split_option,
     template_option,
 )
-from threetoe.options.types import FILE, PATH, PLACE, POSITIVE, SEED, FiniteRange, option
+from threetoe.options.types import (
+    FILE,
+    PATH,
+    PLACE,
+    POSITIVE,
+    SEED,
+    FiniteRange,
+    WholeRange,
+    Words,
+    option,
+)
 
 
 @dataclass(frozen=True)
 class InferConfig(DataConfig):
     """What infer.py is asked."""
 
-    prompt: str = option(None, "The question; without it, --file or standard input.", argument=True)
+    prompt: str = option(
+        None, "The question; without it --file, standard input, or at a terminal a conversation.",
+        argument=True,
+    )  # fmt: skip
+    chat: bool = option(
+        False, "Talk: several turns, with commands that /help lists.", group="Prompt"
+    )
     run: Path = option(None, "Run folder.", PATH, "Model", show_default="the latest run")
     adapter: bool = option(
         True, "Ask with the adapter, or the bare base under the same prompt.", group="Model"
@@ -25,6 +41,14 @@ class InferConfig(DataConfig):
     model: str = option(
         None, "Base model: a folder or Hub id.", PLACE, "Model", show_default="the run's base"
     )
+    web: bool = option(
+        False, "Show a page on which base and run answer side by side.", group="Page"
+    )  # fmt: skip
+    host: str = option("127.0.0.1", "Address that the page listens on.", group="Page")
+    port: int = option(7860, "Port that the page listens on.", WholeRange(1, 65_535), "Page")
+    share: bool = option(
+        False, "Give the page a public address, through Gradio's servers.", group="Page"
+    )  # fmt: skip
     input: str = option(None, "Input text that goes with the question (Alpaca).", group="Prompt")
     system: str = option(
         None, "System text instead of the run's own.", group="Prompt", show_default="the run's"
@@ -35,6 +59,29 @@ class InferConfig(DataConfig):
     temperature: float = option(
         0.0, "0 is greedy: the same answer every time.", FiniteRange(0, 2), "Answer"
     )
+    top_p: float = option(
+        None, "Sample from the likeliest tokens that together have this probability.",
+        FiniteRange(0, 1, min_open=True), "Answer",
+    )  # fmt: skip
+    top_k: int = option(None, "Sample from this many of the likeliest tokens.", POSITIVE, "Answer")
+    min_p: float = option(
+        None, "Sample from tokens at least this likely, as a share of the likeliest one's "
+        "probability.",
+        FiniteRange(0, 1, min_open=True), "Answer",
+    )  # fmt: skip
+    repetition_penalty: float = option(
+        1.0, "Divides the score of what has been said before; 1 is none.",
+        FiniteRange(0, 100, min_open=True), "Answer",
+    )  # fmt: skip
+    n: int = option(1, "Answers to each question, with a temperature.", POSITIVE, "Answer")
+    stop: tuple = option(
+        (), "A text that ends an answer, besides the template's own; may be repeated.",
+        group="Answer", multiple=True,
+    )  # fmt: skip
+    constrain_to: tuple = option(
+        (), "Answer with one of these, and say how likely each is: Positive,Negative.", Words(),
+        "Answer",
+    )  # fmt: skip
     seed: int = option(3407, "Seed of sampling.", SEED, "Answer")
     file: str = option(
         None, "Answer every row of a dataset: a file, a bundled name, or a Hub id.", PLACE, "Batch"
@@ -46,5 +93,17 @@ class InferConfig(DataConfig):
     batch_size: int = option(8, "Rows answered at once.", POSITIVE, "Batch")
     run_plugins: bool = run_plugins_option()
     output: Path = option(
-        None, "Write the answers as jsonl instead of to standard output.", FILE, "Batch"
+        None,
+        "File for the answers, in the order of the questions: jsonl, json, csv, parquet.",
+        FILE,
+        "Batch",
     )
+
+
+def answering(config: InferConfig) -> dict:
+    """The options on which an answer depends, by name."""
+    return {
+        f.name: getattr(config, f.name)
+        for f in fields(config)
+        if f.metadata.get("group") in ("Prompt", "Model", "Answer", "Plugins") and f.name != "run"
+    }

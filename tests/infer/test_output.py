@@ -1,0 +1,105 @@
+"""Answers to files: their order and formats, a call that was killed, rows that cannot be asked."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, refused, run_script
+from pyarrow import parquet
+
+import infer
+from threetoe import api
+
+ROWS = [
+    {"instruction": "Say it. " + "word " * n, "output": "Yes"} for n in (40, 1, 20, 3, 9, 60, 2)
+]
+
+
+@pytest.fixture
+def rows(here):
+    (here / "rows.json").write_text(json.dumps(ROWS))
+    return here / "rows.json"
+
+
+def answered(run, output, *flags, **settings):
+    asked = ["--run", run, "--file", "rows.json", "--max-new-tokens", 4, "--batch-size", 2]
+    return run_script("infer.py", *asked, "--output", output, *flags, **settings)
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_answers_stand_in_the_order_of_the_questions_in_each_format(three_steps, rows, here):
+    for name in ("a.jsonl", "b.json", "c.csv", "d.parquet"):
+        answered(three_steps, name, cwd=here)
+    lines = read_lines(here / "a.jsonl")
+    assert [row["messages"][-1]["content"] for row in lines] == [r["instruction"] for r in ROWS]
+    assert json.loads((here / "b.json").read_text(encoding="utf-8")) == lines
+    texts = [row["answer"] for row in lines]
+    assert [row["answer"] for row in parquet.read_table(here / "d.parquet").to_pylist()] == texts
+    with (here / "c.csv").open(encoding="utf-8-sig", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["answer"] for row in table] == texts
+    assert table[0]["question"] == ROWS[0]["instruction"] and table[0]["expected"] == "Yes"
+    assert list(here.glob("*.partial")) == []
+
+
+def test_a_call_that_was_killed_goes_on_without_losing_or_repeating_a_row(three_steps, rows, here):
+    answered(three_steps, "whole.jsonl", cwd=here)
+    (here / "slow.py").write_text(
+        "import os, signal\nleft = [5]\n\ndef map_reply(reply):\n    left[0] -= 1\n"
+        "    if not left[0]:\n        os.kill(os.getpid(), signal.SIGKILL)\n    return reply\n"
+    )
+    asked = [sys.executable, ROOT / "infer.py", "--run", three_steps, "--file", "rows.json",
+             "--max-new-tokens", 4, "--batch-size", 2, "--output", "part.jsonl"]  # fmt: skip
+    (here / "same.py").write_text("def map_reply(reply):\n    return reply\n")
+    killed = subprocess.run([*map(str, asked), "--plugin", "slow.py"], cwd=here)
+    assert killed.returncode == -signal.SIGKILL
+    partial = here / "part.jsonl.partial"
+    head, *kept = partial.read_text(encoding="utf-8").splitlines()
+    assert len(kept) == 4
+    (line,) = refused(infer, *asked[2:])
+    assert line.startswith("part.jsonl.partial is of other questions, or of another run or options")
+    partial.write_text("\n".join([head, *kept, '{"number": 5, "ans']), encoding="utf-8")  # torn
+    (here / "slow.py").write_text("def map_reply(reply):\n    return reply\n")
+    done = answered(three_steps, "part.jsonl", "--plugin", "slow.py", cwd=here)
+    assert "4 of 7 were answered before" in done.stderr
+    assert read_lines(here / "part.jsonl") == read_lines(here / "whole.jsonl")
+
+
+def test_a_row_that_is_too_long_has_its_error_and_ends_nothing(three_steps, here):
+    long = {"instruction": "word " * 3000, "output": "Yes"}
+    (here / "rows.json").write_text(json.dumps([ROWS[1], long, ROWS[3]]))
+    done = answered(three_steps, "a.jsonl", cwd=here)
+    first, second, third = read_lines(here / "a.jsonl")
+    assert second["answer"] == "" and "the model reads 2047" in second["error"]
+    assert first["answer"] and third["answer"] and "error" not in first
+    assert "1 of 3 rows could not be asked" in done.stderr
+
+
+def test_several_answers_to_one_question_are_sampled(three_steps, here):
+    asked = {"run": three_steps, "max_new_tokens": 8, "temperature": 1.5, "n": 3}
+    answers = api.infer("Hello", **asked)
+    assert len(answers) == 3 and len(set(answers)) > 1
+    assert api.infer("Hello", **asked) == answers
+    (line,) = refused(infer, "Hello", "--run", three_steps, "--n", 2, "--top-p", "0.9")
+    assert line.startswith(
+        "--top-p 0.9, --n 2: changes nothing while every answer is the likeliest"
+    )
+
+
+def test_top_k_of_one_is_the_likeliest_answer_and_a_stop_text_ends_one(demo):
+    asked = {"run": demo[0], "input": "The waiter was rude to us.", "max_new_tokens": 8}
+    question = "Classify the sentiment of the text."
+    assert api.infer(question, **asked, temperature=1.9, top_k=1) == ["Negative"]
+    assert api.infer(question, **asked, stop=["gat"]) == ["Ne"]
+
+
+def test_a_file_name_that_tells_no_format_is_refused(three_steps, rows, here):
+    asked = ["--run", three_steps, "--file", "rows.json", "--output", "a.xlsx"]
+    (line,) = refused(infer, *asked)
+    assert line == "--output a.xlsx: its name ends in none of .jsonl, .json, .csv, .parquet."

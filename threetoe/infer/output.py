@@ -1,0 +1,194 @@
+"""Where answers go: to the terminal as they come, or into a file in the order of the questions.
+
+While a file is being answered its rows lie in OUTPUT.partial, a line each as batches are done. The
+same call goes on from there after a kill, and asks only what has no answer yet.
+"""
+
+import csv
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from threetoe.errors import UserError
+from threetoe.infer import metrics
+from threetoe.machine.files import check_writable
+from threetoe.machine.terminal import Progress, clear_line, say, visible
+from threetoe.options.infer import InferConfig, answering
+
+ENDS = (".jsonl", ".json", ".csv", ".parquet")
+
+
+def check_output(config: InferConfig, expects: bool) -> None:
+    """UserError unless --output may be written; `expects` figures beside it."""
+    path = config.output
+    if path is None:
+        return
+    if path.suffix not in ENDS:
+        raise UserError(f"--output {path}: its name ends in none of {', '.join(ENDS)}.")
+    for taken in [path, *[metrics.place_beside(path)] * expects]:
+        if taken.exists():
+            raise UserError(f"--output {path}: {taken} exists already; name another file.")
+    if not path.parent.is_dir():
+        raise UserError(f"--output {path}: there is no folder {path.parent}.")
+    check_writable(path, "--output")
+
+
+def show(job, give) -> None:
+    """Print the answers: one as it comes, or whole where plugins have a word in it."""
+    whole = job.hooks.has("map_reply") or len(job.questions) > 1
+    output = sys.stdout  # libraries' chatter is kept from the name, not from the stream
+
+    def put(text: str) -> None:
+        output.write(visible(text) if output.isatty() else text)
+        output.flush()
+
+    try:
+        for given in give(None if whole else put):
+            put(given.text + "\n" if whole else "\n")
+            say_about(given, job.config.max_new_tokens)
+    except KeyboardInterrupt:
+        put("\n")
+        raise
+
+
+def say_about(given, most: int) -> None:
+    """What there is to say of an answer besides itself."""
+    if given.shares:
+        ranked = sorted(given.shares.items(), key=lambda item: -item[1])
+        say(", ".join(f"{name} {share:.1%}" for name, share in ranked))
+    if given.cut == most:
+        say(f"the answer was cut at --max-new-tokens {given.cut}")
+    elif given.cut:
+        say(f"the answer was cut after {given.cut} tokens: the model reads no more")
+
+
+def partial_of(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
+
+
+def read_begun(job) -> dict[int, dict]:
+    """The rows that an earlier call has answered, by the question's number; UserError where they
+    are of other questions, or were answered in another way."""
+    path = job.config.output and partial_of(job.config.output)
+    if not (path and path.exists()):
+        return {}
+    head, *lines = path.read_text(encoding="utf-8").split("\n")[:-1] or [""]  # a torn line goes
+    if head != identity_of(job):
+        raise UserError(
+            f"{path} is of other questions, or of another run or options: name another --output, "
+            "or remove it."
+        )
+    rows = [json.loads(line) for line in lines]
+    say(f"{len(rows)} of {len(job.questions)} were answered before")
+    return {row.pop("number"): row for row in rows}
+
+
+def identity_of(job) -> str:
+    """One for all calls that give the same answers."""
+    asked = [question.messages for question in job.questions]
+    parts = [asked, answering(job.config), job.run.options, job.run.metrics]
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+
+
+def write(answers, job, begun: dict[int, dict]) -> list[tuple[str, str]]:
+    """Write a row an answer; (answer, expected) of those that have an expected one. To standard
+    output rows go as batches are done, to a file in the order of the questions."""
+    path, rows, total = job.config.output, dict(begun), len(job.questions)
+    file = begin(path, job, begun) if path else None  # None: standard output
+    escaped = not path and sys.stdout.encoding.lower() != "utf-8"
+    shown, progress = not path and sys.stdout.isatty(), Progress()
+    try:
+        for given in answers:
+            row = rows[given.question.number] = as_row(given)
+            line = {"number": given.question.number, **row} if path else row
+            clear_line()
+            text = json.dumps(line, ensure_ascii=escaped)
+            print(visible(text) if shown else text, file=file, flush=True)
+            progress.show(len(rows), total, f"answered {len(rows)} of {total}")
+    except KeyboardInterrupt:
+        clear_line()
+        say(
+            f"{len(rows)} of {total} answered; the same call goes on"
+            if path
+            else f"{len(rows)} of {total} answered"
+        )
+        raise
+    clear_line()
+    ordered = [rows[number] for number in sorted(rows)]
+    if path:
+        file.close()
+        finish(path, ordered)
+    say_of_all(ordered, job.config.max_new_tokens)
+    return [(row["answer"], row["expected"]) for row in ordered if "expected" in row]
+
+
+def begin(path: Path, job, begun: dict[int, dict]):
+    """The file of rows while they are answered, as it is known to be whole so far."""
+    file = partial_of(path).open("w", encoding="utf-8")
+    print(identity_of(job), file=file)
+    for number, row in begun.items():
+        print(json.dumps({"number": number, **row}, ensure_ascii=False), file=file)
+    file.flush()
+    return file
+
+
+def finish(path: Path, rows: list[dict]) -> None:
+    partial = partial_of(path)
+    WRITERS[path.suffix](partial, rows)
+    partial.rename(path)
+
+
+def say_of_all(rows: list[dict], most: int) -> None:
+    cuts, faults = sum(row["cut"] for row in rows), sum("error" in row for row in rows)
+    if cuts:
+        say(f"{cuts} of {len(rows)} answers were cut (--max-new-tokens {most})")
+    if faults:
+        say(f"{faults} of {len(rows)} rows could not be asked; each says why in its field error")
+
+
+def as_row(given) -> dict:
+    question = given.question
+    row = {"where": question.where, "messages": question.messages, "answer": given.text}
+    row["cut"] = bool(given.cut)
+    row |= {"probabilities": given.shares} if given.shares else {}
+    row |= {"error": given.error} if given.error else {}
+    return row if question.expected is None else row | {"expected": question.expected}
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> None:
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def write_json(path: Path, rows: list[dict]) -> None:
+    path.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    """With a byte order mark, by which spreadsheets know that it is UTF-8."""
+    table = [flat(row) for row in rows]
+    columns = list(dict.fromkeys(name for row in table for name in row))
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def write_parquet(path: Path, rows: list[dict]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+def flat(row: dict) -> dict:
+    """A row without lists: the last question and its input, a column a probability."""
+    last = row["messages"][-1]
+    found = {"where": row["where"], "question": last["content"], "input": last.get("input")}
+    found |= {k: v for k, v in row.items() if k not in ("messages", "probabilities")}
+    shares = row.get("probabilities", {})
+    return found | {f"probability of {name}": share for name, share in shares.items()}
+
+
+WRITERS = {".jsonl": write_jsonl, ".json": write_json, ".csv": write_csv, ".parquet": write_parquet}

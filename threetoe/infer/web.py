@@ -1,0 +1,206 @@
+"""A page on which base and run answer side by side, made of Gradio's parts."""
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from threading import Event
+
+from threetoe.backend.adapter import is_adapter
+from threetoe.errors import Failure, UserError
+from threetoe.infer.conversation import Loaded, load, streamed
+from threetoe.machine.terminal import say
+from threetoe.options.infer import InferConfig
+from threetoe.run import losses, probes
+from threetoe.run.record import METRICS
+
+AUTH = "THREETOE_AUTH"  # NAME:PASSWORD, which the page asks for
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(config: InferConfig) -> None:
+    """Show the page until Ctrl-C. What would stop it is found before the model is loaded."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    auth = the_auth()
+    check_port(config.host, config.port)
+    try:
+        import gradio  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError('--web needs Gradio: pip install -e ".[web]".') from error
+    loaded = load(config)
+    if not auth and (config.share or config.host not in LOCAL):
+        say(f"anyone who has the address can ask; {AUTH}=NAME:PASSWORD asks for a password")
+    blocks = page(loaded)
+    _, local, public = blocks.queue(default_concurrency_limit=1).launch(
+        server_name=config.host, server_port=config.port, share=config.share, auth=auth, quiet=True,
+        show_error=True, ssr_mode=False, footer_links=[], prevent_thread_lock=True, css=CSS,
+    )  # fmt: skip
+    say(f"{loaded.job.folder} answers on {public or local} (Ctrl-C ends it)")
+    try:
+        Event().wait()
+    finally:
+        blocks.close(verbose=False)
+        loaded.job.hooks.end()
+
+
+def the_auth() -> tuple[str, str] | None:
+    given = os.environ.get(AUTH)
+    if not given:
+        return None
+    name, colon, password = given.partition(":")
+    if not (name and colon and password):
+        raise UserError(f"{AUTH} is not of the form NAME:PASSWORD.")
+    return name, password
+
+
+def check_port(host: str, port: int) -> None:
+    """UserError where nothing can be bound there, such as a port in use."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--host {host} --port {port}: {os.strerror(error.errno)}; --port names another."
+        ) from error
+
+
+BUTTONS = {"ask": "primary", "stop": "stop", "retry": "secondary", "clear": "secondary"}
+CSS = ".answers {flex-wrap: wrap} footer {display: none !important}"
+
+
+def page(loaded: Loaded):
+    """The page as gradio.Blocks."""
+    import gradio as gr
+
+    job = loaded.job
+    names = ["trained"] + ["base"] * is_adapter(job.folder)
+    with gr.Blocks(title=f"Threetoe: {job.folder.name}", analytics_enabled=False) as blocks:
+        gr.Markdown(f"## {job.folder.name}\n{about(loaded)}")
+        with gr.Row(elem_classes="answers"):
+            boxes = [answer_box(gr, name) for name in names]
+        asked = question_parts(gr, job.run.the_template())
+        with gr.Row():
+            buttons = [
+                gr.Button(name.title(), elem_id=name, min_width=70, variant=variant)
+                for name, variant in BUTTONS.items()
+            ]
+        settings = setting_parts(gr, job.config)
+        if rows := list(questions_of(job.folder)):
+            gr.Examples(rows, asked, label="From the training data")
+        if (job.folder / "loss.png").exists():
+            with gr.Accordion("How it learned", open=False):
+                gr.Image(str(job.folder / "loss.png"), show_label=False, buttons=["fullscreen"])
+        connect(gr, loaded, dict(zip(names, boxes, strict=True)), asked, settings, buttons)
+    return blocks
+
+
+def answer_box(gr, name: str):
+    return gr.Chatbot(
+        label=name, elem_id=name, render_markdown=False, buttons=["copy"], feedback_options=None,
+        min_width=300, height=320,
+    )  # fmt: skip
+
+
+def question_parts(gr, template) -> list:
+    has_input = "user_with_input" in template.roles
+    return [
+        gr.Textbox(label="Question", elem_id="question", autofocus=True),
+        gr.Textbox(label="Input", elem_id="input", visible=has_input),
+    ]
+
+
+def connect(gr, loaded: Loaded, boxes: dict, asked: list, settings: list, buttons: list) -> None:
+    """What the buttons do; each visitor has turns of their own."""
+    ask, stop, retry, clear = buttons
+    turns = [gr.State([]) for _ in boxes]
+    given, shown = [*asked, *settings, *turns], [*turns, *boxes.values()]
+    first, again = (answering(loaded, list(boxes), again) for again in (False, True))
+    asking = [
+        gr.on([ask.click, asked[0].submit], first, given, shown),
+        retry.click(again, given, shown),
+    ]
+    stop.click(None, cancels=asking)
+    emptied = [clear.click, *(box.clear for box in boxes.values())]
+    gr.on(emptied, lambda: [[] for _ in shown], None, shown, cancels=asking)
+
+
+def about(loaded: Loaded) -> str:
+    """The run in a line of Markdown: base, data, figures."""
+    run = loaded.job.run
+    data = run.options.get("dataset") or ()
+    parts = [f"base {run.options['model']}", f"template {run.the_template().name}"]
+    parts += [", ".join(data) if not isinstance(data, str) else data] if data else []
+    parts += [f"{run.metrics['steps']} steps"] if "steps" in run.metrics else []
+    parts += filter(None, [losses.said(losses.read_points(loaded.job.folder / METRICS))])
+    return " · ".join(parts)
+
+
+def questions_of(run: Path) -> Iterator[list[str]]:
+    """[question, input] of the rows that a run keeps of its training data."""
+    for messages in probes.read(run):
+        asked = [m for m in messages if m["role"] == "user"] if isinstance(messages, list) else []
+        if asked:
+            yield [asked[0]["content"], asked[0].get("input", "")]
+
+
+def setting_parts(gr, config: InferConfig) -> list:
+    with gr.Accordion("Settings", open=False):
+        return [
+            gr.Textbox(config.system or "", label="System text (empty: the run's own)"),
+            gr.Slider(0, 2, config.temperature, label="Temperature (0: always the same answer)"),
+            gr.Slider(1, 2048, config.max_new_tokens, step=1, label="Longest answer in tokens"),
+        ]
+
+
+def answering(loaded: Loaded, names: list[str], again: bool):
+    """What a press of the button does: yields the turns and what the boxes show of them."""
+    import gradio as gr
+
+    def answer(question, text, system, temperature, longest, *turns) -> Iterator:
+        turns = [list(own) for own in turns]
+        config = replace(
+            loaded.job.config,
+            system=system or None,
+            temperature=temperature,
+            max_new_tokens=longest,
+        )
+        if again:
+            config = replace(config, seed=config.seed + 1)
+            turns = [own[:-1] if own and own[-1]["role"] == "assistant" else own for own in turns]
+        elif question.strip():
+            asked = {"role": "user", "content": question.strip()}
+            turns = [
+                [*whole(own), asked | ({"input": text} if text.strip() else {})] for own in turns
+            ]
+        if not turns[0]:
+            raise gr.Error("Nothing is asked yet.")
+        for own, name in zip(turns, names, strict=True):
+            own_config = replace(config, adapter=config.adapter and name != "base")
+            own.append({"role": "assistant", "content": ""})
+            try:
+                for reply in streamed(loaded, own[:-1], own_config):
+                    own[-1] = {"role": "assistant", "content": reply}
+                    yield *turns, *map(shown_turns, turns)
+            except (UserError, Failure) as error:
+                raise gr.Error("\n".join(error.problems)) from error
+            yield *turns, *map(shown_turns, turns)
+
+    return answer
+
+
+def whole(turns: list[dict]) -> list[dict]:
+    """The turns without a question that was stopped before an answer began."""
+    while turns and not (turns[-1]["role"] == "assistant" and turns[-1]["content"]):
+        turns = turns[:-1]
+    return turns
+
+
+def shown_turns(turns: list[dict]) -> list[dict]:
+    """Turns as Gradio's Chatbot takes them, markup as text; an input stands below its question."""
+    texts = ["\n".join(filter(None, (turn["content"], turn.get("input")))) for turn in turns]
+    return [
+        {"role": turn["role"], "content": escape(text, quote=False)}
+        for turn, text in zip(turns, texts, strict=True)
+    ]
