@@ -3,6 +3,7 @@ validation rows; what trains does so in a process of its own (learn_rows.py)."""
 
 import json
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -252,3 +253,37 @@ def test_the_validation_loss_is_exact_under_unsloth_on_a_gpu(on_gpu):
         (step, start), *_ = on_gpu[name]["measured"]
         assert step == 0
         assert start == pytest.approx(on_gpu["exact"], rel=2e-3)
+
+
+PLAIN_LOSS = """
+def after_train(trainer, metrics, folder):
+    import torch
+
+    nats = count = 0
+    trainer.model.eval()
+    for row in trainer.eval_dataset:
+        ids, labels = (torch.tensor([row[name]]) for name in ("input_ids", "labels"))
+        with torch.no_grad():
+            logits = trainer.model(input_ids=ids).logits[0, :-1].float()
+        learned = labels[0, 1:] != -100
+        nats += torch.nn.functional.cross_entropy(
+            logits[learned], labels[0, 1:][learned], reduction="sum"
+        ).item()
+        count += learned.sum().item()
+    (folder / "plain.txt").write_text(str(nats / count))
+"""
+
+
+def test_validation_sees_the_rows_of_new_tokens(here):
+    Path("plain.py").write_text(PLAIN_LOSS)
+    rows = [{"instruction": f"Say {n}.", "output": f"It is {n}."} for n in range(8)]
+    Path("rows.json").write_text(json.dumps(rows))
+    run_script(
+        "train.py", "--dataset", "rows.json", "--val-size", 3, "--template", "chatml",
+        "--new-tokens", "add", "--model", "tiny", "--max-steps", 3, "--learning-rate", "0.01",
+        "--output-dir", "run", "--plugin", "plain.py", cwd=here,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    losses = [line["eval_loss"] for line in lines if "eval_loss" in line]
+    assert losses[-1] == pytest.approx(float(Path("run/plain.txt").read_text()), rel=0.01)
+    assert losses[-1] < losses[0]

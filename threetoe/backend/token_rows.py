@@ -23,6 +23,13 @@ def find_layers(model) -> list:
     return [layer for layer in found if layer.tied_adapter is None]
 
 
+def find_wrappers(model) -> dict:
+    """PEFT's modules around embedding and head, by name."""
+    from peft.utils.other import TrainableTokensWrapper
+
+    return {n: m for n, m in model.named_modules() if isinstance(m, TrainableTokensWrapper)}
+
+
 def start(model, rows: TokenRows) -> None:
     """Makes the rows trainable, in fp32, and starts those that nobody has learned at the mean.
 
@@ -39,6 +46,10 @@ def start(model, rows: TokenRows) -> None:
         delta.data = delta.data.float()
         delta.data[places] = average_rows(layer.base_layer.weight[: rows.held], used)
         delta.requires_grad_(True)
+    for wrapper in find_wrappers(
+        model
+    ).values():  # TRL's loss in validation asks a head for its bias
+        wrapper.bias = getattr(wrapper.token_adapter.base_layer, "bias", None)
 
 
 def find_untrained(weight, rows: TokenRows) -> tuple[int, ...]:
@@ -74,10 +85,7 @@ def check_trained(model) -> None:
 def put_in_place(model, trained: bool) -> None:
     """Takes PEFT's row layers off a model that is only asked, its rows written into the matrices
     (or, without `trained`, left as the base has them): PEFT copies a matrix for every token."""
-    from peft.utils.other import TrainableTokensWrapper
-
-    found = [(n, m) for n, m in model.named_modules() if isinstance(m, TrainableTokensWrapper)]
-    for name, wrapper in found:
+    for name, wrapper in find_wrappers(model).items():
         layer = wrapper.token_adapter
         if trained and layer.tied_adapter is None:
             weight, delta = layer.base_layer.weight, layer.trainable_tokens_delta["default"]
