@@ -11,8 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from hub_server import TOKEN, hub_fixture, reread_environment, xet_hub_fixture  # noqa: F401
 
+import export
 from threetoe.errors import UserError
 from threetoe.export.push import push_folder
 from threetoe.machine.hub import check_push
@@ -329,3 +331,13 @@ def test_neither_token_nor_signed_url_is_printed(hub, folder, method, path, stat
     assert ran.returncode and "PushError" in ran.stderr
     assert TOKEN not in ran.stdout + ran.stderr
     assert "Signature" not in ran.stdout + ran.stderr
+
+
+def test_what_a_plugin_raised_is_told_beside_a_push_that_failed(hub, three_steps, here):
+    Path("late.py").write_text("def after_export():\n    raise OSError('full')\n")
+    hub.fail("POST", "/commit/main", 403)
+    asked = ["--run", three_steps, "--adapter", "out", "--plugin", "late.py", "--push", "ada/model"]
+    done = CliRunner().invoke(export.main, [str(arg) for arg in asked])
+    pushing, plugin = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert done.exit_code == 1 and "403" in pushing
+    assert "Plugin late.py raised in after_export" in plugin and Path("out").is_dir()

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from threetoe.backend.adapter import check_adapter, is_adapter
-from threetoe.errors import Checks, UserError
+from threetoe.errors import Checks, Failure, UserError
 from threetoe.export.card.card import render_card
 from threetoe.export.card.facts import check_records, facts_of
 from threetoe.export.folder import (
@@ -116,8 +116,12 @@ def export(config: ExportConfig) -> dict[str, Path]:
         job = settle_run(job, Path(scratch))
         for name, path in job.outputs.items():
             say_what_was_found(f"{name} written to {path}", write_format(job, name, path))
-        if config.push:
-            publish(job)
+        try:
+            if config.push:
+                publish(job)
+        except Failure as error:
+            error.problems += job.hooks.late  # what after_export raised, too
+            raise
     job.hooks.end()
     return job.outputs
 
@@ -129,6 +133,9 @@ def settle_run(job: ExportJob, scratch: Path) -> ExportJob:
     quieten()
     tokenizer = contract.load_tokenizer(job.folder, job.run)
     run = contract.settled(job.folder, job.run, job.template, tokenizer, job.config)
+    run.the_template().prompt(
+        [contract.ASK], run.the_marks()
+    )  # no endless one
     if run is job.run:
         return job
     contract.write_folder(job.folder, run, tokenizer, scratch)

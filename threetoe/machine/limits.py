@@ -12,8 +12,8 @@ SECONDS = 1
 ROOM = 10**9  # bytes
 
 
-class OutOfTimeError(Exception):
-    pass
+class OutOfTimeError(BaseException):
+    """Not an Exception: a library that handles all of those would go on."""
 
 
 @contextmanager

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import click
-
 from threetoe.backend.model import load_tokenizer as load_base_tokenizer
 from threetoe.backend.model import save_tokenizer
 from threetoe.errors import UserError
 from threetoe.hooks.calls import Hooks
 from threetoe.hooks.of_run import Recorded
 from threetoe.machine.files import write_json
+from threetoe.machine.terminal import say
 from threetoe.prompt.encode import prompt_ids, stop_ids
 from threetoe.prompt.from_tokenizer import from_tokenizer
 from threetoe.prompt.new_tokens import renamed
@@ -112,10 +111,9 @@ def settled(folder: Path, run: Run, template: Template | None, tokenizer, config
             "Leave --template out, or force it with --force-template."
         )
     if difference:
-        click.echo(
+        say(
             f"--force-template: {template.name} is used, but the run was trained with "
-            f"{trained.name}; {difference}",
-            err=True,
+            f"{trained.name}; {difference}"
         )
     return speaking(run, template, tokenizer)
 
