@@ -153,7 +153,9 @@ class Rehearsal:
             job, prompts = infer.encode_questions(job, tokenizer)
             model = infer.load_model(job, max(map(len, prompts)) + ANSWER)
             answers = list(infer.answer(job, model, tokenizer, prompts))
-            pairs = [(reply, q.expected) for q, reply, _ in answers if q.expected is not None]
+            pairs = [
+                (a.text, a.question.expected) for a in answers if a.question.expected is not None
+            ]
             if pairs:
                 named = replace(asked, file=self.config.datasets[0])
                 metrics.evaluate(job.metrics, pairs, named, job.folder)

@@ -133,9 +133,7 @@ def settle_run(job: ExportJob, scratch: Path) -> ExportJob:
     quieten()
     tokenizer = contract.load_tokenizer(job.folder, job.run)
     run = contract.settled(job.folder, job.run, job.template, tokenizer, job.config)
-    run.the_template().prompt(
-        [contract.ASK], run.the_marks()
-    )  # no endless one
+    run.the_template().prompt([contract.ASK], run.the_marks())  # no endless one
     if run is job.run:
         return job
     contract.write_folder(job.folder, run, tokenizer, scratch)

@@ -147,7 +147,7 @@ class OwnRun:
 
     def with_questions(self, questions: list[list[dict]], attempt: int):
         config = replace(self.job.config, **varied(self.job.config, questions[0], attempt))
-        asked = [Question(q, None, str(place)) for place, q in enumerate(questions)]
+        asked = [Question(q, None, number=place) for place, q in enumerate(questions)]
         job = self.job._replace(config=config, questions=asked)
         return infer.encode_questions(job, self.tokenizer)
 
@@ -155,8 +155,7 @@ class OwnRun:
         """The answers in the order of the questions; a schema is no use here."""
         job, prompts = self.with_questions(questions, attempt)
         found = infer.answer(job, self.model, self.tokenizer, prompts)
-        by_place = {question.where: answer for question, answer, _ in found}
-        return [by_place[str(place)] for place in range(len(questions))]
+        return [given.text for given in sorted(found, key=lambda given: given.question.number)]
 
 
 class Endpoint:
