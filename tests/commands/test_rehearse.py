@@ -49,6 +49,16 @@ def test_a_rehearsal_calls_every_hook_finds_late_faults_and_keeps_nothing(tmp_pa
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_is_right_is_found_right(here):
+    rows = [{"prompt": f"Say {n}.", "completion": f"{n}"} for n in range(8)]
+    Path("rows.json").write_text(json.dumps(rows))
+    words = ["--dataset", "rows.json", "--val-size", 2, "--template", "chatml", "--model", "tiny"]
+    done = run_script("train.py", *words, "--new-tokens", "add", "--rehearse", cwd=here)
+    assert len(done.stdout.splitlines()) == 6 and "FAULT" not in done.stdout
+    assert "merged written and proven" in done.stdout and "2 answered" in done.stdout
+    assert "rehearsed in" in done.stderr
+
+
 def test_faults_of_template_and_data_stand_in_the_table_and_end_it(here):
     Path("bad.yaml").write_text("description: x\nuser: y\n", encoding="utf-8")
     Path("bad.csv").write_text("prompt,completion\na,b\n,\n", encoding="utf-8")
