@@ -78,7 +78,7 @@ def test_what_is_installed_on_colab_is_what_was_tested():
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_pins_resolve_on_colabs_image_and_leave_its_torch_alone(tmp_path, python):
     pip = an_image(tmp_path / "image", python)
-    first = would_install(pip, "-e", ".", "-c", PINS)
+    first = would_install(pip, "-e", ".[web]", "-c", PINS)  # the notebook's; README's is a part
     second = would_install(pip, "--no-deps", "-r", PINS)
     for name in KEPT:
         assert name not in {**first, **second}, name

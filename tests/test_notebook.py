@@ -55,6 +55,7 @@ def test_it_trains_asks_and_exports_and_in_another_session_takes_what_is_there(t
     assert cell(once, "curve").outputs[0].data["image/png"]
     assert said(cell(once, "ask"))
     assert "trained" in cell(once, "compare").outputs[-1].data["text/html"]
+    assert cell(once, "page").execution_count  # it ends well where the page answers
     assert (tmp_path / "my-run-merged" / "model.safetensors").is_file()
 
     (tmp_path / "runs" / "my-run" / "run.json").unlink()  # a new machine has none of it
