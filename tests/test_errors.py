@@ -88,11 +88,14 @@ def test_all_problems_of_a_call_are_reported_together(here):
         ("file", "--output-dir file is a file; name a folder."),
         ("file/below", "--output-dir file/below cannot be written"),
         ("other", "--output-dir other holds other files; name a new or empty folder."),
+        ("begun", "--output-dir begun: begun/README.md is a link; remove it, or name a new one."),
     ],
 )
 def test_an_output_folder_that_cannot_be_used_is_refused(folder, problem, here):
-    for name in ("run", "other"):
+    for name in ("run", "other", "begun"):
         (here / name).mkdir()
+    (here / "begun" / "run.partial.json").touch()
+    (here / "begun" / "README.md").symlink_to(here / "other" / "thesis.txt")
     (here / "run" / "run.json").write_text("{}")
     (here / "other" / "thesis.txt").write_text("three years of work")
     (here / "file").write_text("")

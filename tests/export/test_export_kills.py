@@ -110,7 +110,8 @@ def test_links_in_a_folder_of_ours_are_not_written_through(three_steps, here):
     partial = here / "out.partial"
     partial.mkdir()
     (partial / MARK).touch()
-    for name in ("README.md", "model.safetensors", "model.safetensors.part", "run.json"):
+    linked = "README.md", "model.safetensors", "model.safetensors.part", "run.json", f"{MARK}.tmp"
+    for name in linked:
         (partial / name).symlink_to(victim)
     done = CliRunner().invoke(
         export.main, ["--run", str(three_steps), "--merged", "out", "--no-verify"]

@@ -60,6 +60,17 @@ def test_without_plugins_there_is_exact_and_without_output_nothing_is_kept(here,
     assert [path.name for path in here.iterdir()] == ["m.py"]
 
 
+def test_figures_are_not_noted_through_a_link_in_a_run(here, capsys):
+    run = here / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "metrics.jsonl").touch()
+    (here / "mine").write_text("mine")
+    (run / "evaluations.jsonl").symlink_to(here / "mine")
+    evaluate(here)
+    assert capsys.readouterr().err.endswith("is a link, so the figures are not noted there\n")
+    assert (here / "mine").read_text() == "mine"
+
+
 def test_figures_that_are_there_already_are_never_overwritten(here):
     (here / "a.metrics.json").write_text("kept")
     (here / "rows.json").write_text('[{"prompt": "a", "completion": "b"}]')

@@ -71,6 +71,24 @@ def test_a_call_that_was_killed_goes_on_without_losing_or_repeating_a_row(three_
     assert read_lines(here / "part.jsonl") == read_lines(here / "whole.jsonl")
 
 
+def test_what_lies_in_the_place_of_the_rows_is_not_touched(three_steps, rows, here):
+    """A folder, a file of the user's, one that is no text, a link, and one that leads nowhere."""
+    (here / "mine").write_text("mine")
+    makes = (
+        lambda path: path.mkdir(),
+        lambda path: path.write_text("mine"),
+        lambda path: path.write_bytes(b"\xff\n"),
+        lambda path: path.symlink_to(here / "mine"),
+        lambda path: path.symlink_to(here / "nowhere"),
+    )
+    for number, make in enumerate(makes):
+        beside = here / f"{number}.csv.partial"
+        make(beside)
+        lines = refused(infer, "--run", three_steps, "--file", rows, "--output", f"{number}.csv")
+        assert lines[0].startswith(f"{beside.name} is of other questions"), lines
+    assert (here / "mine").read_text() == "mine"
+
+
 def test_a_row_that_is_too_long_has_its_error_and_ends_nothing(three_steps, here):
     long = {"instruction": "word " * 3000, "output": "Yes"}
     (here / "rows.json").write_text(json.dumps([ROWS[1], long, ROWS[3]]))

@@ -68,6 +68,13 @@ def test_a_place_that_holds_a_run_or_is_the_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="already holds a finished run"):
         check_mirror(drive, run, False)
     check_mirror(drive, run, True)
+    (drive / "run" / "data.json").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="holds other files, or links"):
+        check_mirror(drive, run, True)
+    (drive / "other").mkdir()
+    (drive / "other" / "thesis.txt").touch()
+    with pytest.raises(UserError, match="holds other files, or links"):
+        check_mirror(drive, tmp_path / "other", False)
 
 
 def test_the_finished_run_is_in_the_mirror_too_and_can_be_asked(tmp_path):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import copymode
 from types import SimpleNamespace
+from unittest.mock import patch
 
 from threetoe.backend import token_rows
 from threetoe.backend.adapter import CONFIG, is_adapter, read_config, rows_of_adapter
@@ -214,9 +215,9 @@ def link_adapter(adapter: Path, base: str, scratch: Path) -> Path:
 
 def save_adapter(model, tokenizer, target: Path, stops: list[int]) -> None:
     """Adapter as safetensors, tokenizer, and a generation config with the trained stop ids."""
-    model.save_pretrained(target, save_embedding_layers=False)  # rows of tokens are saved anyway
+    with patch.object(model, "create_or_update_model_card"):  # unfilled; a README may be the user's
+        model.save_pretrained(target, save_embedding_layers=False)  # token rows are saved anyway
     copymode(target / "adapter_config.json", target / "adapter_model.safetensors")  # or it is 0600
-    (target / "README.md").unlink(missing_ok=True)  # PEFT's unfilled card; export writes ours
     save_tokenizer(tokenizer, target, stops)
 
 

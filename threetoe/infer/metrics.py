@@ -65,10 +65,13 @@ def show(figures: dict[str, float], answers: int) -> None:
 
 def note(run: Path, figures: dict) -> None:
     """Add figures to the run folder, where the model card finds them; an export has no such list,
-    and a folder that cannot be written keeps its own."""
-    if (run / METRICS).exists() and os.access(run, os.W_OK):
+    a folder that cannot be written keeps its own, and a link leads to another's file."""
+    place = run / EVALUATIONS
+    if place.is_symlink():
+        say(f"{place} is a link, so the figures are not noted there")
+    elif (run / METRICS).exists() and os.access(run, os.W_OK):
         figures = {k: v for k, v in figures.items() if k != "run"}
-        with (run / EVALUATIONS).open("a", encoding="utf-8") as file:
+        with place.open("a", encoding="utf-8") as file:
             file.write(json.dumps(figures, ensure_ascii=False) + "\n")
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from threetoe.errors import UserError
 from threetoe.infer import metrics
@@ -71,9 +72,11 @@ def read_begun(job) -> dict[int, dict]:
     """The rows that an earlier call has answered, by the question's number; UserError where they
     are of other questions, or were answered in another way."""
     path = job.config.output and partial_of(job.config.output)
-    if not (path and path.exists()):
+    if not (path and (path.exists() or path.is_symlink())):
         return {}
-    head, *lines = path.read_text(encoding="utf-8").split("\n")[:-1] or [""]  # a torn line goes
+    ours = path.is_file() and not path.is_symlink()
+    text = path.read_text(encoding="utf-8", errors="replace") if ours else ""
+    head, *lines = text.split("\n")[:-1] or [""]  # a torn line goes
     if head != identity_of(job):
         raise UserError(
             f"{path} is of other questions, or of another run or options: name another --output, "
@@ -134,9 +137,12 @@ def begin(path: Path, job, begun: dict[int, dict]):
 
 
 def finish(path: Path, rows: list[dict]) -> None:
-    partial = partial_of(path)
-    WRITERS[path.suffix](partial, rows)
-    partial.rename(path)
+    """The file, whole or not at all: on a full disk, what was answered stays."""
+    with TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as folder:
+        whole = Path(folder, path.name)
+        WRITERS[path.suffix](whole, rows)
+        whole.rename(path)
+    partial_of(path).unlink()
 
 
 def say_of_all(rows: list[dict], most: int) -> None:

@@ -116,7 +116,8 @@ def lines_of(root, path: Path) -> dict[tuple, int]:
 def write_json(path: Path, values: dict) -> None:
     """Write a JSON file whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    temporary.unlink(missing_ok=True)  # of a process that was killed; a link is not written through
+    with temporary.open("x", encoding="utf-8") as file:
         json.dump(values, file, ensure_ascii=False, indent=1)
         file.flush()
         os.fsync(file.fileno())

@@ -94,14 +94,16 @@ def check_folder(folder: Path, overwrite: bool) -> None:
         raise UserError(f"--output-dir {folder} is a file; name a folder.")
     if folder.is_dir() and any(folder.iterdir()) and not is_ours(folder):
         raise UserError(f"--output-dir {folder} holds other files; name a new or empty folder.")
+    if folder.is_dir() and (link := next(filter(Path.is_symlink, folder.iterdir()), None)):
+        raise UserError(f"--output-dir {folder}: {link} is a link; remove it, or name a new one.")
     check_writable(folder, "--output-dir")
     if folder.is_dir() and is_first():
         lock(folder).close()
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder holds a run, whole or under way."""
-    return any((folder / name).exists() for name in (RECORD, PARTIAL))
+    """Whether a folder holds a run, whole, under way, or stopped as it began."""
+    return any((folder / name).exists() for name in (RECORD, PARTIAL, f"{PARTIAL}.tmp"))
 
 
 def start(folder: Path, options: dict) -> ExitStack:

@@ -55,6 +55,10 @@ class FolderPlace:
         return str(self.folder)
 
     def check(self) -> None:
+        held = list(self.folder.iterdir()) if self.folder.is_dir() else []
+        is_ours = self.has(RECORD) or checkpoint.found_in(self.folder)
+        if held and not is_ours or any(map(Path.is_symlink, held)):
+            raise UserError(f"--mirror: {self} holds other files, or links; name another folder.")
         check_writable(self.folder, "--mirror")
 
     def has(self, name: str) -> bool:
