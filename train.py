@@ -19,7 +19,7 @@ def main(config):
     """
     if config.rehearse:
         from threetoe.commands.rehearse import rehearse as run
-    elif config.then:
+    elif config.then is not None:
         from threetoe.commands.then import train_then as run
     else:
         from threetoe.train.train import train as run

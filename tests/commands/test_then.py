@@ -29,6 +29,8 @@ def test_what_an_export_would_refuse_is_refused_before_the_training(here):
         "export --format odd=x": "--then: No export format named 'odd'.",
         "export --merged 'x": "--then 'export --merged 'x': No closing quotation.",
         "exprot --merged x": "--then 'exprot --merged x': an export can follow",
+        "export --help": "--then: No such option: --help",
+        "": "--then '': an export can follow",
         "export --run y --merged x": "--then: the run is the one that is trained",
     }.items():
         (line,) = refused(train, "--output-dir", "run", "--model", "tiny", "--then", words)

@@ -309,9 +309,11 @@ def test_a_row_is_shown_of_public_data_and_of_nobodys_file(exported, three_steps
     assert sample_of([], three_steps) is None
 
 
-def test_a_run_without_a_picture_has_a_table(three_steps, tmp_path):
+def test_a_run_whose_picture_is_none_has_a_table(three_steps, tmp_path):
     copied = shutil.copytree(three_steps, tmp_path / "run")
     (copied / "loss.png").unlink()
+    (tmp_path / "secret").write_text("a key")
+    (copied / "loss.png").symlink_to(tmp_path / "secret")
     facts = facts_of(runs.load(copied)[1], copied, tmp_path)
     assert facts["picture"] is None and not (tmp_path / "training.png").exists()
     assert "| step | loss |" in card(facts, "adapter")

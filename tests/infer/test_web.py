@@ -130,6 +130,10 @@ def test_what_would_stop_the_page_is_said_before_a_model_loads(three_steps, monk
         port = server.getsockname()[1]
         (line,) = refused(infer, *asked, "--port", port)
     assert line == f"--host 127.0.0.1 --port {port}: Address already in use; --port names another."
+    for host in ("300.1.1.1", "\u00e9" * 70):
+        assert refused(infer, *asked, "--host", host) == [
+            f"--host {host} is no address of this machine."
+        ]
     (line,) = refused(infer, *asked, "--port", port, "Hello")
     assert line == "--web asks for questions itself; leave out a question."
     monkeypatch.setenv("THREETOE_AUTH", "me")

@@ -93,7 +93,7 @@ class Rehearsal:
         """As the real command does, with the real base's tokenizer."""
         config = self.config
         checks = Checks(config.problems)
-        if config.then and (asked := checks(read_then, config)):
+        if config.then is not None and (asked := checks(read_then, config)):
             self.asked = asked
             checks(plan_then, asked, config)
         job = plan_training(replace(config, problems=tuple(checks.problems)))

@@ -17,7 +17,7 @@ from threetoe.run import losses, probes
 from threetoe.run.record import METRICS
 
 AUTH = "THREETOE_AUTH"  # NAME:PASSWORD, which the page asks for
-LOCAL = ("127.0.0.1", "localhost", "::1")
+LOCAL = ("127.0.0.1", "localhost")
 
 
 def serve(config: InferConfig) -> None:
@@ -60,9 +60,12 @@ def check_port(host: str, port: int) -> None:
     try:
         with socket.create_server((host, port)):
             pass
-    except OSError as error:
+    except (OSError, TypeError) as error:
+        number = getattr(error, "errno", -1)
+        if number < 0:  # of getaddrinfo, or letters that no name of a machine has
+            raise UserError(f"--host {host} is no address of this machine.") from error
         raise UserError(
-            f"--host {host} --port {port}: {os.strerror(error.errno)}; --port names another."
+            f"--host {host} --port {port}: {os.strerror(number)}; --port names another."
         ) from error
 
 
@@ -89,9 +92,9 @@ def page(loaded: Loaded):
         settings = setting_parts(gr, job.config)
         if rows := list(questions_of(job.folder)):
             gr.Examples(rows, asked, label="From the training data")
-        if (job.folder / "loss.png").exists():
+        if picture := losses.picture_in(job.folder):
             with gr.Accordion("How it learned", open=False):
-                gr.Image(str(job.folder / "loss.png"), show_label=False, buttons=["fullscreen"])
+                gr.Image(str(picture), show_label=False, buttons=["fullscreen"])
         connect(gr, loaded, dict(zip(names, boxes, strict=True)), asked, settings, buttons)
     return blocks
 

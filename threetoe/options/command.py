@@ -57,7 +57,9 @@ def configure(config_class, options: dict):
 def read_words(config_class, words: list[str]):
     """The configuration of a command line; what is wrong with it is in its `problems`."""
     arrived = []
-    command(config_class)(arrived.append).main(words, standalone_mode=False)
+    reader = command(config_class)(arrived.append)
+    reader.add_help_option = False  # which would end it
+    reader.main(words, standalone_mode=False)
     return arrived[0]
 
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from threetoe.machine.records import read_lines
 from threetoe.run.fields import Point
+from threetoe.run.record import LOSS
 
+PNG = b"\x89PNG\r\n\x1a\n"  # what a file of this kind begins with
 SMOOTH = 20  # steps of the running mean, at most
 
 
@@ -14,6 +16,16 @@ def read_points(path: Path) -> list[dict]:
     rows = [r | {"eval_loss": r.get("eval_sample_loss", r.get("eval_loss"))} for r in rows]
     kept = [{k: r[k] for k in ("step", "loss", "eval_loss") if r.get(k) is not None} for r in rows]
     return [point for point in kept if len(point) > 1]
+
+
+def picture_in(run: Path) -> Path | None:
+    """A run's picture of its losses, to be shown or published, if it has one: in a folder of
+    somebody else's the name may be a link to a file that is nobody's business."""
+    path = run / LOSS
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return path if file.read(len(PNG)) == PNG else None
 
 
 def means_of(losses: list[float]) -> tuple[list[float], int]:

@@ -11,9 +11,9 @@ from threetoe.machine.records import read_json, read_lines
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.prompt.pieces import show_pieces
 from threetoe.run.fields import Evaluation
-from threetoe.run.losses import read_points
+from threetoe.run.losses import picture_in, read_points
 from threetoe.run.probes import read
-from threetoe.run.record import EVALUATIONS, LOSS, METRICS, Run
+from threetoe.run.record import EVALUATIONS, METRICS, Run
 
 EXAMPLE = [{"role": "user", "content": "Your question"}, {"role": "assistant", "content": "Answer"}]
 PICTURE = "training.png"
@@ -26,9 +26,9 @@ def facts_of(run: Run, source: Path, folder: Path, ask_hub: bool = False) -> dic
     gets its loss curve; with `ask_hub` the Hub may be asked for the base's licence."""
     template = run.the_template()
     example = show_pieces(template.pieces(EXAMPLE, run.the_marks()), colour=False)
-    drawn = (source / LOSS).is_file()
+    drawn = picture_in(source)
     if drawn:
-        copyfile(source / LOSS, folder / PICTURE)
+        copyfile(drawn, folder / PICTURE)
     proof = folder / "verify.json"
     return {
         "name": Path(run.options.get("output_dir") or run.options["model"]).name,
