@@ -145,6 +145,16 @@ def test_a_command_that_is_wrong_says_so(talk, line, problem):
         talk.take(line)
 
 
+def test_a_conversation_is_added_to_no_other_file_than_jsonl_and_through_no_link(talk, here):
+    talk.turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}]
+    (here / "rows.json").write_text("[]")
+    (here / "link.jsonl").symlink_to(here / "rows.json")
+    for name in ("rows.json", "link.jsonl"):
+        with pytest.raises(UserError, match="a .jsonl file is needed, and none that is a link"):
+            talk.take(f"/save {name}")
+    assert (here / "rows.json").read_text() == "[]"
+
+
 def test_talking_goes_with_no_question_and_needs_a_terminal(three_steps):
     asked = ["--chat", "--run", three_steps]
     assert refused(infer, *asked) == [

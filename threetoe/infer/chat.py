@@ -137,9 +137,12 @@ class Chat:
         """add the conversation to a file, as a row to train on: /save chats.jsonl"""
         if not rest or not self.turns:
             raise UserError("/save FILE keeps a conversation, once something has been said.")
+        path = Path(rest).expanduser()
+        if path.suffix != ".jsonl" or path.is_symlink():
+            raise UserError(f"/save {rest}: a .jsonl file is needed, and none that is a link.")
         messages = with_system(Question(self.turns, None), self.config.system).messages
         try:
-            with Path(rest).expanduser().open("a", encoding="utf-8") as file:
+            with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
         except OSError as error:
             raise UserError(f"/save {rest}: {error.strerror}.") from error

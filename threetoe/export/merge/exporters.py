@@ -19,9 +19,8 @@ from threetoe.options.export import ExportConfig
 from threetoe.run import base as bases
 from threetoe.run import record as runs
 
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
-    "generation_config.json",
+TOKENIZER_FILES = (  # each of which the proof reads: what it does not read may be anything
+    "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json",
 )  # fmt: skip
 ADAPTER_FILES = (CONFIG, WEIGHTS)
 
