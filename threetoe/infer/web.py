@@ -80,7 +80,7 @@ def page(loaded: Loaded):
     job = loaded.job
     names = ["trained"] + ["base"] * is_adapter(job.folder)
     with gr.Blocks(title=f"Threetoe: {job.folder.name}", analytics_enabled=False) as blocks:
-        gr.Markdown(f"## {job.folder.name}\n{about(loaded)}")
+        gr.HTML(f"<h2>{escape(job.folder.name)}</h2><p>{escape(about(loaded))}</p>")
         with gr.Row(elem_classes="answers"):
             boxes = [answer_box(gr, name) for name in names]
         asked = question_parts(gr, job.run.the_template())
@@ -130,7 +130,7 @@ def connect(gr, loaded: Loaded, boxes: dict, asked: list, settings: list, button
 
 
 def about(loaded: Loaded) -> str:
-    """The run in a line of Markdown: base, data, figures."""
+    """The run in a line: base, data, figures."""
     run = loaded.job.run
     data = run.options.get("dataset") or ()
     parts = [f"base {run.options['model']}", f"template {run.the_template().name}"]

@@ -19,7 +19,7 @@ from threetoe.options.types import Labels, Pair, Words, find_fault_in_text
 RECORD = "run.json"
 NOT_REPEATED = (  # of a run.json: a new run has its own
     "output_dir", "preview", "dry_run", "resume", "resume_anyway", "overwrite", "finish_by",
-    "then", "rehearse",
+    "then", "rehearse", "push_to", "mirror",
 )  # fmt: skip
 OF_RECORD = ("plugin", "settings")  # stand in its `plugins`, with hashes
 CODE = re.compile(r"\.py(:|$)")
