@@ -77,9 +77,13 @@ def test_base_and_run_answer_side_by_side_and_can_be_stopped(demo):
         assert answers("trained")
         assert MARKUP in find("#trained").text
         assert browser.find_elements("css selector", "#trained img[onerror]") == []
+        question = find("#question textarea")
+        wait.until(lambda _: question.get_attribute("value") == "")
+        question.send_keys("More")
         for button in ("ask", "stop", "clear"):
             find(f"#{button}").click()
         wait.until(lambda _: not answers("trained") + answers("base"))
+        question.send_keys("Hello")
         find("#ask").click()
         wait.until(lambda _: answers("base"))
 
@@ -120,7 +124,7 @@ def test_an_answer_that_is_stopped_keeps_what_came_and_the_next_is_whole(loaded)
 def test_a_question_that_was_stopped_before_its_answer_is_no_turn(loaded):
     press = web.answering(loaded, ["trained"], again=False)
     stopped = [{"role": "user", "content": "One"}, {"role": "assistant", "content": ""}]
-    turns, _ = last(press("Two", "", "", 0.0, 4, stopped))
+    turns, *_ = last(press("Two", "", "", 0.0, 4, stopped))
     assert [turn["content"] for turn in turns[:1]] == ["Two"]
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from threetoe.errors import UserError, unknown
+from threetoe.errors import Failure, Stopped, UserError, unknown
 from threetoe.infer import conversation
-from threetoe.infer.infer import answer, check_weights
+from threetoe.infer.infer import Answer, answer, check_weights
+from threetoe.infer.output import say_about
 from threetoe.infer.questions import Question, with_system
 from threetoe.machine.terminal import say, visible
 from threetoe.options.infer import InferConfig
@@ -37,7 +38,9 @@ def chat(config: InferConfig) -> None:
     while True:
         try:
             talk.take(lines.prompt(f"{'' if talk.config.adapter else 'base '}> "))
-        except UserError as error:
+        except Stopped:
+            raise
+        except (UserError, Failure) as error:  # a plugin's too: what was said so far stays
             say("\n".join(error.problems))
         except KeyboardInterrupt:  # at the prompt: the line is dropped
             continue
@@ -75,11 +78,12 @@ class Chat:
         try:
             show = None if whole else partial_to(shown)
             (given,) = answer(job, model, tokenizer, prompts, show)
-            reply = given.text
         except KeyboardInterrupt:
-            reply = "".join(shown)
+            given = Answer(job.questions[0], "".join(shown))
             print(" [stopped]", end="")
+        reply = given.text
         print(visible(reply) if whole else "")
+        say_about(given, self.config.max_new_tokens)
         if reply:
             self.turns = [*asked, {"role": "assistant", "content": reply}]
 
@@ -120,6 +124,7 @@ class Chat:
     def set(self, rest: str) -> None:
         """how answers are given: /set temperature 0.7; alone it shows what is set"""
         known = {f.name: f for f in fields(InferConfig) if f.metadata.get("group") == "Answer"}
+        del known["n"]  # one answer a turn
         name, _, value = rest.partition(" ")
         name = name.replace("-", "_")
         if not name:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from html import escape
+from itertools import count
 from pathlib import Path
 from threading import Event
 
@@ -119,10 +120,11 @@ def connect(gr, loaded: Loaded, boxes: dict, asked: list, settings: list, button
     ask, stop, retry, clear = buttons
     turns = [gr.State([]) for _ in boxes]
     given, shown = [*asked, *settings, *turns], [*turns, *boxes.values()]
+    changed = [*shown, *asked]
     first, again = (answering(loaded, list(boxes), again) for again in (False, True))
     asking = [
-        gr.on([ask.click, asked[0].submit], first, given, shown),
-        retry.click(again, given, shown),
+        gr.on([ask.click, asked[0].submit], first, given, changed),
+        retry.click(again, given, changed),
     ]
     stop.click(None, cancels=asking)
     emptied = [clear.click, *(box.clear for box in boxes.values())]
@@ -158,8 +160,11 @@ def setting_parts(gr, config: InferConfig) -> list:
 
 
 def answering(loaded: Loaded, names: list[str], again: bool):
-    """What a press of the button does: yields the turns and what the boxes show of them."""
+    """What a press of a button does: yields the turns, what the boxes show of them, and what then
+    stands in the fields for a question."""
     import gradio as gr
+
+    tries = count(1)
 
     def answer(question, text, system, temperature, longest, *turns) -> Iterator:
         turns = [list(own) for own in turns]
@@ -170,27 +175,31 @@ def answering(loaded: Loaded, names: list[str], again: bool):
             max_new_tokens=longest,
         )
         if again:
-            config = replace(config, seed=config.seed + 1)
+            config = replace(config, seed=config.seed + next(tries))
             turns = [own[:-1] if own and own[-1]["role"] == "assistant" else own for own in turns]
-        elif question.strip():
-            asked = {"role": "user", "content": question.strip()}
-            turns = [
-                [*whole(own), asked | ({"input": text} if text.strip() else {})] for own in turns
-            ]
-        if not turns[0]:
+        else:
+            turns = [with_question(own, question.strip(), text) for own in turns]
+        if not turns[0] or not turns[0][-1]["content"]:
             raise gr.Error("Nothing is asked yet.")
+        left = [question, text] if again else ["", ""]
         for own, name in zip(turns, names, strict=True):
             own_config = replace(config, adapter=config.adapter and name != "base")
             own.append({"role": "assistant", "content": ""})
             try:
                 for reply in streamed(loaded, own[:-1], own_config):
                     own[-1] = {"role": "assistant", "content": reply}
-                    yield *turns, *map(shown_turns, turns)
+                    yield *turns, *map(shown_turns, turns), *left
+                    left = [gr.skip(), gr.skip()]  # the next question may be being typed
             except (UserError, Failure) as error:
                 raise gr.Error("\n".join(error.problems)) from error
-            yield *turns, *map(shown_turns, turns)
+            yield *turns, *map(shown_turns, turns), *left
 
     return answer
+
+
+def with_question(turns: list[dict], question: str, text: str) -> list[dict]:
+    asked = {"role": "user", "content": question}
+    return [*whole(turns), asked | ({"input": text} if text.strip() else {})]
 
 
 def whole(turns: list[dict]) -> list[dict]:

@@ -109,7 +109,9 @@ class Hours(TrainerCallback):
         self.said, epochs = total, state.epoch / state.global_step * total
         self.first_plan = self.first_plan or total
         instead = f" instead of {before:,}" * bool(before)
-        many = "; with --num-train-epochs 3 it ends after three" * (epochs > MANY_EPOCHS)
+        many = "; with --num-train-epochs 3 it ends after three" * (
+            epochs > MANY_EPOCHS and not before
+        )
         say(f"about {total:,} steps fit in time{instead}: {epochs:.1f} epochs{many}")
 
     def on_log(self, args, state, control, logs=None, **kwargs):

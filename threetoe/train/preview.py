@@ -14,7 +14,7 @@ from threetoe.train.batches import packs_of
 from threetoe.train.prepare import FILE, Prompting
 from threetoe.train.row_sets import RowSets
 
-MANY_EPOCHS = 20
+MANY_EPOCHS, MANY_STEPS = 20, 20
 
 
 def show_first(sets: RowSets, prompting: Prompting, count: int) -> str:
@@ -121,5 +121,6 @@ def announce(config: TrainConfig, template, rows: RowSets) -> None:
         most = f", at most {spans}" * (steps < MOST)
         spans = f"as many steps of {what} as fit {in_time(config)}{most}"
     say(f"{spans}; template {template.name}, model {config.model}")
-    if epochs > MANY_EPOCHS and config.steps and not config.is_timed:
+    few = 3 * count < MANY_STEPS * each  # three epochs of them would teach little
+    if epochs > MANY_EPOCHS and config.steps and not config.is_timed and not few:
         say("that is many passes over the same rows; --num-train-epochs 3 is a usual choice")
