@@ -128,7 +128,7 @@ def test_a_question_that_was_stopped_before_its_answer_is_no_turn(loaded):
     assert [turn["content"] for turn in turns[:1]] == ["Two"]
 
 
-def test_what_would_stop_the_page_is_said_before_a_model_loads(three_steps, monkeypatch):
+def test_what_would_stop_the_page_is_said_before_a_model_loads(three_steps, here, monkeypatch):
     asked = ["--web", "--run", three_steps]
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
