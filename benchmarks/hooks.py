@@ -141,7 +141,7 @@ def measure_steps(folder: Path, plugged: tuple) -> dict[str, list]:
 
 def step_of(config, hooks, folder: Path) -> float:
     """The median CPU seconds of a step of a short training, with these hooks or without a layer."""
-    from threetoe.train.callbacks import guarded_callbacks  # unsloth is imported by now
+    from threetoe.train.watch.callbacks import guarded_callbacks  # unsloth is imported by now
 
     tokenizer = backend.load_tokenizer("tiny")
     ids = tokenizer("a b c d " * 20).input_ids[:64]

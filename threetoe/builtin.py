@@ -28,8 +28,8 @@ def load_rows(source, split, subset, config):
 
 
 def register_callbacks(config):
-    from threetoe.train.callbacks import Interruption, MetricsFile, StepsDone
     from threetoe.train.hours import Hours
+    from threetoe.train.watch.callbacks import Interruption, MetricsFile, StepsDone
 
     timed = {"hours": Hours(config)} if config.is_timed else {}
     stopped = {"interruption": Interruption()} if config.rehearse else {}

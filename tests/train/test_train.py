@@ -311,7 +311,7 @@ def test_the_default_length_is_no_choice_that_a_run_json_repeats(here):
 
 
 def test_on_a_gpu_the_first_step_says_what_takes_its_minutes(monkeypatch, capsys):
-    from threetoe.train.callbacks import StepsDone
+    from threetoe.train.watch.callbacks import StepsDone
 
     monkeypatch.setattr("sys.platform", "win32")  # where torch is asked without a look for a driver
     for there, said in (

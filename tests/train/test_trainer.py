@@ -141,7 +141,7 @@ def test_between_both_ends_the_same_few_rows_are_measured(unsloth):
 
 def test_what_is_measured_between_takes_at_most_a_tenth_of_the_training():
     """A pass forward costs a third of one that learns."""
-    from threetoe.train.validation import steps_between
+    from threetoe.train.watch.validation import steps_between
 
     for steps, passes_a_step in ((60, 0.375), (60, 100), (1000, 0.01), (3, 0.1), (1, 1), (60, 0.5)):
         every = steps_between(steps, passes_a_step)
@@ -220,7 +220,7 @@ def test_a_run_records_its_validation_losses(tmp_path):
 
 
 def test_a_gradient_that_overflows_in_fp16_leaves_metrics_that_are_json(tmp_path):
-    from threetoe.train.callbacks import MetricsFile
+    from threetoe.train.watch.callbacks import MetricsFile
 
     args, state = SimpleNamespace(output_dir=tmp_path), SimpleNamespace(global_step=1)
     logs = {"loss": 2.5, "grad_norm": float("inf"), "learning_rate": float("nan"), "eval_loss": 1}

@@ -32,7 +32,7 @@ from threetoe.prompt.template import hash_of
 from threetoe.prompt.tokenizer import fingerprint, marks_of
 from threetoe.run import base, probes, record
 from threetoe.run.losses import read_points
-from threetoe.train import closing, curves, preview
+from threetoe.train import preview
 from threetoe.train.batch_size import resolve_batch_size
 from threetoe.train.durable import checkpoint, resume
 from threetoe.train.durable.checkpoint import check_room, writing
@@ -41,6 +41,7 @@ from threetoe.train.prepare import Prompting
 from threetoe.train.preview import announce
 from threetoe.train.row_sets import RowSets, encode_sources
 from threetoe.train.trainer import collect_metrics
+from threetoe.train.watch import closing, curves
 
 
 def train(config: TrainConfig) -> Path | None:
@@ -141,8 +142,8 @@ def arrange_tokens(job: TrainPlan, tokenizer) -> TrainPlan:
 
 def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     """Load the model, train it on encoded rows, and save the run."""
-    from threetoe.train.callbacks import guarded_callbacks  # unsloth is imported by now
     from threetoe.train.durable.saving import Saving
+    from threetoe.train.watch.callbacks import guarded_callbacks  # unsloth is imported by now
 
     config, hooks, folder = job.config, job.hooks, job.folder
     training, validation = rows.to_train(), rows.to_validate()

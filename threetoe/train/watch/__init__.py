@@ -1,0 +1,1 @@
+"""What is seen of a training while it runs and at its end: callbacks, progress, losses, samples."""
