@@ -32,7 +32,6 @@ from threetoe.messages import Unusable  # noqa: E402
 from threetoe.options.train import TrainConfig  # noqa: E402
 from threetoe.prompt import encode  # noqa: E402
 from threetoe.prompt.template_file import find_template  # noqa: E402
-from threetoe.train.batches import dataset_of  # noqa: E402
 from threetoe.train.prepare import Prompting, prepare  # noqa: E402
 from threetoe.train.trainer import build_trainer  # noqa: E402
 
@@ -141,18 +140,20 @@ def measure_steps(folder: Path, plugged: tuple) -> dict[str, list]:
 
 def step_of(config, hooks, folder: Path) -> float:
     """The median CPU seconds of a step of a short training, with these hooks or without a layer."""
+    from datasets import Dataset
+
     from threetoe.train.watch.callbacks import guarded_callbacks  # unsloth is imported by now
 
     tokenizer = backend.load_tokenizer("tiny")
     ids = tokenizer("a b c d " * 20).input_ids[:64]
-    rows = [encode.Encoded(ids, ids, len(ids))] * 64
+    rows = Dataset.from_list([{"input_ids": ids, "labels": ids, "length": len(ids)}] * 64)
     arguments = choose_training_arguments(config, folder)
     model = backend.load_model(config, None)
     if hooks:
         model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer, config=config)
         arguments, _ = hooks.chain("map_training_args", "arguments", arguments, config=config)
     callbacks = guarded_callbacks(hooks, config) if hooks else builtin.register_callbacks(config)
-    given = {"model": model, "tokenizer": tokenizer, "rows": dataset_of(rows)}
+    given = {"model": model, "tokenizer": tokenizer, "rows": rows}
     given |= {"arguments": arguments, "validation": None}
     if hooks:
         trainer = hooks.first("build_trainer", **given, callbacks=callbacks, config=config)

@@ -17,7 +17,7 @@ from threetoe.builtin import register_callbacks
 from threetoe.machine.libraries import load_unsloth
 from threetoe.options.train import TrainConfig
 from threetoe.prompt.encode import IGNORED, Encoded
-from threetoe.train.batches import dataset_of, packed, packs_of
+from threetoe.train.batches import packed, packs_of
 from threetoe.train.trainer import build_trainer
 
 TINY = Path(__file__).parent.parent / "models" / "tiny"
@@ -33,6 +33,20 @@ def made_rows(count: int, seed: int, longest: int = ROOM) -> list[Encoded]:
         prompt = int(random.integers(0, length - 2)) * int(random.integers(0, 3) > 0)
         rows.append(Encoded(ids, [IGNORED] * prompt + ids[prompt:], int(length)))
     return rows
+
+
+def dataset_of(rows):
+    """Encoded rows as the datasets.Dataset that build_trainer takes."""
+    from datasets import Dataset, Features, List, Value
+
+    ids = List(Value("int32"))
+    features = Features({"input_ids": ids, "labels": ids, "length": Value("int32")})
+    columns = {
+        "input_ids": [row.input_ids for row in rows],
+        "labels": [row.labels for row in rows],
+        "length": [len(row.input_ids) for row in rows],
+    }
+    return Dataset.from_dict(columns, features)
 
 
 class Learned:

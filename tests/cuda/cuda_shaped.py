@@ -24,7 +24,13 @@ from threetoe.machine.libraries import load_unsloth  # noqa: E402
 
 load_unsloth()
 import torch  # noqa: E402
-from learn_rows import Learned, exact_loss, losses_of_examples, made_rows  # noqa: E402
+from learn_rows import (  # noqa: E402
+    Learned,
+    dataset_of,
+    exact_loss,
+    losses_of_examples,
+    made_rows,
+)
 from peft import LoraConfig, get_peft_model  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
@@ -38,7 +44,7 @@ from threetoe.backend.training_arguments import choose_training_arguments  # noq
 from threetoe.commands.rank import sum_losses  # noqa: E402
 from threetoe.options.train import TrainConfig  # noqa: E402
 from threetoe.prompt.new_tokens import TokenRows  # noqa: E402
-from threetoe.train.batches import dataset_of, packed  # noqa: E402
+from threetoe.train.batches import packed  # noqa: E402
 from threetoe.train.trainer import build_trainer  # noqa: E402
 
 ROOM, TARGETS = 128, ["q_proj", "v_proj"]

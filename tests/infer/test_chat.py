@@ -99,8 +99,16 @@ def test_turns_are_taken_back_and_asked_again(talk):
     )
     talk.take("/reset")
     assert talk.turns == []
-    with pytest.raises(UserError, match="nothing has been asked"):
-        talk.take("/retry")
+    for command in ("/retry", "/undo"):
+        with pytest.raises(UserError, match=f"{command}: nothing has been asked"):
+            talk.take(command)
+
+
+def test_the_likeliest_answer_is_said_to_be_the_same_again(talk, capsys):
+    for line in ("Hello", "/retry"):
+        talk.take(line)
+    assert "[the likeliest answer again; /set temperature 0.7" in capsys.readouterr().err
+    assert questions(talk) == ["Hello"]
 
 
 def test_the_bare_base_and_another_system_text_answer_on_demand(talk):

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from conftest import refused, run_script
@@ -18,7 +19,7 @@ QUESTION = "Classify the sentiment of the text."
 
 @pytest.fixture(scope="module")
 def loaded(demo):
-    return conversation.load(InferConfig(run=demo[0], web=True, batch_size=4))
+    return conversation.load(InferConfig(run=demo[0], web=True))
 
 
 def test_the_probabilities_are_those_of_the_model_token_by_token(loaded):
@@ -28,7 +29,15 @@ def test_the_probabilities_are_those_of_the_model_token_by_token(loaded):
     job, model, tokenizer, _ = loaded
     ids = labels.ids_of((*NAMES, "Positive indeed"), job.run, tokenizer)
     prompts = [list(range(5, 5 + size)) for size in (12, 3, 30)]
-    for index, shares in labels.probabilities(model, tokenizer, prompts, ids, job.config):
+    found = [
+        given
+        for size in (3, 9)  # fewer than there are labels, and more than one prompt's
+        for given in labels.probabilities(
+            model, tokenizer, prompts, ids, replace(job.config, batch_size=size)
+        )
+    ]
+    assert [index for index, _ in found] == [1, 0, 2] * 2
+    for index, shares in found:
         logs = []
         for label in ids:
             with torch.inference_mode():

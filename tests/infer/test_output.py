@@ -64,6 +64,10 @@ def test_a_call_that_was_killed_goes_on_without_losing_or_repeating_a_row(three_
     assert len(kept) == 4
     (line,) = refused(infer, *asked[2:])
     assert line.startswith("part.jsonl.partial is of other questions, or of another run or options")
+    partial.write_text("\n".join([head, "{}", *kept, ""]), encoding="utf-8")
+    (line,) = refused(infer, *asked[2:], "--plugin", "slow.py")
+    assert line.startswith("part.jsonl.partial:2 is damaged: Object missing required field")
+    assert line.endswith("Remove that line, and its question is asked again.")
     partial.write_text("\n".join([head, *kept, '{"number": 5, "ans']), encoding="utf-8")  # torn
     (here / "slow.py").write_text("def map_reply(reply):\n    return reply\n")
     done = answered(three_steps, "part.jsonl", "--plugin", "slow.py", cwd=here)
@@ -104,6 +108,9 @@ def test_several_answers_to_one_question_are_sampled(three_steps, here):
     answers = api.infer("Hello", **asked)
     assert len(answers) == 3 and len(set(answers)) > 1
     assert api.infer("Hello", **asked) == answers
+    flags = ["--run", three_steps, "--max-new-tokens", 8, "--temperature", 1.5, "--n", 3]
+    piped = run_script("infer.py", "Hello", *flags, cwd=here)
+    assert [json.loads(line)["answer"] for line in piped.stdout.splitlines()] == answers
     (line,) = refused(infer, "Hello", "--run", three_steps, "--n", 2, "--top-p", "0.9")
     assert line.startswith(
         "--top-p 0.9, --n 2: changes nothing while every answer is the likeliest"

@@ -128,6 +128,15 @@ def test_a_question_that_was_stopped_before_its_answer_is_no_turn(loaded):
     assert [turn["content"] for turn in turns[:1]] == ["Two"]
 
 
+def test_nothing_asked_is_said_on_the_page_alone(loaded):
+    import gradio
+
+    press = web.answering(loaded, ["trained"], again=True)
+    with pytest.raises(gradio.Error) as raised:
+        last(press("", "", "", 0.0, 4, []))
+    assert not raised.value.print_exception
+
+
 def test_what_would_stop_the_page_is_said_before_a_model_loads(three_steps, here, monkeypatch):
     asked = ["--web", "--run", three_steps]
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -100,16 +100,22 @@ class Chat:
 
     def undo(self, rest: str) -> None:
         """take back the last question and its answer"""
+        self.last_question("/undo")
         del self.turns[-2:]
 
     def retry(self, rest: str) -> None:
         """ask the last question again, with the next seed"""
-        if not self.turns:
-            raise UserError("/retry: nothing has been asked yet.")
+        question = self.last_question("/retry")
         self.config = replace(self.config, seed=self.config.seed + 1)
-        question = self.turns[-2]
-        self.undo(rest)
+        *self.turns, _, before = self.turns
         self.ask(question)
+        if self.turns[-1:] == [before] and not self.config.temperature:
+            say("[the likeliest answer again; /set temperature 0.7 is for another]")
+
+    def last_question(self, command: str) -> dict:
+        if not self.turns:
+            raise UserError(f"{command}: nothing has been asked yet.")
+        return self.turns[-2]
 
     def system(self, rest: str) -> None:
         """the system text from now on: /system Be brief. Without a text it is the run's own"""
@@ -151,6 +157,7 @@ class Chat:
                 file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
         except OSError as error:
             raise UserError(f"/save {rest}: {error.strerror}.") from error
+        say(f"added to {path}")
 
 
 COMMANDS: dict[str, Callable] = {

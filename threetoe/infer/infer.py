@@ -1,5 +1,6 @@
 """The inference flow: a run's own prompt, its stop ids and strings, only the answer printed."""
 
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -103,7 +104,8 @@ def infer(config: InferConfig) -> None:
     job = plan_inference(config)
     begun = output.read_begun(job)
     left, *loaded = load(job, begun)
-    if not (config.file or config.output):
+    as_rows = config.file or config.output or config.n > 1 and not sys.stdout.isatty()
+    if not as_rows:
         return output.show(left, partial(answer, left, *loaded))
     pairs = output.write(answer(left, *loaded), job, begun)
     if pairs:

@@ -8,6 +8,7 @@ one therefore competes with it fairly, and the answer does not hang on the first
 import math
 import random
 from collections.abc import Iterator
+from copy import deepcopy
 
 from threetoe.backend.generate import being_asked
 from threetoe.errors import UserError
@@ -27,43 +28,74 @@ def ids_of(labels: tuple, run, tokenizer) -> list[list[int]]:
 
 
 def probabilities(model, tokenizer, prompts: list, labels: list[list[int]], config) -> Iterator:
-    """Yields (index of a prompt, the probability of each label), shortest prompt first."""
+    """Yields (index of a prompt, the probability of each label), shortest prompt first. A prompt is
+    read once, and each label behind what the model has kept of it."""
     at_once = max(config.batch_size // len(labels), 1)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for start in range(0, len(order), at_once):
         indices = order[start : start + at_once]
-        rows = [(prompts[index], label) for index in indices for label in labels]
-        scores = []
-        for first in range(0, len(rows), config.batch_size):
-            scores += log_likelihoods(
-                model, tokenizer, rows[first : first + config.batch_size], config
+        with being_asked(model, config, len(indices) * len(labels)):
+            scores = log_likelihoods(
+                model, tokenizer, [prompts[i] for i in indices], labels, config
             )
-        for place, index in enumerate(indices):
-            yield index, softmax(scores[place * len(labels) : (place + 1) * len(labels)])
+        yield from zip(indices, map(softmax, scores), strict=True)
 
 
-def log_likelihoods(model, tokenizer, rows: list[tuple], config) -> list[float]:
-    """log P(label | prompt) of (prompt, label) rows, read in one pass and in fp32."""
-    import torch
-
-    tokenizer.padding_side = "right"  # what stands behind a row is not seen by it
-    batch = tokenizer.pad({"input_ids": [p + label for p, label in rows]}, return_tensors="pt")
-    width = batch["input_ids"].shape[1]
-    kept = width - min(len(prompt) for prompt, _ in rows) + 1  # positions that are needed
-    if width > model.config.max_position_embeddings:
+def log_likelihoods(model, tokenizer, prompts: list, labels: list, config) -> list[list[float]]:
+    """log P(label | prompt) of each label, in fp32, for each prompt."""
+    longest = max(map(len, prompts)) + max(map(len, labels))
+    if longest > model.config.max_position_embeddings:
         raise UserError(
-            f"A question with its label has {width} tokens; the model reads "
+            f"A question with its label has {longest} tokens; the model reads "
             f"{model.config.max_position_embeddings}."
         )
-    with being_asked(model, config, len(rows)):
-        read = model(**batch.to(model.device), logits_to_keep=kept, use_cache=False)
-    found = []
-    for logits, (prompt, label) in zip(read.logits, rows, strict=True):
-        begin = len(prompt) - 1 - (width - kept)
-        scores = logits[begin : begin + len(label)].float().log_softmax(-1)
-        ids = torch.tensor(label, device=scores.device)
-        found.append(scores.gather(1, ids[:, None]).sum().item())
-    return found
+    batch = padded(prompts, tokenizer, "left", model.device)
+    seen = batch["attention_mask"]
+    places = (seen.cumsum(1) - 1).clamp(min=0)
+    read = model(**batch, position_ids=places, use_cache=True, logits_to_keep=1)
+    scores: list[list[float]] = [[] for _ in prompts]
+    for first in range(0, len(labels), config.batch_size):
+        own = labels[first : first + config.batch_size]
+        found = behind(model, tokenizer, read, seen, own)
+        for row, start in zip(scores, range(0, len(found), len(own)), strict=True):
+            row += found[start : start + len(own)]
+    return scores
+
+
+def behind(model, tokenizer, read, seen, labels: list[list[int]]) -> list[float]:
+    """log P of each label behind each prompt of a batch that was `read`, prompt by prompt."""
+    import torch
+
+    count = len(labels)
+    batch = padded(labels * len(seen), tokenizer, "right", model.device)
+    ids, mask = batch["input_ids"], batch["attention_mask"]
+    before = seen.repeat_interleave(count, 0)
+    logits = model(
+        input_ids=ids,
+        attention_mask=torch.cat([before, mask], 1),
+        position_ids=before.sum(1, keepdim=True) + torch.arange(ids.shape[1], device=ids.device),
+        past_key_values=repeated(read.past_key_values, count),
+        use_cache=True,
+    ).logits[:, :-1]
+    logits = torch.cat([read.logits[:, -1:].repeat_interleave(count, 0), logits], 1)
+    scores = logits.float().log_softmax(-1).gather(2, ids[..., None])[..., 0]
+    return (scores * mask).sum(1).tolist()
+
+
+def padded(rows: list[list[int]], tokenizer, side: str, device):
+    tokenizer.padding_side = side
+    return tokenizer.pad({"input_ids": rows}, return_tensors="pt").to(device)
+
+
+def repeated(cache, times: int):
+    """What a model has kept of a batch, each row so many times; the original stays."""
+    from transformers import DynamicCache
+
+    cache = (
+        DynamicCache(cache) if isinstance(cache, tuple) else deepcopy(cache)
+    )  # Unsloth's, a GPU's
+    cache.batch_repeat_interleave(times)
+    return cache
 
 
 def softmax(scores: list[float]) -> list[float]:

@@ -10,14 +10,14 @@ import json
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypedDict
 
 from threetoe.errors import UserError
 from threetoe.infer import metrics
 from threetoe.machine.files import check_writable
+from threetoe.machine.records import parse_json
 from threetoe.machine.terminal import Progress, clear_line, say, visible
 from threetoe.options.infer import InferConfig, answering
-
-ENDS = (".jsonl", ".json", ".csv", ".parquet")
 
 
 def check_output(config: InferConfig, expects: bool) -> None:
@@ -25,8 +25,8 @@ def check_output(config: InferConfig, expects: bool) -> None:
     path = config.output
     if path is None:
         return
-    if path.suffix not in ENDS:
-        raise UserError(f"--output {path}: its name ends in none of {', '.join(ENDS)}.")
+    if path.suffix not in WRITERS:
+        raise UserError(f"--output {path}: its name ends in none of {', '.join(WRITERS)}.")
     for taken in [path, *[metrics.place_beside(path)] * expects]:
         if taken.exists():
             raise UserError(f"--output {path}: {taken} exists already; name another file.")
@@ -46,6 +46,8 @@ def show(job, give) -> None:
 
     try:
         for given in give(None if whole else put):
+            if job.config.n > 1:
+                say(f"answer {given.question.number + 1} of {job.config.n}:")
             put(given.text + "\n" if whole else "\n")
             say_about(given, job.config.max_new_tokens)
     except KeyboardInterrupt:
@@ -82,9 +84,24 @@ def read_begun(job) -> dict[int, dict]:
             f"{path} is of other questions, or of another run or options: name another --output, "
             "or remove it."
         )
-    rows = [json.loads(line) for line in lines]
+    rows = [answered_row(line, f"{path}:{at}") for at, line in enumerate(lines, 2)]
     say(f"{len(rows)} of {len(job.questions)} were answered before")
     return {row.pop("number"): row for row in rows}
+
+
+class AnsweredRow(TypedDict):
+    """What a line of OUTPUT.partial has in any case."""
+
+    number: int
+    answer: str
+    cut: bool
+
+
+def answered_row(line: str, place: str) -> dict:
+    try:
+        return parse_json(line, AnsweredRow, place)
+    except UserError as error:
+        raise UserError(f"{error} Remove that line, and its question is asked again.") from error
 
 
 def identity_of(job) -> str:
@@ -111,11 +128,7 @@ def write(answers, job, begun: dict[int, dict]) -> list[tuple[str, str]]:
             progress.show(len(rows), total, f"answered {len(rows)} of {total}")
     except KeyboardInterrupt:
         clear_line()
-        say(
-            f"{len(rows)} of {total} answered; the same call goes on"
-            if path
-            else f"{len(rows)} of {total} answered"
-        )
+        say(f"{len(rows)} of {total} answered" + "; the same call goes on" * bool(path))
         raise
     clear_line()
     ordered = [rows[number] for number in sorted(rows)]

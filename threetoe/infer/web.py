@@ -180,7 +180,7 @@ def answering(loaded: Loaded, names: list[str], again: bool):
         else:
             turns = [with_question(own, question.strip(), text) for own in turns]
         if not turns[0] or not turns[0][-1]["content"]:
-            raise gr.Error("Nothing is asked yet.")
+            raise gr.Error("Nothing is asked yet.", print_exception=False)
         left = [question, text] if again else ["", ""]
         for own, name in zip(turns, names, strict=True):
             own_config = replace(config, adapter=config.adapter and name != "base")
@@ -191,7 +191,7 @@ def answering(loaded: Loaded, names: list[str], again: bool):
                     yield *turns, *map(shown_turns, turns), *left
                     left = [gr.skip(), gr.skip()]  # the next question may be being typed
             except (UserError, Failure) as error:
-                raise gr.Error("\n".join(error.problems)) from error
+                raise gr.Error("\n".join(error.problems), print_exception=False) from error
             yield *turns, *map(shown_turns, turns), *left
 
     return answer

@@ -9,20 +9,6 @@ STEPS_SORTED = 50  # as many as transformers sorts together: enough, and every e
 PACKED_AT_ONCE = 1000  # rows that are in memory together
 
 
-def dataset_of(rows):
-    """Encoded rows as the datasets.Dataset that build_trainer takes."""
-    from datasets import Dataset, Features, List, Value
-
-    ids = List(Value("int32"))
-    features = Features({"input_ids": ids, "labels": ids, "length": Value("int32")})
-    columns = {
-        "input_ids": [row.input_ids for row in rows],
-        "labels": [row.labels for row in rows],
-        "length": [len(row.input_ids) for row in rows],
-    }
-    return Dataset.from_dict(columns, features)
-
-
 def lengths_of(rows):
     """The column length of a Dataset as a numpy array."""
     return rows.with_format("numpy", columns=["length"])[:]["length"]
