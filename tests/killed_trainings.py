@@ -22,6 +22,7 @@ import torch
 import unsloth  # noqa: F401  the children need not import it again
 
 from threetoe.options.train import TrainConfig
+from threetoe.run import record
 from threetoe.train.durable import checkpoint
 from threetoe.train.train import train
 
@@ -84,6 +85,11 @@ def kill(child: int, folder: Path, sign: str, seconds: float) -> bool:
     return True
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether run.json is there and the file that marks a begun run is gone."""
+    return (folder / record.RECORD).exists() and not (folder / record.PARTIAL).exists()
+
+
 def stage(folder: Path) -> str:
     """What a training was doing when it was killed, by what it has left."""
     if any(folder.glob(STAGED)):
@@ -122,7 +128,8 @@ def run_case(case: dict, folder: Path) -> dict:
         after = 0 if len(stages) == 1 else chance.random() * most  # once while it surely is written
         if kill(start(case["options"], cut), cut, sign, after):
             stages.append(stage(cut))
-        else:
+        if is_whole(cut):  # one that was killed may have had nothing left to do but to end
+            checkpoint.prune(cut, 0)  # or this
             results.append(result(cut))
             shutil.rmtree(cut)
     code = ended(start(case["options"], cut))

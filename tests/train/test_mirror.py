@@ -29,9 +29,9 @@ def test_a_new_machine_finds_the_latest_checkpoint_in_the_mirror(tmp_path):
     ]  # fmt: skip
     assert not list(run.glob(f"*{LINKED}"))
     config = TrainConfig(mirror=drive)
-    assert resume.find(config, run).folder == run / "checkpoint-3"
+    assert resume.find(config, run)[0].folder == run / "checkpoint-3"
     shutil.rmtree(run)
-    assert resume.find(config, run).folder == drive / "run" / "checkpoint-3"
+    assert resume.find(config, run)[0].folder == drive / "run" / "checkpoint-3"
 
 
 def test_a_copy_without_its_manifest_is_not_taken(tmp_path):
@@ -42,7 +42,7 @@ def test_a_copy_without_its_manifest_is_not_taken(tmp_path):
     mirror.finish(written(run, 2))
     (drive / "run" / "checkpoint-2" / checkpoint.MANIFEST).unlink()
     shutil.rmtree(run)
-    assert resume.find(TrainConfig(mirror=drive), run).step == 1
+    assert resume.find(TrainConfig(mirror=drive), run)[0].step == 1
 
 
 def test_a_mirror_that_fails_is_said_once_and_stops_nothing(tmp_path, capsys):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 
 import pytest
 from conftest import ROOT
@@ -147,6 +148,24 @@ def test_an_altered_or_cut_checkpoint_is_passed_over_and_the_one_before_is_taken
     assert checkpoint.read(tmp_path / "checkpoint-1") == (None, "manifest.json was altered")
 
 
+def test_facts_of_other_types_under_a_right_hash_are_one_line(tmp_path):
+    whole = {
+        "identity": {"per_device_train_batch_size": 1, "versions": {"a": "1"}, "plugins": {}},
+        "base": "", "seconds": 1.5, "sums": {}, "total": 3, "parts": 1, "callbacks": {},
+    }  # fmt: skip
+    cases = [whole | {name: other} for name, other in product(whole, ([], "x", None))]
+    cases.remove(whole | {"base": "x"})
+    for step, facts in enumerate([*cases, whole], 1):
+        folder = checkpoint.write(tmp_path, step, facts, lambda to: None)
+        found, problem = checkpoint.read(folder)
+        assert problem == ""
+        if facts == whole:
+            resume.check_facts(found)
+        else:
+            with pytest.raises(UserError, match="manifest.json is damaged: Expected .*, got"):
+                resume.check_facts(found)
+
+
 def test_a_checkpoint_under_another_name_is_no_newer_one_and_links_are_not_followed(tmp_path):
     other, run = tmp_path / "other", tmp_path / "run"
     run.mkdir()
@@ -206,7 +225,7 @@ def test_only_the_latest_checkpoints_are_kept(tmp_path):
 def test_a_named_checkpoint_that_is_not_one_is_refused(tmp_path):
     with pytest.raises(UserError, match="manifest.json is missing; name another, or auto"):
         resume.find(TrainConfig(resume=str(tmp_path)), tmp_path)
-    assert resume.find(TrainConfig(resume="never"), tmp_path) is None
+    assert resume.find(TrainConfig(resume="never"), tmp_path)[0] is None
 
 
 def test_a_loader_that_skips_batches_takes_the_epoch_that_it_is_told():

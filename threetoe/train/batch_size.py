@@ -48,7 +48,9 @@ def resolve_batch_size(job, rows: RowSets):
 
 def of_checkpoint(job) -> int | None:
     """The rows at a time of the training that is continued."""
-    found = resume.find(job.config, job.folder)
+    found, _ = resume.find(job.config, job.folder)
+    if found:
+        resume.check_facts(found)
     return found and found.facts["identity"]["per_device_train_batch_size"]
 
 

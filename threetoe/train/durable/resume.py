@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
 
 from threetoe import __version__
 from threetoe.errors import UserError
 from threetoe.hooks.of_run import as_record
 from threetoe.hooks.plugin import OURS, Plugin
 from threetoe.machine import processes
+from threetoe.machine.records import of_kind
 from threetoe.machine.terminal import say
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.run.record import PARTIAL, package_versions
@@ -26,26 +28,45 @@ HEAD = 64  # numbers of each weight of the base that are compared
 ROWS_AT_ONCE = 10_000
 
 
-def find(config: TrainConfig, run: Path) -> Checkpoint | None:
+class Identity(TypedDict):
+    """What is read of `identity` by name."""
+
+    per_device_train_batch_size: int
+    versions: dict[str, str]
+    plugins: dict[str, list]
+
+
+class Facts(TypedDict):
+    """What a checkpoint's manifest tells, beside the hashes of its files."""
+
+    identity: Identity
+    base: str
+    seconds: float
+    sums: dict[str, float]
+    total: int
+    parts: int
+    callbacks: dict[str, dict]
+
+
+def find(config: TrainConfig, run: Path) -> tuple[Checkpoint | None, list[str]]:
     """The checkpoint that --resume means: the latest whole one of an unfinished run folder or its
-    mirror, the one that is named, or none."""
+    mirror, the one that is named, or none; and a line for each that is passed over."""
     if config.resume == "never":
-        return None
+        return None, []
     if config.resume != "auto":
         found, problem = checkpoint.read(Path(config.resume).expanduser())
         if not found:
             raise UserError(f"--resume {config.resume}: {problem}; name another, or auto.")
-        return found
+        return found, []
     places = [FolderPlace(run)] if (run / PARTIAL).exists() else []
     places += [place_of(config.mirror, run)] if config.mirror else []
-    latest = None
+    latest, passed_over = None, []
     for place in places:
-        found, passed_over = place.newest()
-        for line in passed_over:
-            say(line)
+        found, lines = place.newest()
+        passed_over += lines
         if found and (latest is None or found.step > latest.step):
             latest = found
-    return latest
+    return latest, passed_over
 
 
 def identity(config: TrainConfig, template_hash: str, plugins: list[Plugin], rows) -> dict:
@@ -98,12 +119,20 @@ def hash_of_base(model) -> str:
 
 def begin(config: TrainConfig, run: Path, now: dict) -> Checkpoint | None:
     """The checkpoint that is continued, once it is known to be of this very training."""
-    found = find(config, run)
+    found, passed_over = find(config, run)
+    for line in passed_over:
+        say(line)
     if found:
+        check_facts(found)
         check(found, now, config.resume_anyway)
         there = "" if found.folder.parent == run else f", which is in {found.folder}"
         say(f"continuing {run} from step {found.step}{there}")
     return found
+
+
+def check_facts(found: Checkpoint) -> None:
+    """UserError where what its manifest tells is of other types; its hash may be anyone's."""
+    of_kind(found.facts, Facts, found.folder / checkpoint.MANIFEST)
 
 
 def check_base(found: Checkpoint | None, base: str) -> None:
