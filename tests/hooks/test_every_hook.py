@@ -26,7 +26,7 @@ SHOWN_BY = {
     "build_trainer": "test_examples.py::test_rows_come_by_length_in_every_epoch",
     "map_messages": "test_data.py::test_a_plugin_that_drops_a_row_is_named",
     "map_model": "test_examples.py::test_only_the_last_layers_learn",
-    "map_training_args": "test_examples.py::test_noise_reaches_the_trainer",
+    "map_training_args": "test_examples.py::test_an_argument_reaches_the_trainer",
     "map_request": "test_examples.py::test_words_are_replaced_in_rows_and_in_questions",
     "map_reply": "test_examples.py::test_an_answer_with_a_blocked_word_is_withheld",
     "map_card": "test_examples.py::test_the_card_says_that_addresses_were_replaced",

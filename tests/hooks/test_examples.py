@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from conftest import ROOT, run_in_one_process
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from threetoe.errors import UserError
 from threetoe.hooks import specs
@@ -30,7 +31,7 @@ ROWS = [
     for n in (4, 1, 6, 2)
 ]
 TRIAL = "python train.py --dataset my.json"
-FOUR = ["scrub_emails", "last_layers", "neftune", "history"]
+FOUR = ["scrub_emails", "last_layers", "adam", "history"]
 HOOKS = [name for name in vars(specs) if name.startswith(specs.PREFIXES)]
 
 
@@ -49,6 +50,7 @@ EXTRA = {
     "--per-device-train-batch-size 1 --max-steps 5",
     "nothing said": f"python infer.py Hi --run runs/plain --plugin said.py {flags('reply_filter')} "
     "--set blocked=secret",
+    "large epsilon": f"{TRIAL} {flags('adam')} --set epsilon=10",
     "webhook fails": f"THREETOE_WEBHOOK=http://127.0.0.1:9/key {TRIAL} {flags('webhook')} "
     "--output-dir runs/unheard",
     "words": f"{TRIAL} --preview 1 {flags('dictionary')}",
@@ -236,9 +238,19 @@ def test_history_has_a_line_for_every_training_and_every_export(ran):
     assert entries["adapter"]["format"] == "adapter"
 
 
-def test_noise_reaches_the_trainer(ran):
+def test_an_argument_reaches_the_trainer(ran):
+    """What Adam (plugins/adam.py) makes of a first gradient follows from epsilon alone."""
     here, results = ran
-    assert first_loss(here / saved(results["neftune"])) != first_loss(here / "runs" / "plain")
+    plain, changed = (
+        load_file(here / folder / "adapter_model.safetensors")
+        for folder in ("runs/plain", saved(results["large epsilon"]))
+    )
+    assert max(map(largest, changed.values())) > 0
+    assert all(largest(changed[name]) < largest(plain[name]) / 2 for name in plain if "_B" in name)
+
+
+def largest(tensor):
+    return float(tensor.abs().max())
 
 
 @pytest.mark.parametrize("way", ["short first", "long first"])

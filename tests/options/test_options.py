@@ -119,7 +119,7 @@ def test_a_run_json_that_is_none_is_one_line(text, here):
         (["--learning-rate", "inf"], "Invalid value for '--learning-rate': inf is not a finite"),
         (["--seed", "-1"], "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295."),
         (["--seed", "4294967296"], "Invalid value for '--seed': 4294967296 is not in the range"),
-        (["--optim", "adam"], "Invalid value for '--optim': 'adam' is not one of 'adamw_8bit'"),
+        (["--optim", "adam"], "Invalid value for '--optim': 'adam' is not one of 'adamw_torch'"),
         (["--target-modules", ","], "Invalid value for '--target-modules': it names nothing."),
         (["--map", "question"], "Invalid value for '--map': 'question' is not of the form NAME="),
         (["--lora-r"], "--lora-r needs a value."),

@@ -42,6 +42,28 @@ WAYS = {
         "max_steps": 8, "optim": "paged_adamw_32bit", "load_in_4bit": False,
         "lr_scheduler_type": "constant_with_warmup",
     },
+    "plateau, noise, rsLoRA": {
+        "max_steps": 8, "val_size": "20", "eval_steps": 1, "neftune_noise_alpha": 5.0,
+        "lr_scheduler_type": "reduce_lr_on_plateau", "use_rslora": True,
+        "lr_scheduler_kwargs": (("patience", "0"), ("threshold", "0.5")),
+    },
+    "greedy": {
+        "max_steps": 8, "val_size": "20", "eval_steps": 1, "lr_scheduler_type": "greedy",
+        "lr_scheduler_kwargs": (("patience", "0"), ("min_lr", "1e-5"), ("max_lr", "0.1")),
+    },
+    **{
+        name: {"max_steps": 8, "optim": name, "warmup_ratio": 0.3, "lr_scheduler_type": "cosine"}
+        for name in "adafactor sgd adagrad rmsprop ademamix lion_32bit".split()
+    },
+    **{
+        name: {"max_steps": 8, "lr_scheduler_type": name, "lr_scheduler_kwargs": given}
+        for name, given in {
+            "cosine_with_restarts": (("num_cycles", "2"),), "polynomial": (), "inverse_sqrt": (),
+            "cosine_with_min_lr": (("min_lr", "1e-5"),),
+            "cosine_warmup_with_min_lr": (("min_lr_rate", "0.1"),),
+            "warmup_stable_decay": (("num_decay_steps", "2"),),
+        }.items()
+    },
 }  # fmt: skip
 
 

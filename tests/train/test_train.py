@@ -18,7 +18,8 @@ from conftest import ROOT, TINY, refused, run_script
 import train
 from threetoe.backend.targets import choose_targets
 from threetoe.errors import UserError
-from threetoe.options.train import SEVEN_PROJECTIONS, TrainConfig, options_of
+from threetoe.options.lora import SEVEN_PROJECTIONS
+from threetoe.options.train import TrainConfig, options_of
 from threetoe.prompt.template import hash_of
 from threetoe.run import record as runs
 from threetoe.run.record import EVALUATIONS

@@ -24,7 +24,7 @@ from threetoe.machine.libraries import has_gpu
 from threetoe.machine.space import available_memory
 
 NF4, HALF, FULL = 0.5 + 0.127 / 8, 2, 4  # bytes a number
-MOMENTS = {"adamw_8bit": 2 + 8 / 256, "adamw_torch": 8}  # paged ones give way when room is short
+MOMENTS = {"adafactor": 0, "sgd": 0, "lion": 1, "adagrad": 1, "rmsprop": 1, "ademamix": 3}  # else 2
 MERGED = 4  # matrices that new tokens make
 MIB = 2**20
 CHUNK = 16 * MIB  # logits that a CPU makes at a time
@@ -82,7 +82,6 @@ def need(config, sizes, linears: list[Linear], on_gpu: bool, wide: int = HALF) -
     packed = config.load_in_4bit or bool(stored)
     adapted = [one for one in linears if one.name.rpartition(".")[2] in config.target_modules]
     trained = config.lora_r * sum(one.inputs + one.outputs for one in adapted)
-    moments = MOMENTS.get(config.optim, 0) if on_gpu else MOMENTS["adamw_torch"]
     a_layer = sizes.num_hidden_layers * sizes.hidden_size * wide / HALF
     checkpoints = {"unsloth": 0 if on_gpu else 2, "true": 2, "false": 34 if on_gpu else 48}
     return Need(
@@ -91,13 +90,24 @@ def need(config, sizes, linears: list[Linear], on_gpu: bool, wide: int = HALF) -
             one.inputs * one.outputs * (NF4 if packed and not is_in(one.name, whole) else wide)
             for one in linears
         ),
-        adapter=trained * (2 * FULL + moments),
+        adapter=trained * (2 * FULL + moments_of(config.optim, on_gpu)),
         tokens=MERGED * matrix if rows else 0,
         kept=checkpoints[config.use_gradient_checkpointing] * a_layer,
         at_work=(48 if on_gpu else 72) * sizes.hidden_size * wide / HALF,
         vocab=rows.total if rows else sizes.vocab_size,
         on_gpu=on_gpu,
     )
+
+
+def moments_of(optim: str, on_gpu: bool) -> float:
+    """Bytes that an optimizer remembers of each trained number: moments in 32 or 8 bits, 8 with a
+    scale for 256 numbers, or 4 with one for 128. Paged ones give way when room is short."""
+    if on_gpu and optim.startswith("paged"):
+        return 0
+    count = next((n for name, n in MOMENTS.items() if name in optim), 2)
+    if "_4bit" in optim:
+        return count * (1 / 2 + 4 / 128)
+    return count * (1 + 4 / 256 if "8bit" in optim and on_gpu else FULL)
 
 
 def is_in(name: str, modules) -> bool:

@@ -188,6 +188,7 @@ def add_adapter(model, config, checkpointing):
             lora_alpha=config.lora_alpha,
             lora_dropout=config.lora_dropout,
             target_modules=list(config.target_modules),
+            use_rslora=config.use_rslora,
             bias="none",
             use_gradient_checkpointing=checkpointing,
             random_state=config.seed,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from threetoe.backend.sizes import linears_of
 from threetoe.errors import UserError, did_you_mean
-from threetoe.options.train import ALL_LINEAR, SEVEN_PROJECTIONS
+from threetoe.options.lora import ALL_LINEAR, SEVEN_PROJECTIONS
 from threetoe.prompt.new_tokens import WHOLE
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from threetoe.backend.model import keeps_fp32
+from threetoe.backend.optimizers import schedule_arguments
 from threetoe.machine import processes
 from threetoe.machine.libraries import has_gpu
 
@@ -24,14 +25,8 @@ def choose_training_arguments(config, output_dir: Path) -> dict:
         "per_device_train_batch_size": config.per_device_train_batch_size,
         "per_device_eval_batch_size": config.per_device_train_batch_size,
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
-        "learning_rate": config.learning_rate,
         "num_train_epochs": config.num_train_epochs or 1,
         "max_steps": config.steps or -1,
-        "warmup_steps": config.warmup_steps,
-        "weight_decay": config.weight_decay,
-        "lr_scheduler_type": config.lr_scheduler_type,
-        "optim": config.optim,
-        "max_grad_norm": 1.0,
         "seed": config.seed,
         "data_seed": config.seed,
         "bf16": bf16,
@@ -52,7 +47,22 @@ def choose_training_arguments(config, output_dir: Path) -> dict:
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
+        **of_steps(config),
         **on_devices(),
+    }
+
+
+def of_steps(config) -> dict:
+    """How weights are moved."""
+    return {
+        "learning_rate": config.learning_rate,
+        "warmup_steps": config.warmup,
+        "weight_decay": config.weight_decay,
+        "lr_scheduler_type": config.lr_scheduler_type,
+        "lr_scheduler_kwargs": schedule_arguments(config),
+        "optim": config.optim,
+        "max_grad_norm": config.max_grad_norm,
+        "neftune_noise_alpha": config.neftune_noise_alpha,
     }
 
 

@@ -33,12 +33,16 @@ OURS = {  # ours, or two of which a script has one: theirs
         grad-accumulation-steps gradient-accumulation accumulate-grad-batches""",
     "num-train-epochs": "epochs num-epochs train-epochs n-epochs max-epochs",
     "max-steps": "steps num-steps iters max-iters iterations train-steps",
+    "neftune-noise-alpha": "neftune noisy-embedding-alpha",
+    "max-grad-norm": "gradient-clip clip-grad-norm gradient-clip-val",
+    "lr-scheduler-kwargs": "lr-scheduler-args lr-kwargs",
     "warmup-steps": "warmup num-warmup-steps lr-warmup-steps",
     "weight-decay": "wd",
     "optim": "optimizer",
     "lora-r": "rank lora-rank lora-dim r",
     "lora-alpha": "alpha",
     "lora-dropout": "dropout",
+    "use-rslora": "rslora lora-rslora",
     "target-modules": "lora-target lora-target-modules lora-keys",
     "load-in-4bit": "quantization-bit use-4bit qlora quantize",
     "use-gradient-checkpointing true": "gradient-checkpointing grad-checkpoint",
@@ -63,12 +67,12 @@ NONE = {  # why there is none: theirs
     "every training is of a LoRA adapter":
         """use-peft use-lora lora adapter peft finetuning-type fine-tune-type full-finetuning
         train-type""",
-    "it has plain LoRA alone; adapters that other tools trained with it can be exported":
-        "use-dora use-rslora dora rslora use-loftq",
+    "it is not built; adapters that other tools trained with it can be exported":
+        "use-dora dora use-loftq pissa-init",
     "it is supervised fine-tuning alone":
         "dpo orpo kto ppo grpo rlhf stage reward-model reward-funcs pref-beta beta loss-type",
-    "plugins/neftune.py does it: --plugin plugins/neftune.py": "neftune-noise-alpha neftune",
-    "a plugin's map_training_args can set it": "max-grad-norm adam-beta1 adam-beta2 adam-epsilon",
+    "plugins/adam.py sets it: --plugin plugins/adam.py --set beta2=0.95":
+        "adam-beta1 adam-beta2 adam-epsilon",
     "every loss is in the run's metrics.jsonl; a plugin's map_training_args can set report_to":
         "report-to wandb use-wandb wandb-project wandb-run-name tensorboard logging-dir swanlab",
     "every run folder has its loss.png": "plot-loss",
@@ -81,7 +85,6 @@ NONE = {  # why there is none: theirs
         """do-eval eval-strategy evaluation-strategy eval-interval evals-per-epoch steps-per-eval
         val-batches""",
     "train.py trains, infer.py asks, export.py exports": "do-train train do-predict test mode task",
-    "give the steps themselves: --warmup-steps": "warmup-ratio",
     "answers are greedy, or sampled with --temperature": "do-sample num-beams",
     "one process trains on one device":
         "deepspeed fsdp num-gpus gpus devices nproc-per-node num-processes tensor-parallel-size",

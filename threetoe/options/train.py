@@ -11,7 +11,8 @@ from time import monotonic
 import click
 
 from threetoe.machine import processes
-from threetoe.options.shared import DataConfig, split_option
+from threetoe.options.schedule import ScheduleConfig
+from threetoe.options.shared import split_option
 from threetoe.options.types import (
     AUTO,
     MOST,
@@ -24,15 +25,11 @@ from threetoe.options.types import (
     NumberOrAuto,
     Share,
     WholeRange,
-    Words,
     option,
 )
 
 ROWS = 4  # a forward pass
 DEFAULT_STEPS = 60  # without --max-steps and --num-train-epochs
-LEARNING_RATE, WIDTH = 2e-4, 4096  # that of Llama 3 8B; Adam's rate goes with 1 / width, as in muP
-ALL_LINEAR = "all-linear"
-SEVEN_PROJECTIONS = tuple(f"{name}_proj" for name in "q k v o gate up down".split())
 
 RANKED = """
     dataset dataset_path dataset_subset dataset_split dataset_option field encoding map labels
@@ -49,7 +46,7 @@ def options_of(config) -> dict:
 
 
 @dataclass(frozen=True)
-class TrainConfig(DataConfig):
+class TrainConfig(ScheduleConfig):
     """What train.py is asked, and run.json records."""
 
     dataset_split: str = split_option("train")
@@ -87,29 +84,6 @@ class TrainConfig(DataConfig):
         2048, "Longest row in tokens; longer rows are cut.", WholeRange(8, MOST), "Data"
     )
 
-    model: str = option(
-        None, "A Hub id, a folder, or tiny (the embedded model).", PLACE, "Model",
-        show_default="unsloth/llama-3-8b-bnb-4bit on a CUDA GPU, else tiny",
-    )  # fmt: skip
-    load_in_4bit: bool = option(
-        None, "Quantise the base to 4 bits (NF4).", click.BOOL, "Model", switch=True,
-        show_default="for 1.5B parameters or more, but where a CPU has memory for 16 bits",
-    )  # fmt: skip
-    lora_r: int = option(16, "LoRA rank.", WholeRange(1, 65_536), "Model")
-    lora_alpha: int = option(
-        16, "LoRA alpha; updates are scaled by alpha / r.", WholeRange(1, 10**6), "Model"
-    )
-    lora_dropout: float = option(
-        0.0, "LoRA dropout; 0 is the fast path.", FiniteRange(0, 1, max_open=True), "Model"
-    )
-    target_modules: tuple = option(
-        SEVEN_PROJECTIONS, f"Layers that get an adapter; {ALL_LINEAR}: all but the head.",
-        Words(), "Model", show_default=",".join(SEVEN_PROJECTIONS),
-    )  # fmt: skip
-    use_gradient_checkpointing: str = option(
-        "unsloth", "Trade compute for memory.", click.Choice(["unsloth", "true", "false"]), "Model"
-    )
-
     output_dir: Path = option(
         None, "Run folder to write.", PATH, "Training", show_default="runs/DATASET-TEMPLATE"
     )
@@ -132,11 +106,6 @@ class TrainConfig(DataConfig):
     gradient_accumulation_steps: int = option(
         4, "Forward passes an optimizer step.", POSITIVE, "Training"
     )
-    learning_rate: float = option(
-        None, "Peak learning rate.", FiniteRange(0, min_open=True), "Training",
-        show_default=f"{LEARNING_RATE} for a base of hidden size {WIDTH:,} or more, and for a "
-        f"narrower one {LEARNING_RATE} x {WIDTH} / hidden size",
-    )  # fmt: skip
     num_train_epochs: float = option(
         None, "Passes over the data, instead of --max-steps.",
         FiniteRange(0, 10**6, min_open=True), "Training",
@@ -153,17 +122,6 @@ class TrainConfig(DataConfig):
     finish_by: str = option(
         None, "The same, until a time of this machine's clock: 14:30, or 2030-01-31T14:30+01:00.",
         Moment(), "Training",
-    )  # fmt: skip
-    warmup_steps: int = option(5, "Steps of rising learning rate.", WholeRange(0, MOST), "Training")
-    weight_decay: float = option(0.01, "Weight decay.", FiniteRange(min=0), "Training")
-    lr_scheduler_type: str = option(
-        "linear", "Learning-rate schedule.",
-        click.Choice(["linear", "cosine", "constant", "constant_with_warmup"]), "Training",
-    )  # fmt: skip
-    optim: str = option(
-        "adamw_8bit", "Optimizer, a name of transformers; on a CPU adamw_8bit is torch's AdamW.",
-        click.Choice(["adamw_8bit", "adamw_torch", "paged_adamw_8bit", "paged_adamw_32bit"]),
-        "Training",
     )  # fmt: skip
     then: str = option(
         None, 'What follows in the same session when the training has ended well, checked before '

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from threetoe.backend.optimizers import check_optimizer, check_schedule
 from threetoe.data.ledger import Ledger
 from threetoe.data.read import read_conversations
 from threetoe.errors import Checks, UserError
@@ -44,6 +45,8 @@ def plan_training(config: TrainConfig) -> TrainPlan:
     if config.template and config.template != FROM_TOKENIZER:
         checks(find_template, config.template, known)
     checks(check_one_length, config)
+    checks(check_schedule, config)
+    checks(check_optimizer, config)
     sources = checks(read_sources, config, hooks)
     if not config.template:
         template = choose_template(sources[0].ledger) if sources else "alpaca"

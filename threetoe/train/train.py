@@ -17,6 +17,7 @@ from threetoe.backend.model import (
     read_sizes,
     save_adapter,
 )
+from threetoe.backend.optimizers import check_arguments
 from threetoe.backend.targets import choose_targets
 from threetoe.backend.tokenizer_file import read_tokenizer
 from threetoe.backend.training_arguments import choose_training_arguments
@@ -24,7 +25,8 @@ from threetoe.hooks.of_run import as_record, note_used
 from threetoe.machine.libraries import chatter_hidden, has_gpu, load_unsloth
 from threetoe.machine.processes import is_first
 from threetoe.machine.terminal import clear_line, say, show_progress
-from threetoe.options.train import LEARNING_RATE, WIDTH, TrainConfig, options_of
+from threetoe.options.schedule import LEARNING_RATE, WIDTH
+from threetoe.options.train import TrainConfig, options_of
 from threetoe.prompt import new_tokens
 from threetoe.prompt.encode import stop_ids
 from threetoe.prompt.from_tokenizer import from_tokenizer, unlike_own
@@ -75,7 +77,9 @@ def encode_rows(job: TrainPlan, looking: bool) -> tuple[TrainPlan, Prompting, Ro
     lengths = job.config.max_seq_length, job.config.train_on_inputs
     prompting = Prompting(job.template, marks_of(tokenizer), tokenizer, *lengths)
     rows = encode_sources(job, prompting)
-    job = resolve_batch_size(resolve_precision(resolve_learning_rate(job)), rows)
+    job = resolve_learning_rate(job)
+    check_arguments(job.config)
+    job = resolve_batch_size(resolve_precision(job), rows)
     for line in job.notes:
         say(line)
     announce(job.config, job.template, rows)
