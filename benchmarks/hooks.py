@@ -30,9 +30,9 @@ from threetoe.hooks.load import load_plugins  # noqa: E402
 from threetoe.machine import libraries  # noqa: E402
 from threetoe.messages import Unusable  # noqa: E402
 from threetoe.options.train import TrainConfig  # noqa: E402
-from threetoe.prompt import encode  # noqa: E402
 from threetoe.prompt.template_file import find_template  # noqa: E402
-from threetoe.train.prepare import Prompting, prepare  # noqa: E402
+from threetoe.prompt.tokenizer import marks_of  # noqa: E402
+from threetoe.train.prepare import Prompting, encode_conversations  # noqa: E402
 from threetoe.train.trainer import build_trainer  # noqa: E402
 
 ROWS, ROUNDS, ENCODINGS = 50_000, 11, 2
@@ -87,7 +87,7 @@ def measure_data(source: Path, plugged: tuple) -> tuple[dict[str, list], list[fl
     config = TrainConfig(dataset=str(source))
     bare, full = load_plugins(config), load_plugins(replace(config, plugin=plugged))
     template = find_template("alpaca", bare.merge("register_templates", config=config))
-    prompting = Prompting(template, encode.marks_of(tokenizer), tokenizer, 2048, False)
+    prompting = Prompting(template, marks_of(tokenizer), tokenizer, 2048, False)
     ways = {
         "no layer": lambda: read_without_layer(config),
         "no plugin": lambda: data.read_conversations(config, bare),
@@ -100,7 +100,9 @@ def measure_data(source: Path, plugged: tuple) -> tuple[dict[str, list], list[fl
             times[name].append(seconds)
             prints.add(ledger.fingerprint)
         if number < ENCODINGS:
-            encoding.append(spent(lambda rows=conversations: prepare(rows, prompting))[1])
+            encoding.append(
+                spent(lambda rows=conversations: encode_conversations(rows, prompting))[1]
+            )
     assert len(prints) == 1, "the ways prepared different data"
     return times, encoding
 
@@ -123,7 +125,12 @@ def measure_steps(folder: Path, plugged: tuple) -> dict[str, list]:
     """The median CPU seconds of a step of every round, by how many plugins there are."""
     libraries.load_unsloth()
     config = TrainConfig(
-        model="tiny", max_steps=STEPS, load_in_4bit=False, gradient_accumulation_steps=1
+        model="tiny",
+        max_steps=STEPS,
+        load_in_4bit=False,
+        gradient_accumulation_steps=1,
+        per_device_train_batch_size=2,
+        learning_rate=2e-4,
     )
     hooks = {"no plugin": load_plugins(config)}
     hooks[f"{PLUGINS} plugins"] = load_plugins(TrainConfig(plugin=plugged))
@@ -152,7 +159,8 @@ def step_of(config, hooks, folder: Path) -> float:
     if hooks:
         model, _ = hooks.chain("map_model", "model", model, tokenizer=tokenizer, config=config)
         arguments, _ = hooks.chain("map_training_args", "arguments", arguments, config=config)
-    callbacks = guarded_callbacks(hooks, config) if hooks else builtin.register_callbacks(config)
+    callbacks = guarded_callbacks(hooks, config)[0] if hooks else None
+    callbacks = callbacks or builtin.register_callbacks(config)
     given = {"model": model, "tokenizer": tokenizer, "rows": rows}
     given |= {"arguments": arguments, "validation": None}
     if hooks:
