@@ -48,6 +48,14 @@ NAMED = {  # as llama.cpp names them
 }
 
 
+def test_bytes_fall_back_only_where_there_are_tokens_for_them():
+    """transformers makes such a tokenizer of a GGUF file with a byte-level one."""
+    state = json.loads(smollm().backend_tokenizer.to_str())
+    state["model"]["byte_fallback"] = True
+    state["normalizer"] = {"type": "Sequence", "normalizers": []}
+    assert kind_of(state) == NAMED["smollm"]
+
+
 class Written:
     def __init__(self, root, kind, **settings):
         self.tokenizer = MORE[kind]()

@@ -51,7 +51,7 @@ def kind_of(state: dict) -> tuple[str, str]:
     model = state["model"]
     if model["type"] != "BPE":
         raise UserError(f"--gguf: {model['type']} tokenizers are not written to GGUF files here.")
-    if model.get("byte_fallback"):
+    if model.get("byte_fallback") and "<0x0A>" in model["vocab"]:
         return "llama", "default"
     steps = rules_of(state)
     whole = bool(model.get("ignore_merges"))
@@ -65,7 +65,8 @@ def kind_of(state: dict) -> tuple[str, str]:
 
 
 def normalizer(state: dict) -> str | None:
-    return state["normalizer"] and state["normalizer"]["type"]
+    found = state["normalizer"]
+    return found["type"] if found and found.get("normalizers", True) else None
 
 
 def rules_of(state: dict) -> list[str]:
