@@ -14,11 +14,16 @@ def main(config):
     python infer.py --run runs/my-run "What is the capital of France?"
     python infer.py --chat
     python infer.py --web
+    python infer.py --serve
     python infer.py --file questions.csv --output answers.jsonl
     """
     from threetoe.infer import chat, infer, web
 
-    if config.web:
+    if config.serve:
+        from threetoe.commands.serve import serve
+
+        serve(config)
+    elif config.web:
         web.serve(config)
     elif chat.is_meant(config):
         chat.chat(config)

@@ -37,6 +37,7 @@ FOREIGN = {
     "--outfile",
     "--chat-template-file",
     "--lora",
+    *"--served-model-name --model-path --worker-urls --tensor-parallel-size --tp".split(),
     # of torchrun, accelerate and Slurm, up to their underscores
     *"--nproc --nnodes --rdzv --multi --num --mixed --cpu --nodes --ntasks-per-node".split(),
     "--lora-rank",  # a mistake that docs/troubleshooting.md explains

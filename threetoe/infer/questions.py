@@ -22,7 +22,7 @@ class Question(NamedTuple):
 
 def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
     """The questions of --file, or the one that was asked or piped in."""
-    if config.chat or config.web:
+    if config.chat or config.web or config.serve:
         return no_questions(config)
     if config.file:
         if config.prompt:
@@ -53,7 +53,7 @@ def no_questions(config: InferConfig) -> list[Question]:
     """None yet: a conversation asks them. UserError where it cannot be had, or some are given."""
     names = {"prompt": "a question", "input": "--input", "file": "--file", "output": "--output"}
     if given := [said for name, said in names.items() if getattr(config, name)]:
-        flag = "--chat" if config.chat else "--web"
+        flag = next(f"--{way}" for way in ("serve", "web", "chat") if getattr(config, way))
         raise UserError(f"{flag} asks for questions itself; leave out {', '.join(given)}.")
     if config.chat and not sys.stdin.isatty():
         raise UserError("--chat needs a terminal; --file FILE asks many questions without one.")

@@ -44,8 +44,12 @@ class InferConfig(DataConfig):
     web: bool = option(
         False, "Show a page on which base and run answer side by side.", group="Page"
     )  # fmt: skip
-    host: str = option("127.0.0.1", "Address that the page listens on.", group="Page")
-    port: int = option(7860, "Port that the page listens on.", WholeRange(1, 65_535), "Page")
+    serve: bool = option(
+        False, "Serve the run as OpenAI's API does, by vLLM, llama.cpp or transformers.",
+        group="Page",
+    )  # fmt: skip
+    host: str = option("127.0.0.1", "Address that page or server listen on.", group="Page")
+    port: int = option(7860, "Port that page or server listen on.", WholeRange(1, 65_535), "Page")
     share: bool = option(
         False, "Give the page a public address, through Gradio's servers.", group="Page"
     )  # fmt: skip

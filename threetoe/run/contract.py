@@ -42,6 +42,7 @@ PROBES = [  # every text of a template stands in one of these
     [SYSTEM, {**ASK, "input": "world"}],
     [NONE, ASK],
 ]
+LINKED = ("adapter_config.json", "config.json", "model.safetensors.index.json", "prompts.jsonl")
 SHOWN = 6  # tokens of each side where prompts differ
 
 
@@ -196,12 +197,11 @@ def shown(ids: list[int], tokenizer) -> str:
 
 
 def write_folder(folder: Path, run: Run, tokenizer, target: Path) -> None:
-    """Fill a folder so that it looks as train.py would have left it with this record: weights as
-    links, tokenizer, chat template and stop ids as files."""
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        (target / name).symlink_to((folder / name).resolve())
-    if (folder / "prompts.jsonl").exists():
-        (target / "prompts.jsonl").symlink_to((folder / "prompts.jsonl").resolve())
+    """Fill a folder so that it looks as train.py, or export.py, would have left it with this
+    record: weights as links, tokenizer, chat template and stop ids as files."""
+    for path in folder.iterdir():
+        if path.name in LINKED or path.suffix == ".safetensors":
+            (target / path.name).symlink_to(path.resolve())
     tokenizer.chat_template = run.the_template().jinja(run.the_marks(), tokenizer)
     save_tokenizer(tokenizer, target, run.stop_ids)
     write_json(target / record.RECORD, vars(run))

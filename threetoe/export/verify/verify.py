@@ -41,9 +41,16 @@ def verify(folder: Path, kind: str, run: Run, config) -> dict:
     else:
         check(found, folder, question, tokenizer)
     found["passed"] = not found["problems"]
+    found["run"] = source(config.run, run)
     found["seconds"] = round(time.monotonic() - began, 1)
     found["versions"] = package_versions()
     return found
+
+
+def source(folder: Path, run: Run) -> dict:
+    """What tells a run from another, or from itself after another training."""
+    weights = adapter_files.sha256(folder / adapter_files.WEIGHTS)
+    return {"adapter": weights, "template": run.template_hash}
 
 
 def check(found: dict, place: Path, question: Question, tokenizer) -> None:

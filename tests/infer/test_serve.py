@@ -1,0 +1,206 @@
+"""infer.py --serve: the openai client reads what infer.py answers, from engines that are here."""
+
+import importlib.util
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from conftest import ROOT, TINY, refused, run_script
+from openai import OpenAI
+from test_web import a_free_port
+
+import infer
+from threetoe.machine.files import named_files
+from threetoe.prompt.template_file import read_template
+
+QUESTIONS = [
+    "Classify the sentiment of the text. The waiter was rude to us.",
+    "Classify the sentiment of the text. We were delighted with the website.",
+    "Hello",
+    "Tell me a long story about a campsite.",
+]
+LONGEST = 24
+
+
+@contextmanager
+def server_of(folder, *flags):
+    """A client of what infer.py --serve serves, and what it said, while it does."""
+    port = a_free_port()
+    command = [sys.executable, ROOT / "infer.py", "--serve", "--port", port, *flags]
+    command, said = [*map(str, command)], []
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    try:
+        found = None
+        while not found and (line := process.stderr.readline()):
+            said.append(line)
+            found = re.search(r"serves .* on (http://\S+)", line)
+        assert found, said
+        yield SimpleNamespace(client=OpenAI(base_url=found[1], api_key="none"), said=said)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert processes_with(port) == []
+
+
+def processes_with(port):
+    """The processes whose command line names the port."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found += [path] * (str(port).encode() in path.read_bytes().split(b"\0"))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def asked(served, question, model="demo", system=(), **more):
+    messages = [*system, {"role": "user", "content": question}]
+    given = {"model": model, "messages": messages, "max_tokens": LONGEST, **more}
+    return served.client.chat.completions.create(**given)
+
+
+def text_of(*given, **more):
+    return asked(*given, **more).choices[0].message.content
+
+
+@pytest.fixture(scope="module")
+def place(demo, tmp_path_factory):
+    """A folder with the demo's run, and its GGUF file in fp32, in which nothing is rounded."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copytree(demo[0], folder / "demo")
+    run_script("export.py", "--run", "demo", "--gguf", "f32", cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(place):
+    with server_of(place, "--run", "demo") as server:
+        yield server
+
+
+def answers_of_infer(place, *flags):
+    lines = [json.dumps({"prompt": question}) + "\n" for question in QUESTIONS]
+    (place / "asked.jsonl").write_text("".join(lines), encoding="utf-8")
+    (place / "answers.jsonl").unlink(missing_ok=True)
+    flags = ["--file", "asked.jsonl", "--output", "answers.jsonl", *flags]
+    run_script("infer.py", "--run", "demo", "--max-new-tokens", LONGEST, *flags, cwd=place)
+    answers = (place / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["answer"] for line in answers]
+
+
+def test_the_openai_client_reads_what_infer_answers_at_once_streamed_and_in_parallel(served, place):
+    ours = answers_of_infer(place)
+    assert len(set(ours)) > 2
+    assert [text_of(served, question) for question in QUESTIONS] == ours
+    for question, answer in zip(QUESTIONS, ours, strict=True):
+        parts = [
+            part.choices[0].delta.content or "" for part in asked(served, question, stream=True)
+        ]
+        assert "".join(parts) == answer
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda question: text_of(served, question), QUESTIONS)) == ours
+
+
+def test_the_proven_file_beside_the_run_is_served_under_the_runs_name(served):
+    assert [model.id for model in served.client.models.list()] == ["demo"]
+    (line,) = served.said
+    assert line.startswith(
+        "llama.cpp serves demo-gguf/demo.f32.gguf as 'demo' on http://127.0.0.1:"
+    )
+
+
+def test_a_requests_system_text_and_stop_hold(served, place):
+    system = [{"role": "system", "content": "Answer in one word."}]
+    ours = answers_of_infer(place, "--system", system[0]["content"])
+    assert [text_of(served, question, system=system) for question in QUESTIONS] == ours
+    whole = text_of(served, QUESTIONS[2])
+    assert text_of(served, QUESTIONS[2], stop=whole[3:6]) == whole[:3]
+
+
+def test_a_template_with_its_stops_is_exported_on_the_way(demo, tmp_path):
+    shutil.copytree(demo[0], tmp_path / "demo")
+    alpaca = read_template(named_files("templates")["alpaca"])
+    values = asdict(replace(alpaca, stop=("itive", "ative")))
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v}
+    del values["name"]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    with server_of(tmp_path, "--run", "demo", "--template", "mine.yaml") as server:
+        assert text_of(server, QUESTIONS[1]) in ("Pos", "Neg")
+    assert server.said[0].startswith("gguf written to demo-gguf, checked: demo.q8_0.gguf: ")
+
+
+def test_a_base_is_served_by_transformers_whose_processes_end_with_it(tmp_path):
+    flags = ["--run", TINY, "--template", "human"]
+    with server_of(tmp_path, *flags) as server:
+        answer = text_of(server, "Hello", model="tiny")
+    assert server.said[0] == f"{TINY} holds no adapter, of which a GGUF file is made\n"
+    done = run_script("infer.py", "Hello", *flags, "--max-new-tokens", LONGEST, cwd=tmp_path)
+    assert answer == done.stdout.removesuffix("\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_served_is_one_line_before_a_model_loads(place, served, monkeypatch):
+    monkeypatch.chdir(place)
+    serve, port = ["--serve", "--run", "demo"], served.client.base_url.port
+    (line,) = refused(infer, *serve, "--port", port)
+    assert line == f"--host 127.0.0.1 --port {port}: Address already in use; --port names another."
+    for flags, said in (
+        (["--temperature", "0.7"], "request says how it is answered; leave --temperature out."),
+        (["--no-adapter"], "each request says how it is answered; leave --no-adapter out."),
+        (["Hi"], "asks for questions itself; leave out a question."),
+    ):
+        (line,) = refused(infer, *serve, *flags)
+        assert line.endswith(said)
+    (place / "mine.py").write_text("def map_reply(reply):\n    return reply\n", encoding="utf-8")
+    (line,) = refused(infer, *serve, "--plugin", "mine.py")
+    assert line.startswith("--serve: a plugin has map_reply, which no engine calls;")
+
+
+def copied(place, folder, monkeypatch):
+    """The run and its GGUF file in a folder of their own, made the current one."""
+    monkeypatch.chdir(folder)
+    for name in ("demo", "demo-gguf"):
+        shutil.copytree(place / name, name)
+
+
+def test_a_folder_in_the_way_is_not_served_and_not_touched(place, monkeypatch, tmp_path):
+    copied(place, tmp_path, monkeypatch)
+    path = tmp_path / "demo-gguf" / "verify.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["run"]["adapter"] = "of another training"
+    path.write_text(json.dumps(values), encoding="utf-8")
+    (line,) = refused(infer, "--serve", "--run", "demo", "--port", a_free_port())
+    assert line == (
+        "--serve: demo-gguf is in the way, and by its verify.json no proven export of demo as it "
+        "is now; move it, and it is written anew."
+    )
+
+
+def test_a_damaged_gguf_file_is_one_line(place, monkeypatch, tmp_path):
+    copied(place, tmp_path, monkeypatch)
+    file = tmp_path / "demo-gguf" / "demo.f32.gguf"
+    file.write_bytes(file.read_bytes()[:1_000_000])
+    (line,) = refused(infer, "--serve", "--run", "demo", "--port", a_free_port())
+    assert line == "llama.cpp cannot load demo-gguf/demo.f32.gguf: it is damaged, or too large."
+
+
+def test_without_an_engine_a_line_says_what_to_install(place, monkeypatch):
+    real = importlib.util.find_spec
+    missing = ("vllm", "xllamacpp", "uvicorn")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *at: None if name in missing else real(name, *at)
+    )
+    monkeypatch.chdir(place)
+    (line,) = refused(infer, "--serve", "--run", "demo", "--port", a_free_port())
+    assert line.startswith('--serve: llama.cpp is not here: pip install -e ".[serve]"; vLLM needs ')
