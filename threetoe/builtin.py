@@ -3,9 +3,9 @@
 from threetoe.backend import model
 from threetoe.data.formats import FORMATS
 from threetoe.data.sources.source import Source, read_source
-from threetoe.infer import metrics
 from threetoe.machine.files import named_files
 from threetoe.machine.processes import is_first
+from threetoe.run.score import metrics
 from threetoe.train import trainer
 
 
@@ -44,7 +44,7 @@ def register_exporters(config):
 
 
 def register_metrics(config):
-    return {metrics.EXACT: metrics.exact}
+    return metrics.METRICS
 
 
 def load_model(config, adapter):

@@ -19,7 +19,7 @@ SHOWN_BY = {
     "register_callbacks": "test_examples.py::test_a_profile_counts_passes_and_steps",
     "register_exporters": "test_examples.py::"
     "test_an_ollama_folder_has_weights_a_modelfile_and_its_commands",
-    "register_metrics": "test_examples.py::test_chrf_is_printed_and_is_that_of_its_paper",
+    "register_metrics": "test_examples.py::test_valid_json_is_the_share_that_a_program_can_read",
     "load_rows": "test_plugins.py::"
     "test_rows_that_a_plugin_loads_are_previewed_without_any_built_in_source",
     "load_model": "test_examples.py::test_a_plugin_loads_the_model",

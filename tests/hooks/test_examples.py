@@ -379,13 +379,11 @@ def test_an_answer_with_a_blocked_word_is_withheld(ran):
     assert after("reply_filter", "我的密码", blocked, ("instead", "-")) == "-"
 
 
-def test_chrf_is_printed_and_is_that_of_its_paper(ran):
-    assert re.search(r"^chrf  [\d.]+$", ran[1]["chrf"]["stderr"], re.MULTILINE)
-    chrf = hooks_of("chrf").merge("register_metrics", config=None)["chrf"]
-    assert chrf(["same", "文本"], ["same", "文本"]) == pytest.approx(1)
-    assert chrf(["ab"], ["cd"]) == chrf([""], [""]) == 0
-    # runs of one: 2 of 2, 2 of 3; runs of two: 1 of 1, 1 of 2; so P = 1, R = 7/12
-    assert chrf(["ab"], ["abc"]) == pytest.approx(5 * 7 / 12 / (4 + 7 / 12))
+def test_valid_json_is_the_share_that_a_program_can_read(ran):
+    assert re.search(r"^valid_json  0$", ran[1]["valid_json"]["stderr"], re.MULTILINE)
+    metric = hooks_of("valid_json").merge("register_metrics", config=None)["valid_json"]
+    wanted = ['{"a": 1}'] * 4 + ["[]", "no JSON"]
+    assert metric(['{"a": 2}', '{"b": 1}', "{'a': 1}", "", "[1]", "no JSON"], wanted) == 2 / 6
 
 
 @pytest.mark.parametrize(

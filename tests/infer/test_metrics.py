@@ -1,7 +1,6 @@
 """Figures of an evaluation: registered, printed, kept beside the answers, and faulty ones named."""
 
 import json
-import math
 import re
 
 import pytest
@@ -117,7 +116,3 @@ def test_a_metric_cannot_change_what_the_next_one_gets(here, capsys):
 def test_the_name_exact_is_taken(here):
     with pytest.raises(UserError, match="register_metrics: 'exact' comes from both m.py"):
         evaluate(here, registering(exact="1"))
-
-
-def test_exact_is_a_share():
-    assert math.isclose(metrics.exact(["a", "b", "c"], ["a", "b", "x"]), 2 / 3)

@@ -9,11 +9,11 @@ from html import escape
 from pathlib import Path
 
 from threetoe.data.ledger import short_label
+from threetoe.machine.figure import BLUE, DARK, GREY, LIGHT, PALE, RED
 from threetoe.machine.terminal import visible
 
 BARS = 20
 BINS = 40
-BLUE, PALE, GREY, DARK, RED = "#4a7fb8", "#b8c4d0", "#5f6b76", "#1d232a", "#c0392b"
 FONT = "system-ui, 'Segoe UI', Helvetica, Arial, 'Noto Sans CJK SC', 'PingFang SC', sans-serif"
 LINE, LETTER = 24, 7.4  # pixels: of a bar with its gap, of a letter at 13
 TOP, PLOT = 44, 220  # pixels: above and of a plot
@@ -90,7 +90,7 @@ def length_bars(lengths: dict, left: int) -> list[str]:
     marks = [words(left, 26, f"{sum(counts):,} rows", DARK, size=15)]
     for tick in ticks(0, max(counts)):
         y = bottom - PLOT * tick / max(counts)
-        marks.append(line(left, y, left + 590, y, "#e4e8ec"))
+        marks.append(line(left, y, left + 590, y, LIGHT))
         marks.append(words(left - 8, y + 4, tick, anchor="end"))
     for edge, after, count in zip(edges, edges[1:], counts, strict=False):
         tall = PLOT * count / max(counts)

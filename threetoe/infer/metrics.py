@@ -1,36 +1,24 @@
 """The figures of an evaluation: answers beside expected texts, one number a metric."""
 
 import json
-import math
 import os
-from numbers import Integral, Real
 from pathlib import Path
 
 from threetoe.errors import PluginError
-from threetoe.hooks.answers import kind
 from threetoe.hooks.calls import Owned
 from threetoe.machine.files import write_json
 from threetoe.machine.terminal import say
 from threetoe.run.record import EVALUATIONS, METRICS
-
-EXACT = "exact"
-
-
-def exact(answers: list[str], expected: list[str]) -> float:
-    """The share of answers that equal the expected text."""
-    return sum(a == e for a, e in zip(answers, expected, strict=True)) / len(answers)
+from threetoe.run.score.metrics import EXACT
+from threetoe.run.score.score import score
 
 
 def evaluate(functions: dict[str, Owned], pairs: list, config, run: Path) -> None:
     """Say the figures of (answer, expected) pairs, and keep them beside --output. The answers are
     written by now, and so are the good figures when PluginError names the metrics that failed."""
-    figures, problems = {}, []
     answers, expected = map(list, zip(*pairs, strict=True))
-    for name, metric in sorted(functions.items(), key=lambda item: item[0] != EXACT):
-        try:
-            figures[name] = figure(name, metric, answers, expected)
-        except PluginError as error:
-            problems += error.problems
+    scores, problems = score(functions, answers, expected, full=False)
+    figures = scores.metrics
     show(figures, len(answers))
     about = {"run": str(run), "adapter": config.adapter, "file": config.file}
     if not Path(config.file).is_file():
@@ -40,17 +28,6 @@ def evaluate(functions: dict[str, Owned], pairs: list, config, run: Path) -> Non
         keep(place_beside(config.output), {**about, "answers": len(answers), "metrics": figures})
     if problems:
         raise PluginError(*problems)
-
-
-def figure(name: str, metric: Owned, answers: list, expected: list) -> float:
-    """What a metric returns; PluginError unless that is a finite number."""
-    function, plugin = metric
-    what = f"the metric '{name}'"
-    value = plugin.call(what, function, list(answers), list(expected))
-    if isinstance(value, Real) and math.isfinite(value):
-        return int(value) if isinstance(value, Integral) else float(value)
-    given = value if isinstance(value, float) else kind(value)
-    raise plugin.refuse(what, f"returned {given}, not a finite number", function)
 
 
 def show(figures: dict[str, float], answers: int) -> None:

@@ -1,28 +1,15 @@
 """Draws loss.png: the loss of each step, and the validation loss where there is one."""
 
-import logging
 from pathlib import Path
 
-from threetoe.data.chart import BLUE, DARK, GREY, PALE, RED
+from threetoe.machine.figure import BLUE, DARK, GREY, LIGHT, PALE, RED, new_figure, save
 from threetoe.run.losses import means_of
-
-LIGHT = "#e4e8ec"
 
 
 def draw(path: Path, points: list[dict], title: str) -> None:
     """Write the curves as PNG; nothing where matplotlib is missing, or there are no losses."""
-    if len(points) < 2:
+    if len(points) < 2 or not (figure := new_figure(7.2, 3.8)):
         return
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        if error.name.split(".")[0] != "matplotlib":
-            raise
-        return
-    figure = Figure(figsize=(7.2, 3.8), dpi=110, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     place = figure.subplots()
     place.spines[["top", "right"]].set_visible(False)
     place.tick_params(length=0, colors=GREY)
@@ -34,7 +21,7 @@ def draw(path: Path, points: list[dict], title: str) -> None:
     place.set_title(title if title.isascii() else "Loss", loc="left", fontsize=11)
     place.xaxis.get_major_locator().set_params(integer=True)
     place.legend(frameon=False, fontsize=9)
-    canvas.print_png(path)
+    save(figure, path)
 
 
 def draw_loss(place, points: list[tuple]) -> None:

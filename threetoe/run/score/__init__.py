@@ -1,0 +1,1 @@
+"""Answers beside those that were expected: figures, tables, a picture."""
