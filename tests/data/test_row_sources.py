@@ -229,7 +229,7 @@ def test_a_terminal_is_no_standard_input_to_read():
         [sys.executable, "-c", script, ROOT / "train.py", "--dataset", "-", "--dry-run"],
         capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL,
     )  # fmt: skip
-    assert "--dataset -: nothing is piped in; " in done.stdout
+    assert "--file -: nothing is piped in; " in done.stdout
     assert done.returncode == 2
 
 

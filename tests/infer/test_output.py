@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 from conftest import ROOT, refused, run_script
@@ -37,14 +38,14 @@ def test_answers_stand_in_the_order_of_the_questions_in_each_format(three_steps,
     for name in ("a.jsonl", "b.json", "c.csv", "d.parquet"):
         answered(three_steps, name, cwd=here)
     lines = read_lines(here / "a.jsonl")
-    assert [row["messages"][-1]["content"] for row in lines] == [r["instruction"] for r in ROWS]
+    assert [row["instruction"] for row in lines] == [r["instruction"] for r in ROWS]
     assert json.loads((here / "b.json").read_text(encoding="utf-8")) == lines
     texts = [row["answer"] for row in lines]
     assert [row["answer"] for row in parquet.read_table(here / "d.parquet").to_pylist()] == texts
     with (here / "c.csv").open(encoding="utf-8-sig", newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["answer"] for row in table] == texts
-    assert table[0]["question"] == ROWS[0]["instruction"] and table[0]["expected"] == "Yes"
+    assert table[0]["instruction"] == ROWS[0]["instruction"] and table[0]["expected"] == "Yes"
     assert list(here.glob("*.partial")) == []
 
 
@@ -73,6 +74,36 @@ def test_a_call_that_was_killed_goes_on_without_losing_or_repeating_a_row(three_
     done = answered(three_steps, "part.jsonl", "--plugin", "slow.py", cwd=here)
     assert "4 of 7 were answered before" in done.stderr
     assert read_lines(here / "part.jsonl") == read_lines(here / "whole.jsonl")
+
+
+def test_the_fields_of_a_row_stand_beside_its_answer_in_each_format(three_steps, here):
+    """Through each format in and out, with a field named like ours, one of several kinds, an empty
+    one, and half a character."""
+    rows = [
+        {"question": f"Say {n}.", "answer": "Yes", "id": n, "tags": kind, "none": {}, "é": "\ud800"}
+        for n, kind in enumerate((["a", 1], "b", {"c": None}))
+    ]
+    (here / "rows.json").write_text(json.dumps(rows))
+    names = "a.jsonl", "b.json", "c.parquet", "d.csv", "e.jsonl"
+    for before, name in pairwise(("rows.json", *names)):
+        flags = ["--file", before, "--max-new-tokens", 4]
+        run_script("infer.py", "--run", three_steps, *flags, "--output", name, cwd=here)
+    first, *_ = lines = read_lines(here / "a.jsonl")
+    assert list(first)[:7] == [*rows[0], "where"]
+    assert (first["answer"], first["expected"], first["é"]) == ("Yes", "Yes", "?")
+    assert first["model_answer"] and [row["tags"] for row in lines] == [r["tags"] for r in rows]
+    assert {"model_model_answer", "model_where"} < read_lines(here / "e.jsonl")[0].keys()
+    last = read_lines(here / "e.jsonl")
+    assert [row["id"] for row in last] == ["0", "1", "2"]
+    for name in "model_answer", "model_model_answer":
+        assert [row[name] for row in last] == [row["model_answer"] for row in lines]
+    piped = run_script(
+        "infer.py", "--run", three_steps, "--file", "-", "--max-new-tokens", 4,
+        cwd=here, input=(here / "rows.json").read_text(),
+    )  # fmt: skip
+    assert {"id": 2, "model_answer": lines[2]["model_answer"]}.items() <= next(
+        row for row in map(json.loads, piped.stdout.splitlines()) if row["id"] == 2
+    ).items()
 
 
 def test_what_lies_in_the_place_of_the_rows_is_not_touched(three_steps, rows, here):

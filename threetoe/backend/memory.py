@@ -110,6 +110,16 @@ def moments_of(optim: str, on_gpu: bool) -> float:
     return count * (1 + 4 / 256 if "8bit" in optim and on_gpu else FULL)
 
 
+def answer_bytes(sizes, asked: int, answered: int) -> float:
+    """Bytes of one row while a GPU answers it: keys and values of all layers, one layer at work on
+    the question as above, and logits of one token in 16 bits and twice in fp32."""
+    heads = sizes.num_attention_heads
+    head = getattr(sizes, "head_dim", None) or sizes.hidden_size // heads
+    kept = 2 * HALF * head * (getattr(sizes, "num_key_value_heads", None) or heads)
+    seen = (asked + answered) * kept * sizes.num_hidden_layers
+    return seen + asked * 48 * sizes.hidden_size + (HALF + 2 * FULL) * sizes.vocab_size
+
+
 def is_in(name: str, modules) -> bool:
     """Whether a matrix is one of these modules, or in one of them."""
     return any(f".{module}." in f".{name}." for module in modules)

@@ -41,6 +41,10 @@ class Reply:
         marks = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         self.ends = {*frame.ids, *(i for i in marks if self.token(i) in frame.strings)}
         self.silent = marks
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing has come yet; or what came is dropped, to be asked again."""
         self.waiting: list[int] = []  # ids whose text may change with the next id
         self.decoded = ""  # of all other ids
         self.text, self.ended = "", False

@@ -32,18 +32,28 @@ class Conversations:
         self.whole = hashlib.sha256()
         self.path = self.folder / "rows.jsonl"
         self.file = self.path.open("w", encoding="utf-8")
+        self.given = self.path.with_name("given.jsonl").open("w+", encoding="utf-8")
 
-    def add(self, where: str, messages) -> None:
-        """Write one; Unusable where a plugin has put into it what no text can say."""
+    def add(self, where: str, messages, given: dict | None = None) -> None:
+        """Write one, and the row that it was `given` as, which may be asked for again; Unusable
+        where a plugin has put into it what no text can say."""
         try:
             text = as_json(messages)
             data = text.encode() + b"\n"
+            kept = given and json.dumps(given, ensure_ascii=False, default=str, skipkeys=True)
         except (TypeError, ValueError) as error:  # ValueError: half a character, or a circle
             raise Unusable(f"its messages cannot be written: {first_line(error)}") from error
         self.whole.update(data)
         digest = hashlib.blake2b(data, digest_size=8).digest()
         self.hashes.append(int.from_bytes(digest, "little"))
         self.file.write(f"[{as_json(where)}, {text}]\n")
+        if kept:
+            self.given.write(kept.encode(errors="replace").decode() + "\n")  # no half characters
+
+    def rows(self) -> Iterator[dict]:
+        """The rows that were given, as JSON has them."""
+        self.given.seek(0)
+        return map(json.loads, self.given)
 
     def close(self) -> None:
         self.file.close()

@@ -37,7 +37,8 @@ def read_conversations(
 ) -> tuple[Conversations, Ledger]:
     """Every usable row of config.dataset as a conversation, and the ledger of all rows.
 
-    With `answered`, the last turn is the assistant's, and map_messages of plugins is applied.
+    With `answered`, the last turn is the assistant's, and map_messages of plugins is applied;
+    without, the row is kept beside its messages.
     With `limit`, reading ends when so many of a dataset are kept. UserError when no row of one can
     be used, or more than --allow-dropped of them have faults.
     """
@@ -105,13 +106,14 @@ def read_all(
         for part in parts:
             recogniser = Recogniser(guarded_formats(hooks, config), config.labels, answered)
             own = Ledger(part.name)
-            for where, row in rows_of(part, names, config, hooks, answered):
+            source = Remembered(load_rows(part, config, hooks))
+            for where, row in rows_of(source, part, names, config, answered):
                 if own.read % 5000 == 0:
                     show_progress(f"reading {part.name}: {own.read:,} rows")
                 own.read += 1
                 try:
                     messages = messages_of(row, recogniser, hooks, config)
-                    conversations.add(where, messages)
+                    conversations.add(where, messages, None if answered else source.at(where, row))
                 except Unusable as error:
                     own.leave_out(where, str(error), log, isinstance(error, Skipped))
                     continue
@@ -135,9 +137,25 @@ def read_all(
     return account
 
 
-def rows_of(part: Part, names: ColumnNames, config, hooks, answered: bool) -> Iterator:
+class Remembered:
+    """Rows while they are gone through: the last one stays at hand as it was."""
+
+    def __init__(self, rows: Iterator):
+        self.rows, self.last = rows, ("", None)
+
+    def __iter__(self) -> Iterator:
+        for row in self.rows:
+            self.last = row
+            yield row
+
+    def at(self, where: str, made: dict) -> dict:
+        """The row at a place; what was `made` where a recipe has put several together."""
+        place, row = self.last
+        return row if place == where else made
+
+
+def rows_of(rows, part: Part, names: ColumnNames, config, answered: bool) -> Iterator:
     """The rows of a part as its recipe makes them; those outside its share are Skipped."""
-    rows = load_rows(part, config, hooks)
     if part.recipe:
         rows = part.recipe.guarded(rows, config.dataset_path)
     if part.share < 1:

@@ -16,6 +16,7 @@ from threetoe.errors import Checks, UserError
 from threetoe.hooks.calls import Hooks, Owned
 from threetoe.hooks.load import load_plugins
 from threetoe.infer import labels, metrics, output
+from threetoe.infer.batches import arranged
 from threetoe.infer.questions import Question, read_questions
 from threetoe.machine import processes
 from threetoe.machine.libraries import load_unsloth
@@ -175,7 +176,9 @@ def answer(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None
     given = choose if job.config.constrain_to else speak
     most = model.config.max_position_embeddings - 1  # beside one token of the answer
     fit = [n for n, prompt in enumerate(prompts) if len(prompt) <= most or not job.config.file]
-    for place, text, cut, shares in given(job, model, tokenizer, [prompts[n] for n in fit], show):
+    short = [prompts[n] for n in fit]
+    job = arranged(job, model, tokenizer, short)
+    for place, text, cut, shares in given(job, model, tokenizer, short, show):
         question = job.questions[fit[place]]
         asked = {"messages": question.messages, "config": job.config}
         text, _ = job.hooks.chain("map_reply", "reply", text, **asked)

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from copy import deepcopy
 
-from threetoe.backend.generate import being_asked
+from threetoe.backend.generate import in_batches
 from threetoe.errors import UserError
 from threetoe.prompt.encode import encode
 from threetoe.run.contract import ASK
@@ -30,15 +30,13 @@ def ids_of(labels: tuple, run, tokenizer) -> list[list[int]]:
 def probabilities(model, tokenizer, prompts: list, labels: list[list[int]], config) -> Iterator:
     """Yields (index of a prompt, the probability of each label), shortest prompt first. A prompt is
     read once, and each label behind what the model has kept of it."""
+
+    def ask(indices: list[int]) -> list[list[float]]:
+        asked = [prompts[index] for index in indices]
+        return [softmax(s) for s in log_likelihoods(model, tokenizer, asked, labels, config)]
+
     at_once = max(config.batch_size // len(labels), 1)
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    for start in range(0, len(order), at_once):
-        indices = order[start : start + at_once]
-        with being_asked(model, config, len(indices) * len(labels)):
-            scores = log_likelihoods(
-                model, tokenizer, [prompts[i] for i in indices], labels, config
-            )
-        yield from zip(indices, map(softmax, scores), strict=True)
+    yield from in_batches(model, prompts, config, at_once, ask)
 
 
 def log_likelihoods(model, tokenizer, prompts: list, labels: list, config) -> list[list[float]]:

@@ -4,16 +4,17 @@ While a file is being answered its rows lie in OUTPUT.partial, a line each as ba
 same call goes on from there after a kill, and asks only what has no answer yet.
 """
 
-import csv
 import hashlib
 import json
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypedDict
 
 from threetoe.errors import UserError
 from threetoe.infer import metrics
+from threetoe.infer.tables import WRITERS, joined
 from threetoe.machine.files import check_writable
 from threetoe.machine.records import parse_json
 from threetoe.machine.terminal import Progress, clear_line, say, visible
@@ -106,7 +107,7 @@ def answered_row(line: str, place: str) -> dict:
 
 def identity_of(job) -> str:
     """One for all calls that give the same answers."""
-    asked = [question.messages for question in job.questions]
+    asked = [(question.messages, question.row) for question in job.questions]
     parts = [asked, answering(job.config), job.run.options, job.run.metrics]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
@@ -117,15 +118,19 @@ def write(answers, job, begun: dict[int, dict]) -> list[tuple[str, str]]:
     path, rows, total = job.config.output, dict(begun), len(job.questions)
     file = begin(path, job, begun) if path else None  # None: standard output
     escaped = not path and sys.stdout.encoding.lower() != "utf-8"
-    shown, progress = not path and sys.stdout.isatty(), Progress()
+    shown, progress = not path and sys.stdout.isatty(), Progress(len(begun))
     try:
         for given in answers:
             row = rows[given.question.number] = as_row(given)
-            line = {"number": given.question.number, **row} if path else row
+            line = {"number": given.question.number, **row}
+            if not path:
+                (line,) = joined([given.question], [row])
             clear_line()
             text = json.dumps(line, ensure_ascii=escaped)
             print(visible(text) if shown else text, file=file, flush=True)
-            progress.show(len(rows), total, f"answered {len(rows)} of {total}")
+            pace = (len(rows) - len(begun)) / max(time.monotonic() - progress.began, 1e-3)
+            words = f"answered {len(rows)} of {total}, {pace:.1f} rows/s"
+            progress.show(len(rows), total, words)
     except KeyboardInterrupt:
         clear_line()
         say(f"{len(rows)} of {total} answered" + "; the same call goes on" * bool(path))
@@ -134,7 +139,8 @@ def write(answers, job, begun: dict[int, dict]) -> list[tuple[str, str]]:
     ordered = [rows[number] for number in sorted(rows)]
     if path:
         file.close()
-        finish(path, ordered)
+        asked = [job.questions[number] for number in sorted(rows)]
+        finish(path, joined(asked, ordered, path.suffix == ".csv"))
     say_of_all(ordered, job.config.max_new_tokens)
     return [(row["answer"], row["expected"]) for row in ordered if "expected" in row]
 
@@ -173,41 +179,3 @@ def as_row(given) -> dict:
     row |= {"probabilities": given.shares} if given.shares else {}
     row |= {"error": given.error} if given.error else {}
     return row if question.expected is None else row | {"expected": question.expected}
-
-
-def write_jsonl(path: Path, rows: list[dict]) -> None:
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    path.write_text("".join(lines), encoding="utf-8")
-
-
-def write_json(path: Path, rows: list[dict]) -> None:
-    path.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def write_csv(path: Path, rows: list[dict]) -> None:
-    """With a byte order mark, by which spreadsheets know that it is UTF-8."""
-    table = [flat(row) for row in rows]
-    columns = list(dict.fromkeys(name for row in table for name in row))
-    with path.open("w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(table)
-
-
-def write_parquet(path: Path, rows: list[dict]) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-
-
-def flat(row: dict) -> dict:
-    """A row without lists: the last question and its input, a column a probability."""
-    last = row["messages"][-1]
-    found = {"where": row["where"], "question": last["content"], "input": last.get("input")}
-    found |= {k: v for k, v in row.items() if k not in ("messages", "probabilities")}
-    shares = row.get("probabilities", {})
-    return found | {f"probability of {name}": share for name, share in shares.items()}
-
-
-WRITERS = {".jsonl": write_jsonl, ".json": write_json, ".csv": write_csv, ".parquet": write_parquet}

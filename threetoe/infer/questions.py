@@ -18,6 +18,7 @@ class Question(NamedTuple):
     expected: str | None  # the answer that a dataset's row brings
     where: str = ""  # my.json:3
     number: int = 0  # in the order they were given in; answers come shortest question first
+    row: dict = {}  # of --file, as it stands there
 
 
 def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
@@ -33,7 +34,10 @@ def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
         conversations, ledger = read_conversations(asked, hooks, answered=False)
         for line in ledger.remarks():
             say(line)
-        return [with_system(as_question(c), config.system) for c in conversations]
+        return [
+            with_system(as_question(conversation)._replace(row=row), config.system)
+            for conversation, row in zip(conversations, conversations.rows(), strict=True)
+        ]
     given = {"The question": config.prompt, "--input": config.input, "--system": config.system}
     for name, text in given.items():
         if re.search("[\ud800-\udfff]", text or ""):  # how Python hands on other bytes of a shell

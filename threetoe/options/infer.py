@@ -11,12 +11,15 @@ from threetoe.options.shared import (
     template_option,
 )
 from threetoe.options.types import (
+    AUTO,
     FILE,
+    MOST,
     PATH,
     PLACE,
     POSITIVE,
     SEED,
     FiniteRange,
+    NumberOrAuto,
     WholeRange,
     Words,
     option,
@@ -94,7 +97,10 @@ class InferConfig(DataConfig):
     streaming: bool = False  # no option: every row is asked
     allow_dropped: float = 1.0  # nor this: what cannot be asked is said
     dataset_split: str = split_option("test")
-    batch_size: int = option(8, "Rows answered at once.", POSITIVE, "Batch")
+    batch_size: int = option(
+        AUTO, "Rows answered at once; auto: as memory allows.", NumberOrAuto(1, MOST), "Batch"
+    )
+    equal_lengths: bool = False  # no option: for a model that padding misleads
     run_plugins: bool = run_plugins_option()
     output: Path = option(
         None,

@@ -97,8 +97,8 @@ def spooled(source: Source) -> TextFile:
     """
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         raise UserError(
-            "--dataset -: nothing is piped in; write it as in: cat my.jsonl | python train.py "
-            "--dataset -"
+            "--dataset - or --file -: nothing is piped in; write it as in: cat my.jsonl | python "
+            "train.py --dataset -"
         )
     copy = TextFile(copy_of(sys.stdin), STDIN, source.encoding, source.field)
     return copy._replace(kind=kind_of_text(copy))
