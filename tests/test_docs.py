@@ -94,8 +94,8 @@ def flags():
     scripts = [command(config)(print) for config in (TrainConfig, InferConfig, ExportConfig)]
     templates, plugins = cli.commands["templates"], cli.commands["plugins"]
     making = cli.commands["make-dataset"].commands.values()
-    doctor = cli.commands["doctor"]
-    words = (doctor, plugins, *plugins.commands.values(), *templates.commands.values(), *making)
+    others = [cli.commands[name] for name in ("doctor", "runs", "report")]
+    words = (*others, plugins, *plugins.commands.values(), *templates.commands.values(), *making)
     for one in (*scripts, *words, templates.get_command(None, "alpaca")):
         for param in one.params:
             found |= {*param.opts, *param.secondary_opts}

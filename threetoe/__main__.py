@@ -6,6 +6,7 @@ from threetoe.commands.datasets import datasets
 from threetoe.commands.doctor import doctor
 from threetoe.commands.make_dataset.command import make_dataset
 from threetoe.commands.plugins import PLUGIN_HELP, plugins
+from threetoe.commands.runs import report, runs
 from threetoe.commands.templates import templates
 from threetoe.errors import UserError
 from threetoe.options.reporting import run_reporting_errors
@@ -24,6 +25,8 @@ cli.add_command(plugins)
 cli.add_command(datasets)
 cli.add_command(make_dataset)
 cli.add_command(doctor)
+cli.add_command(runs)
+cli.add_command(report)
 
 
 def run(_) -> None:

@@ -14,17 +14,12 @@ from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
 from huggingface_hub import ModelCard
 
 from threetoe.export.card.card import quoted, render_card
-from threetoe.export.card.facts import (
-    evaluations_in,
-    facts_of,
-    license_of,
-    sample_of,
-    told_with_the_base,
-)
+from threetoe.export.card.facts import facts_of, license_of, sample_of, told_with_the_base
 from threetoe.export.formats import FORMATS
 from threetoe.machine.files import write_json
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.run import record as runs
+from threetoe.run.told import evaluations_in
 
 LENGTHS = {"median": 60, "p95": 69, "longest": 1077, "max_seq_length": 2048}
 SST2 = {"file": "sst2", "split": "test", "answers": 180}

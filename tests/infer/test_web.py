@@ -1,7 +1,6 @@
 """infer.py --web in a real browser: both answer, an answer is stopped, markup stays text."""
 
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from browser import a_browser, needs_chromium
 from conftest import ROOT, refused
 
 import infer
@@ -17,8 +17,6 @@ from threetoe.infer import conversation, web
 from threetoe.options.infer import InferConfig
 
 pytest.importorskip("gradio")
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
---disable-background-networking --disable-component-update --window-size=1100,1200""".split()
 MARKUP = "<b onclick=alert(1)>Hello</b> <img src=x onerror=alert(2)>"
 
 
@@ -40,23 +38,7 @@ def page_of(run, *flags):
         process.communicate(timeout=30)
 
 
-@contextmanager
-def a_browser():
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for flag in FLAGS:
-        options.add_argument(flag)
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
-    browser = webdriver.Chrome(options, service)
-    try:
-        yield browser
-    finally:
-        browser.quit()
-
-
-@pytest.mark.skipif(not shutil.which("chromedriver"), reason="needs chromium and chromium-driver")
+@needs_chromium
 def test_base_and_run_answer_side_by_side_and_can_be_stopped(demo):
     with page_of(demo[0], "--max-new-tokens", "4") as address, a_browser() as browser:
         from selenium.webdriver.support.ui import WebDriverWait

@@ -34,7 +34,10 @@ TEMPLATE = "alpaca"
 )
 @click.pass_obj
 def datasets(plugins, name, **options):
-    """List the named datasets, or show NAME: its source, options, and a row as it is trained."""
+    """List the named datasets, or show NAME.
+
+    Its source, its options, and a row as it is trained.
+    """
     if name:
         return show_dataset(plugins, name, **options)
     for option in filter(options.get, options):

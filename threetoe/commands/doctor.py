@@ -39,10 +39,10 @@ FIELDS = (
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(as_json):
-    """Say what of this machine a training needs, what is wrong, and what mends it.
+    """Say what this machine lacks for a training.
 
-    Exit code 1 where something would stop a run. Nothing heavy is imported, but torch where there
-    is a GPU; the Hub is asked whose token is in use.
+    And what mends it. Exit code 1 where something would stop a run. Nothing heavy is imported, but
+    torch where there is a GPU; the Hub is asked whose token is in use.
     """
     found = [*findings()]
     fits = [*sizes_that_fit()]

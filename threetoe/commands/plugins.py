@@ -20,7 +20,10 @@ PLUGIN_HELP = "A plugin: file.py or package.module; may be repeated."
 @click.option("--plugin", multiple=True, help=PLUGIN_HELP)
 @click.pass_context
 def plugins(context, plugin):
-    """List the plugins in the order in which they are called, with their hooks and settings."""
+    """List the plugins in the order of their calls.
+
+    With their hooks and settings.
+    """
     named = (*context.obj, *plugin)
     word = context.invoked_subcommand
     if word is None:

@@ -49,7 +49,10 @@ class Templates(click.Group):
 @click.group(cls=Templates, invoke_without_command=True, subcommand_metavar="[NAME | rank ...]")
 @click.pass_context
 def templates(context):
-    """List the prompt templates, show NAME with its learned part marked, or rank them all."""
+    """List the prompt templates, show NAME, or rank them.
+
+    What is learned of a template is marked; their rank is on a base and your data.
+    """
     if context.invoked_subcommand is None:
         known = templates_of(context.obj)
         described = {name: read_template(path).description for name, path in known.items()}
@@ -106,9 +109,9 @@ def own_marks(template: Template) -> Marks:
 
 @command(RankConfig, only=RANKED)
 def rank(config):
-    """Score the dataset's answers under every template on the base, before any training.
+    """Score the dataset's answers under every template, untrained.
 
-    The loss is that of the answers' tokens, without their ends; lower is better.
+    The base's loss is that of the answers' tokens, without their ends; lower is better.
 
     \b
       python -m threetoe templates rank --model unsloth/llama-3-8b-bnb-4bit --dataset my.json

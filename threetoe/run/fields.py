@@ -66,10 +66,35 @@ class Ids(TypedDict):
 class Point(TypedDict, total=False):
     """A line of metrics.jsonl."""
 
-    step: int
+    step: Required[int]
     loss: float | None
     eval_loss: float | None
     eval_sample_loss: float | None
+    learning_rate: float | None
+
+
+class Figures(TypedDict, total=False):
+    """The metrics of a run, as collect_metrics has them."""
+
+    steps: int
+    seconds: float
+    continued_at: int  # step
+    eval_loss_start: float
+    eval_loss: float
+    eval_loss_best: float
+    eval_loss_best_step: int
+    tokens: int
+    peak_memory: int
+
+
+class Sample(TypedDict, total=False):
+    """A line of samples.jsonl: what was answered after a step, by the base after step 0."""
+
+    step: Required[int]
+    where: Required[str]  # the place of what is asked
+    asked: Required[list[Message]]
+    expected: str
+    answer: Required[str]
 
 
 class Evaluation(TypedDict, total=False):

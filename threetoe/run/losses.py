@@ -1,5 +1,6 @@
 """The losses of a training, as metrics.jsonl in its run folder has them."""
 
+import math
 from pathlib import Path
 
 from threetoe.machine.records import read_lines
@@ -7,15 +8,22 @@ from threetoe.run.fields import Point
 from threetoe.run.record import LOSS
 
 PNG = b"\x89PNG\r\n\x1a\n"  # what a file of this kind begins with
+KEPT = ("step", "loss", "eval_loss", "learning_rate")
+LEVELS = "▁▂▃▄▅▆▇█"
 SMOOTH = 20  # steps of the running mean, at most
 
 
 def read_points(path: Path) -> list[dict]:
-    """{"step", "loss"} and {"step", "eval_loss"} of a metrics.jsonl; none where it is missing."""
+    """{"step", "loss", "learning_rate"} and {"step", "eval_loss"} of a metrics.jsonl; none where
+    it is missing."""
     rows = read_lines(path, Point)
     rows = [r | {"eval_loss": r.get("eval_sample_loss", r.get("eval_loss"))} for r in rows]
-    kept = [{k: r[k] for k in ("step", "loss", "eval_loss") if r.get(k) is not None} for r in rows]
-    return [point for point in kept if len(point) > 1]
+    kept = [{k: r[k] for k in KEPT if is_finite(r.get(k))} for r in rows]
+    return [point for point in kept if {"loss", "eval_loss"} & point.keys()]
+
+
+def is_finite(value) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def picture_in(run: Path) -> Path | None:
@@ -29,23 +37,39 @@ def picture_in(run: Path) -> Path | None:
 
 
 def means_of(losses: list[float]) -> tuple[list[float], int]:
-    """The running mean of the losses of all steps, and of how many steps it is; 1 where they are
+    """The mean of each loss with its neighbours, and of how many steps it is; 1 where they are
     few."""
     width = min(SMOOTH, len(losses) // 5)
     width = width if width >= 3 else 1
+    before, after = width // 2, width - width // 2
     places = range(len(losses))
-    return [mean(losses[max(0, n - width + 1) : n + 1]) for n in places], width
+    return [mean(losses[max(0, n - before) : n + after]) for n in places], width
 
 
 def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
+def ends(points: list[dict]) -> tuple[float, float] | None:
+    """The losses at both ends, as means of so many steps as means_of takes; None without any."""
+    losses = [point["loss"] for point in points if "loss" in point]
+    _, width = means_of(losses)
+    return (mean(losses[:width]), mean(losses[-width:])) if losses else None
+
+
 def said(points: list[dict]) -> str:
     """'loss 3.2110 -> 0.4520 (means of 12 steps)'; '' where no step has a loss."""
-    losses = [point["loss"] for point in points if "loss" in point]
-    if not losses:
+    if not (both := ends(points)):
         return ""
-    _, width = means_of(losses)
+    _, width = means_of([point["loss"] for point in points if "loss" in point])
     of_steps = f" (means of {width} steps)" * (width > 1)
-    return f"loss {mean(losses[:width]):.4f} -> {mean(losses[-width:]):.4f}{of_steps}"
+    return f"loss {both[0]:.4f} -> {both[1]:.4f}{of_steps}"
+
+
+def course(losses: list[float], cells: int, low: float, high: float) -> str:
+    """How they went from the first to the last in so many letters at most, ▇▄▂▁, between two
+    losses."""
+    cells, count = min(cells, len(losses)), len(losses)
+    parts = (losses[count * n // cells : count * (n + 1) // cells] for n in range(cells))
+    top = len(LEVELS) - 1
+    return "".join(LEVELS[round(top * (mean(part) - low) / ((high - low) or 1))] for part in parts)

@@ -20,10 +20,10 @@ from threetoe.prompt import template
 from threetoe.prompt.pieces import Marks
 from threetoe.prompt.template import Template
 from threetoe.prompt.tokenizer_template import TokenizerTemplate, of_fields
-from threetoe.run.fields import Account, MarkTexts, Options
+from threetoe.run.fields import Account, Figures, MarkTexts, Options
 
 RECORD, PARTIAL = "run.json", "run.partial.json"
-METRICS, LOSS = "metrics.jsonl", "loss.png"
+METRICS, LOSS, SAMPLES = "metrics.jsonl", "loss.png", "samples.jsonl"
 PRIVATE = ("file", "module", "settings")  # of a plugin
 PLACES = ("examples", "first_truncated")  # of a data account: rows by file and line
 PACKAGES = "torch transformers trl peft accelerate bitsandbytes datasets unsloth".split()
@@ -43,7 +43,7 @@ class Run:
     precision: str = ""  # of the base in training: 135M parameters in bf16
     vocab_size: int = 0  # rows that new tokens make of the base's; 0: as many as it has
     data: Account = field(default_factory=dict)  # the ledger, and token statistics
-    metrics: dict = field(default_factory=dict)
+    metrics: Figures = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
     plugins: list[dict] = field(default_factory=list)  # dicts: run_plugins.as_record
     threetoe: str = __version__
@@ -114,7 +114,7 @@ def start(folder: Path, options: dict) -> ExitStack:
     folder.mkdir(parents=True, exist_ok=True)
     held = lock(folder)
     write_json(folder / PARTIAL, {"options": options})
-    for name in (RECORD, METRICS, EVALUATIONS):
+    for name in (RECORD, METRICS, SAMPLES, EVALUATIONS):
         (folder / name).unlink(missing_ok=True)
     return held
 
@@ -165,7 +165,7 @@ def without_paths(run: Run) -> dict:
     places = ("dataset_path", "val_dataset", "template")
     named = {name: Path(run.options[name]).name for name in places if run.options.get(name)}
     named["dataset"] = [Path(name).name for name in run.the_config().datasets]
-    options = run.options | named | dict.fromkeys(["output_dir", "push_to", "mirror", "resume"])
+    options = run.options | named | dict.fromkeys("output_dir push_to mirror resume then".split())
     options["plugin"] = [Path(plugin).name for plugin in options.get("plugin") or ()]
     options["settings"] = []  # may be places, or nobody's business
     plugins = [

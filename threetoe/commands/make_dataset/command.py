@@ -76,7 +76,7 @@ class TopicConfig(MakeConfig):
 @click.group("make-dataset")
 @click.pass_context
 def make_dataset(context):
-    """Make rows to train on, with a model's help: from a book, or about a topic."""
+    """Make rows from a book, or about a topic, by a model."""
     refuse_plugins(context.obj, "make-dataset", "a run that is asked brings its own")
 
 

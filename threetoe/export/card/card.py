@@ -9,15 +9,8 @@ from typing import NamedTuple
 
 from threetoe.export.card.metadata import metadata
 from threetoe.machine.hub import is_hub_id
+from threetoe.run.told import account, settings, shown
 
-MAIN = """
-    lora_r lora_alpha learning_rate max_steps num_train_epochs per_device_train_batch_size
-    gradient_accumulation_steps max_seq_length optim lr_scheduler_type load_in_4bit seed
-""".split()
-NOBODYS = """
-    plugin settings dataset_path output_dir push_to preview dry_run model
-    dataset template allow_dropped
-""".split()  # said elsewhere in the card, or nobody's business
 LABELS = 20  # of a label table
 CURVE = 8  # rows of a loss table, where there is no picture
 HERE = "path/to/this/folder"
@@ -68,7 +61,7 @@ def tables_of(facts: dict) -> dict:
     return {
         "account": account(facts["data"]),
         "labels": {label: f"{n:,}" for label, n in list(labels.items())[:LABELS]},
-        "settings": settings(facts),
+        "settings": settings(facts["options"], facts["defaults"]),
         "figures": {k: v for k, v in facts["metrics"].items() if k != "plugin_seconds"},
         "steps": steps(facts["curve"]),
         "names": sorted(sorted(names), key=lambda name: name != "exact"),
@@ -102,34 +95,6 @@ def fence(text: str) -> str:
     return "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
 
 
-def account(ledger: dict) -> dict:
-    """{what: rows} of the account of rows."""
-    if not ledger:
-        return {}
-    rows = {name: ledger[name] for name in ("read", "trained") if name in ledger}
-    for name, words in (
-        ("validation", "kept for validation"), ("truncated", "cut to fit"),
-        ("duplicates", "stand in it more than once"), ("tokens", "tokens trained on"),
-    ):  # fmt: skip
-        if ledger.get(name):
-            rows[words] = ledger[name]
-    for what in ("dropped", "skipped"):
-        for reason, count in ledger.get(what, {}).items():
-            rows[f"{what}: {reason}"] = count
-    return {words: f"{count:,}" for words, count in rows.items()}
-
-
-def settings(facts: dict) -> dict:
-    """The main options, and those that are not the default."""
-    defaults, options = facts["defaults"], facts["options"]
-    told = {name: options[name] for name in MAIN if options.get(name) is not None}
-    for name, value in options.items():
-        differs = name not in defaults or shown(value) != shown(defaults[name])
-        if name not in NOBODYS and value not in (None, "", [], ()) and differs:
-            told.setdefault(name, value)
-    return told
-
-
 def steps(curve: list[dict]) -> dict:
     """{step: loss} of a few steps, the last among them."""
     few = [curve[len(curve) * n // CURVE] for n in range(min(CURVE, len(curve)))] + curve[-1:]
@@ -142,17 +107,3 @@ def quoted(text: str) -> str:
 
 def cell(value) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def shown(value) -> str:
-    """A value as a reader may see it: of a local path only its last part, lists in one line."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(shown, value))
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {shown(item)}" for key, item in value.items())
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = "" if value is None else str(value)
-    if re.match(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]", text) and "\n" not in text:
-        return PureWindowsPath(text).name
-    return text

@@ -7,13 +7,13 @@ from threetoe.backend import model as backend
 from threetoe.export.card.metadata import datasets_in
 from threetoe.machine.files import named_files
 from threetoe.machine.hub import answers_within, is_hub_id
-from threetoe.machine.records import read_json, read_lines
+from threetoe.machine.records import read_json
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.prompt.pieces import show_pieces
-from threetoe.run.fields import Evaluation
 from threetoe.run.losses import picture_in, read_points
 from threetoe.run.probes import read
-from threetoe.run.record import EVALUATIONS, METRICS, Run
+from threetoe.run.record import METRICS, Run
+from threetoe.run.told import evaluations_in
 
 EXAMPLE = [{"role": "user", "content": "Your question"}, {"role": "assistant", "content": "Answer"}]
 PICTURE = "training.png"
@@ -55,12 +55,6 @@ def facts_of(run: Run, source: Path, folder: Path, ask_hub: bool = False) -> dic
 def check_records(source: Path) -> None:
     """UserError when what is told of a run's folder, or asked of it, is damaged."""
     read_points(source / METRICS), evaluations_in(source), read(source)
-
-
-def evaluations_in(source: Path) -> list[dict]:
-    """The last evaluation of each file, with and without the adapter; in order of their making."""
-    rows = read_lines(source / EVALUATIONS, Evaluation)
-    return list({(r["file"], r.get("split"), r["adapter"]): r for r in rows}.values())
 
 
 def told_with_the_base(rows: list[dict]) -> list[dict]:

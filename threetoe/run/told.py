@@ -1,0 +1,64 @@
+"""What is told of a run to people: by its model card, its report and the list of runs."""
+
+import re
+from pathlib import Path, PureWindowsPath
+
+from threetoe.machine.records import read_lines
+from threetoe.run.fields import Evaluation
+from threetoe.run.record import EVALUATIONS
+
+MAIN = """
+    lora_r lora_alpha learning_rate max_steps num_train_epochs per_device_train_batch_size
+    gradient_accumulation_steps max_seq_length optim lr_scheduler_type load_in_4bit seed
+""".split()
+NOBODYS = """
+    plugin settings dataset_path output_dir push_to preview dry_run model
+    dataset template allow_dropped
+""".split()  # said elsewhere in the card, or nobody's business
+
+
+def account(ledger: dict) -> dict:
+    """{what: rows} of the account of rows."""
+    if not ledger:
+        return {}
+    rows = {name: ledger[name] for name in ("read", "trained") if name in ledger}
+    for name, words in (
+        ("validation", "kept for validation"), ("truncated", "cut to fit"),
+        ("duplicates", "stand in it more than once"), ("tokens", "tokens trained on"),
+    ):  # fmt: skip
+        if ledger.get(name):
+            rows[words] = ledger[name]
+    for what in ("dropped", "skipped"):
+        for reason, count in ledger.get(what, {}).items():
+            rows[f"{what}: {reason}"] = count
+    return {words: f"{count:,}" for words, count in rows.items()}
+
+
+def settings(options: dict, defaults: dict) -> dict:
+    """The main options, and those that are not the default."""
+    told = {name: options[name] for name in MAIN if options.get(name) is not None}
+    for name, value in options.items():
+        differs = name not in defaults or shown(value) != shown(defaults[name])
+        if name not in NOBODYS and value not in (None, "", [], ()) and differs:
+            told.setdefault(name, value)
+    return told
+
+
+def evaluations_in(source: Path) -> list[dict]:
+    """The last evaluation of each file, with and without the adapter; in order of their making."""
+    rows = read_lines(source / EVALUATIONS, Evaluation)
+    return list({(r["file"], r.get("split"), r["adapter"]): r for r in rows}.values())
+
+
+def shown(value) -> str:
+    """A value as a reader may see it: of a local path only its last part, lists in one line."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(shown, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {shown(item)}" for key, item in value.items())
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = "" if value is None else str(value)
+    if re.match(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]", text) and "\n" not in text:
+        return PureWindowsPath(text).name
+    return text
