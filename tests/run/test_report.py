@@ -64,7 +64,7 @@ def test_it_tells_what_was_asked_what_was_learned_and_how_to_go_on(run):
         "Of 180 rows of sentiment (test) it answers 95.0% exactly right, its base 0.0%.",
         "python train.py --dataset sentiment", "--max-seq-length 256",
         "asked Classify it. What a day! base the the this run Positive expected Positive",
-        "As it went base the the step 60 Neutral step 120 Positive",
+        "As it went base the the step 60 Neutral this run Positive",
         "read 900 trained 900", "Positive 150", "learning_rate 0.004", "unsloth 20",
         'python infer.py --run runs/demo "Your question"',
     ):  # fmt: skip

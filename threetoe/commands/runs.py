@@ -14,7 +14,7 @@ from threetoe.machine.terminal import columns, visible, width_of
 from threetoe.options.types import FILE, PATH
 from threetoe.run import record, told
 from threetoe.run.latest import latest
-from threetoe.run.losses import course, means_of, read_points
+from threetoe.run.losses import course, ends, means_of, read_points
 from threetoe.run.record import METRICS
 from threetoe.run.report.report import figure, tiles, write_report
 from threetoe.run.summary import Summary, summarize
@@ -165,7 +165,8 @@ def compared(folders: tuple[Path, ...], found: list[Summary]) -> list[str]:
     for title, rows in parts.items():
         if rows:
             lines += [*aligned({title: heads, **rows}), ""]
-    return lines + curves(dict(zip(heads, map(points_of, folders), strict=True)))
+    points = [read_points(folder / METRICS) for folder in folders]
+    return lines + curves(dict(zip(heads, points, strict=True)))
 
 
 def side_by_side(sides: list[dict]) -> dict[str, list[str]]:
@@ -191,22 +192,19 @@ def aligned(rows: dict[str, list[str]]) -> list[str]:
     ]
 
 
-def points_of(folder: Path) -> list[tuple]:
-    """(step, loss)"""
-    return [(p["step"], p["loss"]) for p in read_points(folder / METRICS) if "loss" in p]
-
-
-def curves(runs: dict[str, list[tuple]]) -> list[str]:
+def curves(runs: dict[str, list[dict]]) -> list[str]:
     """A line a run, all to the same scale: how the loss went."""
-    runs = {name: points for name, points in runs.items() if points}
-    if not runs:
+    both = {name: ends(points) for name, points in runs.items() if ends(points)}
+    if not both:
         return []
-    means = {name: means_of([loss for _, loss in points])[0] for name, points in runs.items()}
-    low, high = (end(end(losses) for losses in means.values()) for end in (min, max))
-    wide, last = min(max(map(width_of, runs)), NAME), max(p[-1][0] for p in runs.values())
+    losses = {name: [p["loss"] for p in runs[name] if "loss" in p] for name in both}
+    means = {name: means_of(losses[name])[0] for name in both}
+    low, high = (end(end(values) for values in means.values()) for end in (min, max))
+    wide = min(max(map(width_of, both)), NAME)
+    last = max(runs[name][-1]["step"] for name in both)
     lines = [f"loss, from {high:.4g} (█) to {low:.4g} (▁), {last:,} steps across"]
-    for name, points in runs.items():
-        cells = max(1, round(CURVE * points[-1][0] / last))
-        drawn = course(means[name], cells, low, high)
-        lines.append(f"{fitted(name, wide)}  {drawn}  {means[name][-1]:.4g}")
+    for name, values in means.items():
+        cells = max(1, round(CURVE * runs[name][-1]["step"] / max(last, 1)))
+        drawn = course(values, cells, low, high)
+        lines.append(f"{fitted(name, wide)}  {drawn}  {both[name][1]:.4g}")
     return lines

@@ -79,6 +79,7 @@ class Figures(TypedDict, total=False):
     steps: int
     seconds: float
     continued_at: int  # step
+    saved_step: int  # the best, where that is saved
     eval_loss_start: float
     eval_loss: float
     eval_loss_best: float

@@ -4,8 +4,8 @@ import re
 from pathlib import Path, PureWindowsPath
 
 from threetoe.machine.records import read_lines
-from threetoe.run.fields import Evaluation
-from threetoe.run.record import EVALUATIONS
+from threetoe.run.fields import Evaluation, Sample
+from threetoe.run.record import EVALUATIONS, SAMPLES
 
 MAIN = """
     lora_r lora_alpha learning_rate max_steps num_train_epochs per_device_train_batch_size
@@ -48,6 +48,22 @@ def evaluations_in(source: Path) -> list[dict]:
     """The last evaluation of each file, with and without the adapter; in order of their making."""
     rows = read_lines(source / EVALUATIONS, Evaluation)
     return list({(r["file"], r.get("split"), r["adapter"]): r for r in rows}.values())
+
+
+def samples_in(source: Path, saved_step: int | None = None) -> list[dict]:
+    """What was asked, expected, and answered after each step, of each prompt of samples.jsonl:
+    {"asked", "expected", "answers": {"base", "step 60", "this run"}}. The run is what was saved:
+    by default the last step."""
+    lines = read_lines(source / SAMPLES, Sample)
+    saved = saved_step or max((line["step"] for line in lines), default=0)
+    found: dict[tuple, dict] = {}
+    for line in lines:
+        asked = "\n".join(m[k] for m in line["asked"] for k in ("content", "input") if m.get(k))
+        sample = {"asked": asked, "expected": line.get("expected"), "answers": {}}
+        sample = found.setdefault((line["where"], asked), sample)
+        by = {0: "base", saved: "this run"}.get(line["step"], f"step {line['step']}")
+        sample["answers"][by] = line["answer"]
+    return list(found.values())
 
 
 def shown(value) -> str:

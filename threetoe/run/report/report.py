@@ -8,15 +8,13 @@ import shlex
 from pathlib import Path
 
 from threetoe.errors import UserError, without_tokens
-from threetoe.machine.records import read_lines
 from threetoe.machine.terminal import clock, shown, visible
 from threetoe.options.command import command, spell_flag
 from threetoe.options.config_file import NOT_REPEATED, OF_RECORD
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.run import record, told
-from threetoe.run.fields import Sample
 from threetoe.run.losses import read_points
-from threetoe.run.record import METRICS, SAMPLES
+from threetoe.run.record import METRICS
 from threetoe.run.report.plot import plot_losses, plot_rate
 from threetoe.run.score.metrics import EXACT
 from threetoe.run.score.score import SHARES
@@ -72,7 +70,7 @@ def facts_of(folder: Path, run: record.Run) -> dict:
         "tiles": tiles(summary),
         "command": command_of(options),
         "data": published["data"],
-        "samples": samples_in(folder),
+        "samples": told.samples_in(folder, run.metrics.get("saved_step")),
         "account": told.account(published["data"]),
         "labels": dict(list((published["data"].get("answers") or {}).items())[:LABELS]),
         "losses": plot_losses(points),
@@ -85,17 +83,6 @@ def facts_of(folder: Path, run: record.Run) -> dict:
         "precision": run.precision,
         "commands": commands_for(shlex.quote(f"runs/{folder.resolve().name}")),
     }
-
-
-def samples_in(folder: Path) -> list[dict]:
-    """What was asked, expected, and answered after each step, of each prompt of samples.jsonl."""
-    found: dict[tuple, dict] = {}
-    for row in read_lines(folder / SAMPLES, Sample):
-        asked = "\n".join(m[k] for m in row["asked"] for k in ("content", "input") if m.get(k))
-        sample = {"asked": asked, "expected": row.get("expected"), "answers": {}}
-        sample = found.setdefault((row["where"], asked), sample)
-        sample["answers"]["base" if row["step"] == 0 else f"step {row['step']}"] = row["answer"]
-    return list(found.values())
 
 
 def tiles(summary: Summary) -> list[tuple[str, str, str]]:
