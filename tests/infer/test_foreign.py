@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 from conftest import TINY, refused, run_script
+from hub_server import hub_fixture  # noqa: F401  the fixture `hub`
 from tokenizers_made import KINDS
 
 import export
 import infer
 from threetoe.backend import model as backend
 from threetoe.errors import UserError
+from threetoe.infer import infer as flow
 from threetoe.machine import files as catalog
 from threetoe.options.infer import InferConfig
 from threetoe.prompt.encode import prompt_ids
@@ -53,6 +55,42 @@ def exported(adapter):
         "--merged", "merged", cwd=adapter.parent,
     )  # fmt: skip
     return adapter.parent
+
+
+def test_an_adapter_on_the_hub_is_asked_by_its_name(adapter, hub, tmp_path):
+    files = {path.name: path.read_bytes() for path in adapter.iterdir()}
+    hub.add_repo("ada/elsewhere", files=files)
+    asked = ["Hi", "--template", "alpaca", "--max-new-tokens", 4, "--run"]
+    there = run_script("infer.py", *asked, "ada/elsewhere", cwd=tmp_path)
+    here = run_script("infer.py", *asked, adapter, cwd=tmp_path)
+    assert (there.stdout, there.stderr) == (here.stdout, here.stderr)
+
+
+def test_a_name_that_the_hub_does_not_know_is_one_line(hub, here):
+    (line,) = refused(infer, "Hi", "--run", "ada/nothing", "--template", "alpaca")
+    assert line.startswith("--run ada/nothing: there is no such folder, and the Hub does not give ")
+    (here / "runs").mkdir()
+    (line,) = refused(infer, "Hi", "--run", "runs/nothing", "--template", "alpaca")
+    assert line == "--run runs/nothing is not a run folder: it has no run.json."
+
+
+@pytest.mark.parametrize("asked", [None, True, False])
+def test_an_adapter_and_a_base_are_asked_in_the_bits_that_are_named(asked, adapter):
+    for folder in (adapter, TINY):
+        config = InferConfig(prompt="Hi", run=folder, template="alpaca", load_in_4bit=asked)
+        _, model, *_ = flow.load(flow.plan_inference(config))
+        kinds = {type(module).__name__ for module in model.modules()}
+        assert ("Linear4bit" in kinds) is bool(asked)
+
+
+def test_bits_that_a_base_does_not_have_are_one_line(adapter, here):
+    base = shutil.copytree(TINY, here / "small")
+    path = base / "config.json"
+    values = json.loads(path.read_text(encoding="utf-8")) | {"quantization_config": {}}
+    path.write_text(json.dumps(values), encoding="utf-8")
+    asked = ["--model", base, "--template", "alpaca", "--no-load-in-4bit"]
+    (line,) = refused(infer, "Hi", "--run", adapter, *asked)
+    assert line == f"--no-load-in-4bit: {base} is stored in 4 bits."
 
 
 def prompt(template, tokenizer):

@@ -126,8 +126,8 @@ def failures_named(model: str | Path):
 def load_model(config, adapter: Path | None):
     """The base, in 4 or 16 bits, with a new LoRA adapter, or with the adapter of a run folder.
 
-    An exported folder that holds merged weights instead is loaded as it is, in 16 bits. Where new
-    tokens have no place among the base's rows, it gets more; the seed is for how those start.
+    A folder may hold merged weights instead. Where new tokens have no place among the base's rows,
+    it gets more; the seed is for how those start.
     """
     import torch
     from huggingface_hub.constants import HF_HUB_CACHE
@@ -136,7 +136,7 @@ def load_model(config, adapter: Path | None):
     checkpointing = {"true": True, "false": False}.get(config.use_gradient_checkpointing, "unsloth")
     base = look_up(locate(config.model))
     merged = adapter and not is_adapter(adapter)
-    in_4bit = bool(config.load_in_4bit) and not merged
+    in_4bit = bool(config.load_in_4bit)
     rows = config.token_rows.total if config.token_rows else 0
     rows = rows_of_adapter(adapter) if adapter else rows
     wider = not in_4bit and keeps_fp32(str(adapter) if merged else config.model)

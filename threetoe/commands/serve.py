@@ -68,6 +68,11 @@ def check_given(config: InferConfig) -> None:
         if (f.name in IN_REQUESTS or f.metadata.get("group") == "Answer")
         and getattr(config, f.name) != getattr(default, f.name)
     ]
+    if config.load_in_4bit is not None:
+        raise UserError(
+            "--serve: an export has the bits that it was written with, as in export.py --gguf "
+            "q4_k_m; leave --load-in-4bit out."
+        )
     if given:
         raise UserError(f"--serve: each request says how it is answered; leave {given[0]} out.")
 

@@ -74,6 +74,9 @@ def plan_inference(config: InferConfig) -> InferPlan:
 
 
 def check_weights(folder: Path, run: record.Run, config: InferConfig) -> None:
+    weights = run.options["model"] if is_adapter(folder) else str(folder)
+    if config.load_in_4bit is False and base.is_prequantised(weights):
+        raise UserError(f"--no-load-in-4bit: {weights} is stored in 4 bits.")
     if is_adapter(folder):
         check_adapter(folder)
         base.check_is_there(run.options["model"], folder, "--model")
@@ -148,7 +151,10 @@ def load_model(job: InferPlan, longest: int):
     known = read_model_config(str(job.folder) if merged else job.run.options["model"])
     length = max(job.run.options.get("max_seq_length", 0), longest)
     length = min(length, known.max_position_embeddings)
-    trained = replace(trained, max_seq_length=length)
+    in_4bit = job.config.load_in_4bit
+    if in_4bit is None:
+        in_4bit = trained.load_in_4bit and not merged
+    trained = replace(trained, max_seq_length=length, load_in_4bit=in_4bit)
     model = job.hooks.first("load_model", config=trained, adapter=job.folder)
     both = job.config.chat or job.config.web  # base and run are asked by turns
     if rows_of_adapter(job.folder) and not both:

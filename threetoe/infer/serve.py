@@ -27,6 +27,7 @@ def is_installed(*packages: str) -> bool:
 def llama_cpp(file: Path, prompts: list, stops: list[str], reads: int, config: InferConfig) -> None:
     """llama.cpp's server in this process, until Ctrl-C. `prompts` are pairs of messages and the ids
     they were trained as; the model reads `reads` tokens."""
+    import torch
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -34,6 +35,8 @@ def llama_cpp(file: Path, prompts: list, stops: list[str], reads: int, config: I
     params.model.path, params.model_alias = str(file), {name}
     params.hostnames, params.port = [config.host], config.port
     params.n_parallel, params.n_ctx = QUESTIONS, QUESTIONS * min(TOKENS, reads)
+    threads = torch.get_num_threads()  # as many as OMP_NUM_THREADS says
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.antiprompt = stops  # of requests that bring none
     params.sampling.temp = 0.0
     params.ui = params.endpoint_slots = False

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import click
+
 from threetoe.options.shared import (
     DataConfig,
     force_option,
@@ -37,7 +39,14 @@ class InferConfig(DataConfig):
     chat: bool = option(
         False, "Talk: several turns, with commands that /help lists.", group="Prompt"
     )
-    run: Path = option(None, "Run folder.", PATH, "Model", show_default="the latest run")
+    run: Path = option(
+        None, "Run folder; or an adapter, a merged model or a base, in a folder or on the Hub.",
+        PATH, "Model", show_default="the latest run",
+    )  # fmt: skip
+    load_in_4bit: bool = option(
+        None, "Load the base, or merged model, in 4 bits (NF4), or in 16.", click.BOOL, "Model",
+        switch=True, show_default="what the run trained with",
+    )  # fmt: skip
     adapter: bool = option(
         True, "Ask with the adapter, or the bare base under the same prompt.", group="Model"
     )

@@ -24,6 +24,7 @@ from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_t
 from threetoe.prompt.tokenizer import fingerprint, marks_of
 from threetoe.run import record
 from threetoe.run.base import find_base, is_prequantised
+from threetoe.run.from_hub import find_folder
 from threetoe.run.latest import latest
 from threetoe.run.record import Run
 
@@ -61,7 +62,7 @@ def find_run(config, template: Template | None, base: str | None, flag: str):
 
     The record of a folder without run.json lacks marks and stop ids until `settled`.
     """
-    folder = config.run
+    folder = config.run and find_folder(config.run)
     if folder is None or not is_foreign(folder):
         folder, run = record.load(folder or latest())
         return folder, replace(run, options=run.options | {"model": base}) if base else run
