@@ -249,6 +249,17 @@ def test_an_argument_reaches_the_trainer(ran):
     assert all(largest(changed[name]) < largest(plain[name]) / 2 for name in plain if "_B" in name)
 
 
+def test_the_second_matrix_of_each_adapter_moves_faster(ran):
+    here, results = ran
+    plain, faster = (
+        load_file(here / folder / "adapter_model.safetensors")
+        for folder in ("runs/plain", saved(results["lora_plus"]))
+    )
+    for name in (name for name in plain if "_B" in name):
+        ratio = largest(faster[name]) / largest(plain[name])
+        assert 10 < ratio < 20, name
+
+
 def largest(tensor):
     return float(tensor.abs().max())
 

@@ -42,6 +42,10 @@ WAYS = {
         "max_steps": 8, "optim": "paged_adamw_32bit", "load_in_4bit": False,
         "lr_scheduler_type": "constant_with_warmup",
     },
+    "DoRA, matrices trained whole, the last answer": {
+        "max_steps": 8, "use_dora": True, "modules_to_save": ("embed_tokens", "lm_head"),
+        "train_on": "last", "load_in_4bit": False,
+    },
     "plateau, noise, rsLoRA": {
         "max_steps": 8, "val_size": "20", "eval_steps": 1, "neftune_noise_alpha": 5.0,
         "lr_scheduler_type": "reduce_lr_on_plateau", "use_rslora": True,

@@ -3,7 +3,8 @@
 weights  NF4: half a byte a number, and 0.127 bits for its scales, which are quantised too (QLoRA,
          arXiv 2305.14314, section 3). Embeddings, head and what a repository names keep 16 bits
 adapter  r x (in + out) numbers a matrix, in fp32, a gradient each, and two moments of Adam: a byte
-         each in 8 bits with a scale for 256 of them (arXiv 2110.02861), or 4 bytes
+         each in 8 bits with a scale for 256 of them (arXiv 2110.02861), or 4 bytes; so do matrices
+         that are trained whole. DoRA makes one matrix at a time whole in fp32, twice
 tokens   --new-tokens: PEFT merges the rows into a new matrix at every look, whose gradient is as
          large: four at once, measured with Unsloth's GPU passes run on a CPU
 batch    on a GPU what Unsloth itself keeps free for one: 48 bytes a token and hidden number (it
@@ -22,6 +23,7 @@ from threetoe.backend.model import keeps_fp32, read_sizes
 from threetoe.backend.sizes import Linear, count_of_embeddings, linears_of
 from threetoe.machine.libraries import has_gpu
 from threetoe.machine.space import available_memory
+from threetoe.prompt.new_tokens import WHOLE
 
 NF4, HALF, FULL = 0.5 + 0.127 / 8, 2, 4  # bytes a number
 MOMENTS = {"adafactor": 0, "sgd": 0, "lion": 1, "adagrad": 1, "rmsprop": 1, "ademamix": 3}  # else 2
@@ -78,19 +80,22 @@ def need(config, sizes, linears: list[Linear], on_gpu: bool, wide: int = HALF) -
     stored = getattr(sizes, "quantization_config", None) or {}
     rows = config.token_rows
     matrix = (rows.total if rows else sizes.vocab_size) * sizes.hidden_size * wide
-    whole = stored.get("llm_int8_skip_modules") or ()
+    kept = stored.get("llm_int8_skip_modules") or ()
     packed = config.load_in_4bit or bool(stored)
     adapted = [one for one in linears if one.name.rpartition(".")[2] in config.target_modules]
     trained = config.lora_r * sum(one.inputs + one.outputs for one in adapted)
+    whole = WHOLE & {*(config.modules_to_save or ()), *config.target_modules}
+    trained += len(whole) * sizes.vocab_size * sizes.hidden_size
+    largest = max((one.inputs * one.outputs for one in adapted if config.use_dora), default=0)
     a_layer = sizes.num_hidden_layers * sizes.hidden_size * wide / HALF
     checkpoints = {"unsloth": 0 if on_gpu else 2, "true": 2, "false": 34 if on_gpu else 48}
     return Need(
         weights=count_of_embeddings(sizes) * wide
         + sum(
-            one.inputs * one.outputs * (NF4 if packed and not is_in(one.name, whole) else wide)
+            one.inputs * one.outputs * (NF4 if packed and not is_in(one.name, kept) else wide)
             for one in linears
         ),
-        adapter=trained * (2 * FULL + moments_of(config.optim, on_gpu)),
+        adapter=trained * (2 * FULL + moments_of(config.optim, on_gpu)) + 2 * FULL * largest,
         tokens=MERGED * matrix if rows else 0,
         kept=checkpoints[config.use_gradient_checkpointing] * a_layer,
         at_work=(48 if on_gpu else 72) * sizes.hidden_size * wide / HALF,

@@ -14,6 +14,7 @@ from unittest.mock import patch
 from threetoe.backend import token_rows
 from threetoe.backend.adapter import CONFIG, is_adapter, read_config, rows_of_adapter
 from threetoe.backend.checkpoint import read_base_config
+from threetoe.backend.init_adapter import put_in
 from threetoe.errors import Failure, UserError, first_line
 from threetoe.machine.files import folder
 from threetoe.machine.hub import is_hub_id, look_up
@@ -189,6 +190,8 @@ def add_adapter(model, config, checkpointing):
             lora_dropout=config.lora_dropout,
             target_modules=list(config.target_modules),
             use_rslora=config.use_rslora,
+            use_dora=config.use_dora,
+            modules_to_save=list(config.modules_to_save or ()) or None,
             bias="none",
             use_gradient_checkpointing=checkpointing,
             random_state=config.seed,
@@ -199,8 +202,11 @@ def add_adapter(model, config, checkpointing):
     except ValueError as error:
         names = ",".join(config.target_modules)
         raise UserError(f"--target-modules {names}: {first_line(error)}") from error
+    token_rows.widen(model)
     if rows:
         token_rows.start(model, rows)
+    if config.init_adapter:
+        put_in(model, config.init_adapter)
     return model
 
 

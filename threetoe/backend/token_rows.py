@@ -1,4 +1,5 @@
-"""The rows of new tokens inside a model: named for PEFT, started, checked, put in place."""
+"""The rows of new tokens inside a model: named for PEFT, started, checked, put in place; and
+embeddings and head where they are trained whole."""
 
 from threetoe.errors import UserError
 from threetoe.prompt.new_tokens import TokenRows
@@ -50,6 +51,21 @@ def start(model, rows: TokenRows) -> None:
         model
     ).values():  # TRL's loss in validation asks a head for its bias
         wrapper.bias = getattr(wrapper.token_adapter.base_layer, "bias", None)
+
+
+def widen(model) -> None:
+    """Puts what --modules-to-save trains into fp32, as steps of 2e-4 round away in 16 bits; what
+    stands around it goes on in the base's type."""
+    from peft.utils.other import ModulesToSaveWrapper
+
+    for module in model.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            (whole,), kind = module.modules_to_save.values(), module.original_module.weight.dtype
+            whole.float()
+            if module is model.get_input_embeddings():
+                whole.register_forward_hook(lambda _, given, made, kind=kind: made.to(kind))
+            else:
+                whole.register_forward_pre_hook(lambda _, given: given[0].float())
 
 
 def find_untrained(weight, rows: TokenRows) -> tuple[int, ...]:

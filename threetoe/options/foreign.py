@@ -43,6 +43,10 @@ OURS = {  # ours, or two of which a script has one: theirs
     "lora-alpha": "alpha",
     "lora-dropout": "dropout",
     "use-rslora": "rslora lora-rslora",
+    "use-dora": "dora",
+    "modules-to-save": "additional-target lora-modules-to-save",
+    "init-adapter": "resume-adapter-file lora-model-dir",
+    "train-on last": "mask-history",
     "target-modules": "lora-target lora-target-modules lora-keys",
     "load-in-4bit": "quantization-bit use-4bit qlora quantize",
     "use-gradient-checkpointing true": "gradient-checkpointing grad-checkpoint",
@@ -67,8 +71,9 @@ NONE = {  # why there is none: theirs
     "every training is of a LoRA adapter":
         """use-peft use-lora lora adapter peft finetuning-type fine-tune-type full-finetuning
         train-type""",
-    "it is not built; adapters that other tools trained with it can be exported":
-        "use-dora dora use-loftq pissa-init",
+    "plugins/lora_plus.py does it: --plugin plugins/lora_plus.py": "loraplus-lr-ratio",
+    "it is not built; a plugin's map_model can start the adapter otherwise":
+        "use-loftq loftq-config pissa-init",
     "it is supervised fine-tuning alone":
         "dpo orpo kto ppo grpo rlhf stage reward-model reward-funcs pref-beta beta loss-type",
     "plugins/adam.py sets it: --plugin plugins/adam.py --set beta2=0.95":

@@ -33,9 +33,20 @@ class ModelConfig(DataConfig):
     use_rslora: bool = option(
         False, "Scale updates by alpha / sqrt(r), which lets high ranks learn.", group="Model"
     )
+    use_dora: bool = option(
+        False, "Learn the length of each output apart from its direction (DoRA); slower.",
+        group="Model",
+    )  # fmt: skip
     target_modules: tuple = option(
         SEVEN_PROJECTIONS, f"Layers that get an adapter; {ALL_LINEAR}: all but the head.",
         Words(), "Model", show_default=",".join(SEVEN_PROJECTIONS),
+    )  # fmt: skip
+    modules_to_save: tuple = option(
+        None, "embed_tokens, lm_head or both: trained whole, beside the adapter.", Words(), "Model"
+    )
+    init_adapter: str = option(
+        None, "Go on from this adapter, a run's folder or a Hub id: its base, rank, alpha and "
+        "layers are taken, and a new run is written.", PLACE, "Model",
     )  # fmt: skip
     use_gradient_checkpointing: str = option(
         "unsloth", "Trade compute for memory.", click.Choice(["unsloth", "true", "false"]), "Model"

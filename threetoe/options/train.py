@@ -69,6 +69,10 @@ class TrainConfig(ScheduleConfig):
     train_on_inputs: bool = option(
         False, "Learn the prompt too, not the answer alone.", group="Data"
     )
+    train_on: str = option(
+        "all", "Answers of a conversation that are learned: all, or the last alone.",
+        click.Choice(["all", "last"]), "Data",
+    )  # fmt: skip
     new_tokens: str = option(
         "text",
         "Special tokens of the template that the base lacks: learn them as plain text, spell them "

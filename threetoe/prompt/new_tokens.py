@@ -49,11 +49,12 @@ def arrange(
     rows = rows_to_train(used, names.values(), tokenizer, held)
     if not rows.trained:
         return template, None, f"{template.name} uses no special tokens: no rows are trained"
-    if whole := WHOLE & set(config.target_modules):
-        raise UserError(
-            f"--new-tokens {config.new_tokens} trains single rows of what --target-modules "
-            f"{','.join(sorted(whole))} trains whole; leave that out."
-        )
+    for flag in ("--target-modules", "--modules-to-save"):
+        if whole := WHOLE & {*(getattr(config, flag.strip("-").replace("-", "_")) or ())}:
+            raise UserError(
+                f"--new-tokens {config.new_tokens} trains single rows of what {flag} "
+                f"{','.join(sorted(whole))} trains whole; leave that out."
+            )
     return template, rows, as_tokens(template, names, rows)
 
 

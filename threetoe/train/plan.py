@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from threetoe.backend.init_adapter import settle
 from threetoe.backend.optimizers import check_optimizer, check_schedule
 from threetoe.data.ledger import Ledger
 from threetoe.data.read import read_conversations
@@ -13,6 +14,7 @@ from threetoe.hooks.load import load_plugins
 from threetoe.machine import processes
 from threetoe.machine.hub import check_push
 from threetoe.options.train import TrainConfig
+from threetoe.prompt.new_tokens import WHOLE
 from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
 from threetoe.run import base, record
@@ -45,12 +47,14 @@ def plan_training(config: TrainConfig) -> TrainPlan:
     if config.template and config.template != FROM_TOKENIZER:
         checks(find_template, config.template, known)
     checks(check_one_length, config)
+    checks(check_learned, config)
     checks(check_schedule, config)
     checks(check_optimizer, config)
     sources = checks(read_sources, config, hooks)
     if not config.template:
         template = choose_template(sources[0].ledger) if sources else "alpaca"
         config = replace(config, template=template)
+    config = checks(settle, config) or config
     folder = config.output_dir or record.default_folder(config)
     checks(record.check_folder, folder, config.overwrite)
     if config.mirror:
@@ -59,6 +63,7 @@ def plan_training(config: TrainConfig) -> TrainPlan:
         checks(resume.find, config, folder)
     checks(base.check_model, config.model)
     checks(base.check_obtainable, config.model, "--model")
+    checks(check_whole, config)
     if config.push_to:
         checks(check_push, config.push_to)
     checks.done()
@@ -95,6 +100,21 @@ def check_one_length(config: TrainConfig) -> None:
         raise UserError(
             f"--max-steps {config.max_steps} and --num-train-epochs {config.num_train_epochs:g} "
             "both say how long the training is; leave one out."
+        )
+
+
+def check_whole(config: TrainConfig) -> None:
+    for name in set(config.modules_to_save or ()) - WHOLE:
+        raise UserError(
+            f"--modules-to-save {name}: only {' and '.join(sorted(WHOLE))} are trained whole; "
+            f"other layers get an adapter, --target-modules {name}."
+        )
+
+
+def check_learned(config: TrainConfig) -> None:
+    if config.train_on_inputs and config.train_on == "last":
+        raise UserError(
+            "--train-on-inputs learns every token, --train-on last one answer; leave one out."
         )
 
 

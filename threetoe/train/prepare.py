@@ -34,6 +34,7 @@ class Prompting(NamedTuple):
     tokenizer: object
     max_seq_length: int
     learn_all: bool
+    last_alone: bool = False  # of a conversation's answers the last is learned
 
     def pieces(self, conversation: Conversation) -> list[Piece]:
         """A conversation's pieces; UserError names the row that a base's own template refuses."""
@@ -41,6 +42,7 @@ class Prompting(NamedTuple):
         if messages[0]["role"] == "text":
             return self.text_pieces(messages[0]["content"])
         try:
+            messages = without_earlier(messages) if self.last_alone else messages
             return self.template.pieces(messages, self.marks)
         except UserError as error:
             raise UserError(*(f"{where}: {problem}" for problem in error.problems)) from None
@@ -50,6 +52,13 @@ class Prompting(NamedTuple):
         bos = "" if self.marks.bos and text.startswith(self.marks.bos) else self.marks.bos
         eos = "" if text.rstrip().endswith(self.marks.eos) else self.marks.eos
         return [Piece(bos, False), Piece(text.rstrip() + eos, True)]
+
+
+def without_earlier(messages: list[dict]) -> list[dict]:
+    """The messages; of the answers only the last is learned, if it was to be."""
+    return [m | {"weight": 0} if m["role"] == "assistant" else m for m in messages[:-1]] + messages[
+        -1:
+    ]
 
 
 class EncodedRows:

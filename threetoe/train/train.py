@@ -74,8 +74,10 @@ def encode_rows(job: TrainPlan, looking: bool) -> tuple[TrainPlan, Prompting, Ro
         own = from_tokenizer(tokenizer, marks_of(tokenizer), job.config.model)
         job = job._replace(template=own)
     job = arrange_tokens(job, tokenizer)
-    lengths = job.config.max_seq_length, job.config.train_on_inputs
-    prompting = Prompting(job.template, marks_of(tokenizer), tokenizer, *lengths)
+    config = job.config
+    learned = config.train_on_inputs, config.train_on == "last"
+    given = job.template, marks_of(tokenizer), tokenizer, config.max_seq_length
+    prompting = Prompting(*given, *learned)
     rows = encode_sources(job, prompting)
     job = resolve_learning_rate(job)
     check_arguments(job.config)

@@ -24,6 +24,8 @@ def logits_of_run(
     weights, rows = plain.Weights(base, as_nf4), rows_of_adapter(adapter)
     model = load_hollow(base, weights, rows) or plain.load_whole(base, weights, rows)
     model = PeftModel.from_pretrained(model, adapter, low_cpu_mem_usage=True).eval()
+    for parameter in model.parameters():  # what an adapter brings whole may have 16 bits
+        parameter.data = parameter.data.float()
     call = partial(twice, model.base_model, look, 2 * len(sequences), progress)
     return run(model, sequences * 2, fill_as_called(model, weights, call)).chunk(2)
 
