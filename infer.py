@@ -16,8 +16,9 @@ def main(config):
     python infer.py --web
     python infer.py --serve
     python infer.py --file questions.csv --output answers.jsonl
+    python infer.py --run runs/a --run runs/b --file questions.csv --output answers.csv
     """
-    from threetoe.infer import chat, infer, web
+    from threetoe.infer import chat, infer, several, web
 
     if config.serve:
         from threetoe.commands.serve import serve
@@ -28,7 +29,7 @@ def main(config):
     elif chat.is_meant(config):
         chat.chat(config)
     else:
-        infer.infer(config)
+        (several if config.runs else infer).infer(config)
 
 
 if __name__ == "__main__":

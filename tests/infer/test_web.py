@@ -83,7 +83,7 @@ def last(parts):
 def test_the_bases_side_is_the_base_and_the_runs_side_the_run(loaded, demo):
     text = "The waiter was rude to us."
     question = "Classify the sentiment of the text."
-    press = web.answering(loaded, ["trained", "base"], again=False)
+    press = web.answering([web.Side(loaded), web.Side(loaded, False)], again=False)
     trained, base, *_ = last(press(question, text, "", 0.0, 8, [], []))
     asked = {"run": demo[0], "input": text, "max_new_tokens": 8}
     assert [trained[-1]["content"]] == api.infer(question, **asked)
@@ -104,7 +104,7 @@ def test_an_answer_that_is_stopped_keeps_what_came_and_the_next_is_whole(loaded)
 
 
 def test_a_question_that_was_stopped_before_its_answer_is_no_turn(loaded):
-    press = web.answering(loaded, ["trained"], again=False)
+    press = web.answering([web.Side(loaded)], again=False)
     stopped = [{"role": "user", "content": "One"}, {"role": "assistant", "content": ""}]
     turns, *_ = last(press("Two", "", "", 0.0, 4, stopped))
     assert [turn["content"] for turn in turns[:1]] == ["Two"]
@@ -113,7 +113,7 @@ def test_a_question_that_was_stopped_before_its_answer_is_no_turn(loaded):
 def test_nothing_asked_is_said_on_the_page_alone(loaded):
     import gradio
 
-    press = web.answering(loaded, ["trained"], again=True)
+    press = web.answering([web.Side(loaded)], again=True)
     with pytest.raises(gradio.Error) as raised:
         last(press("", "", "", 0.0, 4, []))
     assert not raised.value.print_exception

@@ -1,5 +1,6 @@
 """Rows become batches, and a loaded model answers them or is scored on them."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -90,12 +91,20 @@ def sampling(config) -> dict:
     return how | {"top_p": config.top_p or 1.0, "top_k": config.top_k or 0}
 
 
+def adapter_name(run) -> str:
+    """What PEFT calls the adapter of a run that was loaded behind another's."""
+    return f"run_{hashlib.sha256(str(run).encode()).hexdigest()[:8]}"
+
+
 @contextmanager
 def being_asked(model, config, questions: int):
     """The model reads so many questions: nothing is learned, and without `config.adapter` the base
     answers."""
     import torch
 
+    if len(names := getattr(model, "peft_config", ())) > 1:
+        name = adapter_name(config.run)
+        model.set_adapter(name if name in names else "default")
     bare = nullcontext() if config.adapter else model.disable_adapter()
     with torch.inference_mode(), chatter_hidden(), bare, memory_named(questions):
         yield

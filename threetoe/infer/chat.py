@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from threetoe.errors import Failure, Stopped, UserError, unknown
-from threetoe.infer import conversation
+from threetoe.infer import conversation, several
 from threetoe.infer.infer import Answer, answer, check_weights
 from threetoe.infer.output import say_about
 from threetoe.infer.questions import Question, with_system
@@ -28,16 +28,24 @@ def chat(config: InferConfig) -> None:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
-    talk = Chat(conversation.load(replace(config, chat=True)))
-    job = talk.loaded.job
+    config = replace(config, chat=True)
+    calls, share = several.each(config) if config.runs else {"": config}, several.Share(keeps=True)
+    talks = {name: Chat(conversation.load(call, share)) for name, call in calls.items()}
     names = [f"/{name}" for name in COMMANDS]
     lines = PromptSession(
         completer=WordCompleter(names, sentence=True), complete_while_typing=False
     )
-    say(f"{job.folder}, a fine-tune of {job.run.options['model']}. /help lists what else there is.")
+    for talk in talks.values():
+        job = talk.loaded.job
+        say(f"{job.folder}, a fine-tune of {job.run.options['model']}.")
+    say("/help lists what else there is.")
     while True:
         try:
-            talk.take(lines.prompt(f"{'' if talk.config.adapter else 'base '}> "))
+            line = lines.prompt(f"{'' if talk.config.adapter else 'base '}> ")
+            for name, talk in talks.items():
+                if name and line.strip():
+                    say(f"{name}:")
+                talk.take(line)
         except Stopped:
             raise
         except (UserError, Failure) as error:  # a plugin's too: what was said so far stays
@@ -46,7 +54,8 @@ def chat(config: InferConfig) -> None:
             continue
         except EOFError:
             break
-    job.hooks.end()
+    for talk in talks.values():
+        talk.loaded.job.hooks.end()
 
 
 class Chat:

@@ -28,9 +28,9 @@ class Fitted(NamedTuple):
     room: int  # tokens there are for a question
 
 
-def load(config: InferConfig) -> Loaded:
+def load(config: InferConfig, loading=flow.load_model) -> Loaded:
     job, tokenizer = flow.load_tokenizer(flow.plan_inference(config))
-    model = flow.load_model(job, WINDOW)
+    model = loading(job, WINDOW)
     longest = max(job.run.options.get("max_seq_length", 0), WINDOW)
     return Loaded(job, model, tokenizer, min(model.config.max_position_embeddings, longest))
 

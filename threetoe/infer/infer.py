@@ -53,6 +53,8 @@ def plan_inference(config: InferConfig) -> InferPlan:
     """Check all that can be checked without torch; one UserError with all problems."""
     checks = Checks(config.problems)
     checks(processes.check_alone)
+    if config.runs:
+        checks.problems.append(f"--run is given {len(config.runs)} times; here one run is asked.")
     hooks = load_plugins(config, checks, recorded(config))
     template = checks(contract.asked_template, config, hooks)
     checks(base.check_model, config.model)
@@ -125,12 +127,13 @@ def ask(config: InferConfig) -> list[tuple[Question, str]]:
     return [(question, replies[question.number]) for question in job.questions]
 
 
-def load(job: InferPlan, but=()) -> tuple:
+def load(job: InferPlan, but=(), loading=None) -> tuple:
     """(plan, model, tokenizer, the questions' ids) without the questions of some numbers."""
     job = job._replace(questions=[q for q in job.questions if q.number not in but])
     job, tokenizer = load_tokenizer(job)
     job, prompts = encode_questions(job, tokenizer)
-    model = load_model(job, max(map(len, prompts), default=0) + job.config.max_new_tokens)
+    longest = max(map(len, prompts), default=0) + job.config.max_new_tokens
+    model = (loading or load_model)(job, longest)
     return job, model, tokenizer, prompts
 
 

@@ -115,6 +115,20 @@ def identity_of(job) -> str:
 def write(answers, job, begun: dict[int, dict]) -> list[tuple[str, str]]:
     """Write a row an answer; (answer, expected) of those that have an expected one. To standard
     output rows go as batches are done, to a file in the order of the questions."""
+    path, rows = job.config.output, gather(answers, job, begun)
+    if path:
+        finish(path, joined(job.questions, rows, path.suffix == ".csv"))
+        partial_of(path).unlink()
+    return pairs_of(rows)
+
+
+def pairs_of(rows: list[dict]) -> list[tuple[str, str]]:
+    return [(row["answer"], row["expected"]) for row in rows if "expected" in row]
+
+
+def gather(answers, job, begun: dict[int, dict]) -> list[dict]:
+    """The rows of answers in the order of the questions, each kept in OUTPUT.partial or printed as
+    it comes."""
     path, rows, total = job.config.output, dict(begun), len(job.questions)
     file = begin(path, job, begun) if path else None  # None: standard output
     escaped = not path and sys.stdout.encoding.lower() != "utf-8"
@@ -139,10 +153,8 @@ def write(answers, job, begun: dict[int, dict]) -> list[tuple[str, str]]:
     ordered = [rows[number] for number in sorted(rows)]
     if path:
         file.close()
-        asked = [job.questions[number] for number in sorted(rows)]
-        finish(path, joined(asked, ordered, path.suffix == ".csv"))
     say_of_all(ordered, job.config.max_new_tokens)
-    return [(row["answer"], row["expected"]) for row in ordered if "expected" in row]
+    return ordered
 
 
 def begin(path: Path, job, begun: dict[int, dict]):
@@ -161,7 +173,6 @@ def finish(path: Path, rows: list[dict]) -> None:
         whole = Path(folder, path.name)
         WRITERS[path.suffix](whole, rows)
         whole.rename(path)
-    partial_of(path).unlink()
 
 
 def say_of_all(rows: list[dict], most: int) -> None:

@@ -4,6 +4,8 @@ import csv
 import json
 from pathlib import Path
 
+COMMON = ("where", "messages", "question", "input", "expected")  # to the answers of all runs
+
 
 def joined(questions: list, rows: list[dict], is_flat: bool = False) -> list[dict]:
     """The fields of each question's row, and behind them ours: a name that is theirs has `model_`
@@ -19,6 +21,18 @@ def joined(questions: list, rows: list[dict], is_flat: bool = False) -> list[dic
         q.row | {names[k]: v for k, v in row.items() if not (q.row and k in again)}
         for q, row in zip(questions, ours, strict=True)
     ]
+
+
+def side_by_side(questions: list, answers: dict[str, list[dict]], is_flat: bool) -> list[dict]:
+    """The same with the answers of several runs: `answer (NAME)`, `cut (NAME)` of each."""
+    made = []
+    for rows in zip(*answers.values(), strict=True):
+        rows = [flat(row) for row in rows] if is_flat else rows
+        both = {k: v for k, v in rows[0].items() if k in COMMON}
+        for name, row in zip(answers, rows, strict=True):
+            both |= {f"{k} ({name})": v for k, v in row.items() if k not in COMMON}
+        made.append(both)
+    return joined(questions, made)
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> None:

@@ -8,9 +8,11 @@ from html import escape
 from itertools import count
 from pathlib import Path
 from threading import Event
+from typing import NamedTuple
 
 from threetoe.backend.adapter import is_adapter
 from threetoe.errors import Failure, UserError
+from threetoe.infer import several
 from threetoe.infer.conversation import Loaded, load, streamed
 from threetoe.machine.terminal import say
 from threetoe.options.infer import InferConfig
@@ -30,20 +32,23 @@ def serve(config: InferConfig) -> None:
         import gradio  # noqa: F401
     except ModuleNotFoundError as error:
         raise UserError('--web needs Gradio: pip install -e ".[web]".') from error
-    loaded = load(config)
+    calls, share = several.each(config) if config.runs else {"": config}, several.Share(keeps=True)
+    all_loaded = {name: load(call, share) for name, call in calls.items()}
     if not auth and (config.share or config.host not in LOCAL):
         say(f"anyone who has the address can ask; {AUTH}=NAME:PASSWORD asks for a password")
-    blocks = page(loaded)
+    blocks = page(sides_of(all_loaded))
     _, local, public = blocks.queue(default_concurrency_limit=1).launch(
         server_name=config.host, server_port=config.port, share=config.share, auth=auth, quiet=True,
         show_error=True, ssr_mode=False, footer_links=[], prevent_thread_lock=True, css=CSS,
     )  # fmt: skip
-    say(f"{loaded.job.folder} answers on {public or local} (Ctrl-C ends it)")
+    folders = ", ".join(str(loaded.job.folder) for loaded in all_loaded.values())
+    say(f"{folders} answers on {public or local} (Ctrl-C ends it)")
     try:
         Event().wait()
     finally:
         blocks.close(verbose=False)
-        loaded.job.hooks.end()
+        for loaded in all_loaded.values():
+            loaded.job.hooks.end()
 
 
 def the_auth() -> tuple[str, str] | None:
@@ -74,17 +79,39 @@ BUTTONS = {"ask": "primary", "stop": "stop", "retry": "secondary", "clear": "sec
 CSS = ".answers {flex-wrap: wrap} footer {display: none !important}"
 
 
-def page(loaded: Loaded):
+class Side(NamedTuple):
+    """What a column of the page shows the answers of."""
+
+    loaded: Loaded
+    adapter: bool = True
+
+
+def sides_of(all_loaded: dict[str, Loaded]) -> dict[str, Side]:
+    """The columns by name: the runs, and their base, or bases."""
+    sides = {name or "trained": Side(loaded) for name, loaded in all_loaded.items()}
+    bases = {}
+    for loaded in all_loaded.values():
+        if is_adapter(loaded.job.folder):
+            bases.setdefault(id(loaded.model.get_base_model()), loaded)
+    for loaded in bases.values():
+        name = "base" if len(bases) == 1 else f"base of {loaded.job.folder.name}"
+        sides[name] = Side(loaded, adapter=False)
+    return sides
+
+
+def page(sides: dict[str, Side]):
     """The page as gradio.Blocks."""
     import gradio as gr
 
-    job = loaded.job
-    names = ["trained"] + ["base"] * is_adapter(job.folder)
-    with gr.Blocks(title=f"Threetoe: {job.folder.name}", analytics_enabled=False) as blocks:
-        gr.HTML(f"<h2>{escape(job.folder.name)}</h2><p>{escape(about(loaded))}</p>")
+    runs = [side.loaded for side in sides.values() if side.adapter]
+    job = runs[0].job
+    title = ", ".join(loaded.job.folder.name for loaded in runs)
+    with gr.Blocks(title=f"Threetoe: {title}", analytics_enabled=False) as blocks:
+        told = "".join(f"<p>{escape(about(loaded))}</p>" for loaded in runs)
+        gr.HTML(f"<h2>{escape(title)}</h2>{told}")
         with gr.Row(elem_classes="answers"):
-            boxes = [answer_box(gr, name) for name in names]
-        asked = question_parts(gr, job.run.the_template())
+            boxes = [answer_box(gr, name) for name in sides]
+        asked = question_parts(gr, [loaded.job.run.the_template() for loaded in runs])
         with gr.Row():
             buttons = [
                 gr.Button(name.title(), elem_id=name, min_width=70, variant=variant)
@@ -96,7 +123,7 @@ def page(loaded: Loaded):
         if picture := losses.picture_in(job.folder):
             with gr.Accordion("How it learned", open=False):
                 gr.Image(str(picture), show_label=False, buttons=["fullscreen"])
-        connect(gr, loaded, dict(zip(names, boxes, strict=True)), asked, settings, buttons)
+        connect(gr, sides, boxes, asked, settings, buttons)
     return blocks
 
 
@@ -107,27 +134,27 @@ def answer_box(gr, name: str):
     )  # fmt: skip
 
 
-def question_parts(gr, template) -> list:
-    has_input = "user_with_input" in template.roles
+def question_parts(gr, templates: list) -> list:
+    has_input = any("user_with_input" in template.roles for template in templates)
     return [
         gr.Textbox(label="Question", elem_id="question", autofocus=True),
         gr.Textbox(label="Input", elem_id="input", visible=has_input),
     ]
 
 
-def connect(gr, loaded: Loaded, boxes: dict, asked: list, settings: list, buttons: list) -> None:
+def connect(gr, sides: dict, boxes: list, asked: list, settings: list, buttons: list) -> None:
     """What the buttons do; each visitor has turns of their own."""
     ask, stop, retry, clear = buttons
     turns = [gr.State([]) for _ in boxes]
-    given, shown = [*asked, *settings, *turns], [*turns, *boxes.values()]
+    given, shown = [*asked, *settings, *turns], [*turns, *boxes]
     changed = [*shown, *asked]
-    first, again = (answering(loaded, list(boxes), again) for again in (False, True))
+    first, again = (answering(list(sides.values()), again) for again in (False, True))
     asking = [
         gr.on([ask.click, asked[0].submit], first, given, changed),
         retry.click(again, given, changed),
     ]
     stop.click(None, cancels=asking)
-    emptied = [clear.click, *(box.clear for box in boxes.values())]
+    emptied = [clear.click, *(box.clear for box in boxes)]
     gr.on(emptied, lambda: [[] for _ in shown], None, shown, cancels=asking)
 
 
@@ -159,7 +186,7 @@ def setting_parts(gr, config: InferConfig) -> list:
         ]
 
 
-def answering(loaded: Loaded, names: list[str], again: bool):
+def answering(sides: list[Side], again: bool):
     """What a press of a button does: yields the turns, what the boxes show of them, and what then
     stands in the fields for a question."""
     import gradio as gr
@@ -168,25 +195,23 @@ def answering(loaded: Loaded, names: list[str], again: bool):
 
     def answer(question, text, system, temperature, longest, *turns) -> Iterator:
         turns = [list(own) for own in turns]
-        config = replace(
-            loaded.job.config,
-            system=system or None,
-            temperature=temperature,
-            max_new_tokens=longest,
-        )
+        settings = {
+            "system": system or None, "temperature": temperature, "max_new_tokens": longest,
+        }  # fmt: skip
         if again:
-            config = replace(config, seed=config.seed + next(tries))
+            settings["seed"] = sides[0].loaded.job.config.seed + next(tries)
             turns = [own[:-1] if own and own[-1]["role"] == "assistant" else own for own in turns]
         else:
             turns = [with_question(own, question.strip(), text) for own in turns]
         if not turns[0] or not turns[0][-1]["content"]:
             raise gr.Error("Nothing is asked yet.", print_exception=False)
         left = [question, text] if again else ["", ""]
-        for own, name in zip(turns, names, strict=True):
-            own_config = replace(config, adapter=config.adapter and name != "base")
+        for own, (loaded, adapter) in zip(turns, sides, strict=True):
+            config = loaded.job.config
+            config = replace(config, **settings, adapter=config.adapter and adapter)
             own.append({"role": "assistant", "content": ""})
             try:
-                for reply in streamed(loaded, own[:-1], own_config):
+                for reply in streamed(loaded, own[:-1], config):
                     own[-1] = {"role": "assistant", "content": reply}
                     yield *turns, *map(shown_turns, turns), *left
                     left = [gr.skip(), gr.skip()]  # the next question may be being typed

@@ -40,9 +40,11 @@ class InferConfig(DataConfig):
         False, "Talk: several turns, with commands that /help lists.", group="Prompt"
     )
     run: Path = option(
-        None, "Run folder; or an adapter, a merged model or a base, in a folder or on the Hub.",
-        PATH, "Model", show_default="the latest run",
+        (), "Run folder; or an adapter, a merged model or a base, in a folder or on the Hub. "
+        "Several answer side by side.",
+        PATH, "Model", multiple=True, show_default="the latest run",
     )  # fmt: skip
+    runs: tuple = ()  # of several --run all; `run` is the first
     load_in_4bit: bool = option(
         None, "Load the base, or merged model, in 4 bits (NF4), or in 16.", click.BOOL, "Model",
         switch=True, show_default="what the run trained with",
@@ -117,6 +119,11 @@ class InferConfig(DataConfig):
         FILE,
         "Batch",
     )
+
+    def __post_init__(self):
+        if isinstance(self.run, tuple):
+            first, runs = next(iter(self.run), None), self.run if len(self.run) > 1 else ()
+            vars(self).update(run=first, runs=runs)
 
 
 def answering(config: InferConfig) -> dict:

@@ -1,0 +1,88 @@
+"""Several --run: each under its own template, a base that they share loaded once, in every mode."""
+
+import csv
+import json
+import shutil
+
+import pytest
+from conftest import refused, run_script
+
+import infer
+from threetoe import api
+from threetoe.infer import conversation, several, web
+from threetoe.infer.chat import Chat
+from threetoe.options.infer import InferConfig
+
+QUESTION = "Classify the sentiment of the text."
+ROWS = [{"instruction": QUESTION, "input": text, "no": n, "output": "Negative"}
+        for n, text in enumerate(("The waiter was rude to us.", "What a lovely day!"))]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(demo, three_steps):
+    return {"demo": demo[0], "three": three_steps}
+
+
+@pytest.fixture(scope="module")
+def loaded(runs):
+    config = InferConfig(run=tuple(runs.values()), web=True, max_new_tokens=8)
+    share = several.Share(keeps=True)
+    calls = several.each(config).items()
+    return {name: conversation.load(call, share) for name, call in calls}
+
+
+@pytest.fixture(scope="module")
+def alone(runs):
+    """The answer of each, asked alone, and of the base."""
+    asked = {"input": ROWS[0]["input"], "max_new_tokens": 8}
+    found = {name: api.infer(QUESTION, run=run, **asked) for name, run in runs.items()}
+    return found | {"base": api.infer(QUESTION, run=runs["demo"], adapter=False, **asked)}
+
+
+def test_a_page_has_a_column_for_each_run_and_one_for_the_base_they_share(loaded, alone):
+    assert len({id(one.model) for one in loaded.values()}) == 1
+    sides = web.sides_of(loaded)
+    assert list(sides) == ["demo", "three", "base"]
+    for _ in range(2):  # an adapter that was set leaves nothing behind
+        press = web.answering(list(sides.values()), again=False)
+        *_, last = press(QUESTION, ROWS[0]["input"], "", 0.0, 8, [], [], [])
+        answers = [[turns[-1]["content"]] for turns in last[:3]]
+        assert dict(zip(sides, answers, strict=True)) == alone
+    assert alone["demo"] != alone["three"]
+    web.page(sides)
+
+
+def test_a_turn_of_a_chat_is_asked_of_each_run(loaded, capsys):
+    talks = [Chat(one) for one in loaded.values()]
+    for talk in talks:
+        talk.take(QUESTION)
+    assert talks[0].turns != talks[1].turns
+
+
+def test_a_file_has_the_answers_of_each_run_beside_its_rows(runs, here):
+    (here / "rows.json").write_text(json.dumps(ROWS))
+    flags = [flag for run in runs.values() for flag in ("--run", run)]
+    flags += ["--file", "rows.json", "--max-new-tokens", 8]
+    for name in ("a.csv", "b.jsonl"):
+        done = run_script("infer.py", *flags, "--output", name, cwd=here)
+    assert "demo:" in done.stderr and "three:" in done.stderr
+    with (here / "a.csv").open(encoding="utf-8-sig", newline="") as file:
+        table = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (here / "b.jsonl").read_text().splitlines()]
+    assert [row["input"] for row in table] == [row["input"] for row in ROWS]
+    for name, run in runs.items():
+        expected = api.infer(file="rows.json", run=run, max_new_tokens=8)
+        for found in (table, lines):
+            assert [row[f"answer ({name})"] for row in found] == expected
+    assert list(here.glob("*.partial")) == []
+
+
+def test_runs_that_cannot_be_told_apart_or_asked_together_are_refused(runs, here):
+    run = runs["three"]
+    assert refused(infer, "Hi", "--run", run, "--run", run) == [f"--run {run} is given twice."]
+    asked = ["--run", run, "--run", runs["demo"]]
+    (line,) = refused(infer, *asked, "--file", "sentiment")
+    assert line == "Several --run with --file need --output: a row has the answer of each."
+    shutil.copytree(run, here / "three")
+    calls = several.each(InferConfig(run=(run, here / "three"), output=here / "a.csv"))
+    assert len({call.output for call in calls.values()}) == 2
