@@ -144,7 +144,11 @@ def asked(tiny, questions, frame, **options):
     counting = model.register_forward_hook(lambda *_: calls.append(1))
     replies = [Reply(tokenizer, frame) for _ in questions]
     prompts = [tokenizer(question).input_ids for question in questions]
-    list(generation.generate(model, tokenizer, prompts, replies, InferConfig(**options)))
+    list(
+        generation.generate(
+            model, tokenizer, prompts, replies, InferConfig(batch_size=8, **options)
+        )
+    )
     counting.remove()
     return [reply.text for reply in replies], len(calls)
 
