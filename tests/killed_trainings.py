@@ -56,7 +56,7 @@ def ended(child: int) -> int:
 
 
 def result(folder: Path) -> dict:
-    """What has to be the same: bits, and every line that metrics.jsonl has of a step."""
+    """What has to be the same: bits, every line that metrics.jsonl has of a step, and samples."""
     lines = [json.loads(line) for line in lines_in(folder)]
     timeless = [
         {k: v for k, v in line.items() if not k.endswith(("runtime", "second"))} for line in lines
@@ -66,6 +66,8 @@ def result(folder: Path) -> dict:
         "adapter": hashlib.sha256((folder / FILE).read_bytes()).hexdigest(),
         "metrics": timeless,
         "loss": record["metrics"]["train_loss"],
+        "saved": record["metrics"].get("saved_step"),
+        "samples": [path.read_text() for path in folder.glob("samples.jsonl")],
         "left": sorted(path.name for path in folder.glob("checkpoint*")),
     }
 

@@ -29,12 +29,25 @@ def load_rows(source, split, subset, config):
 
 def register_callbacks(config):
     from threetoe.train.hours import Hours
-    from threetoe.train.watch.callbacks import Interruption, MetricsFile, StepsDone
+    from threetoe.train.watch.best import Best
+    from threetoe.train.watch.callbacks import Interruption, MetricsFile
+    from threetoe.train.watch.finite import Finite
+    from threetoe.train.watch.progress import StepsDone
+    from threetoe.train.watch.samples import Samples
+    from threetoe.train.watch.trackers import Tracker
 
-    timed = {"hours": Hours(config)} if config.is_timed else {}
-    stopped = {"interruption": Interruption()} if config.rehearse else {}
-    told = {"progress": StepsDone(), "metrics": MetricsFile()} if is_first() else {}
-    return {**timed, **stopped, **told}
+    found = {"finite": Finite(config)}
+    if config.is_timed:
+        found["hours"] = Hours(config)
+    if config.early_stopping_patience or config.load_best_model_at_end:
+        found["best"] = Best(config)
+    if config.rehearse:
+        found["interruption"] = Interruption()
+    if is_first():
+        found |= {name: Tracker(name) for name in config.report_to}
+        found |= {"samples": Samples(config)} if config.sample_steps else {}
+        found |= {"progress": StepsDone(), "metrics": MetricsFile()}
+    return found
 
 
 def register_exporters(config):

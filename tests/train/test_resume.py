@@ -30,6 +30,10 @@ WAYS = {
     "dropout, validation inside an epoch": {
         "max_steps": 10, "val_size": "20", "eval_steps": 3, "lora_dropout": 0.1,
     },
+    "the best of a steep training, samples": {
+        "max_steps": 10, "val_size": "20", "eval_steps": 3, "learning_rate": 0.1, "warmup_steps": 0,
+        "load_best_model_at_end": True, "sample_steps": 4,
+    },
     "three epochs": {"dataset": "rows.json", "num_train_epochs": 3.0},
     "the order of packs, dropout, three epochs": {
         "dataset": "rows.json", "num_train_epochs": 3.0, "lora_dropout": 0.1,

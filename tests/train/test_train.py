@@ -109,7 +109,10 @@ def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):
 
 def test_a_log_has_a_line_of_progress_for_the_first_step_and_each_tenth_of_the_way(demo):
     _, printed = demo
-    line = r"(?m)^step +(\d+)/120  loss ([\d.]+)  [\d:]+ left$"
+    line = (
+        r"(?m)^step +(\d+)/120  loss ([\d.]+)(?: [▁-█]{2,6})?  [\d:]+ left(?:  [\d,]+ tok/s)?"
+        r"  lr [\d.]+e[+-]\d+  [\d.]+ [MG]B$"
+    )
     lines = re.findall(line, printed.stderr)
     steps = [int(step) for step, _ in lines]  # a slow machine has more, one each 30 seconds
     assert {1, *range(12, 121, 12)} <= set(steps) and steps == sorted(steps)
@@ -312,7 +315,7 @@ def test_the_default_length_is_no_choice_that_a_run_json_repeats(here):
 
 
 def test_on_a_gpu_the_first_step_says_what_takes_its_minutes(monkeypatch, capsys):
-    from threetoe.train.watch.callbacks import StepsDone
+    from threetoe.train.watch.progress import StepsDone
 
     monkeypatch.setattr("sys.platform", "win32")  # where torch is asked without a look for a driver
     for there, said in (
@@ -320,5 +323,5 @@ def test_on_a_gpu_the_first_step_says_what_takes_its_minutes(monkeypatch, capsys
         (False, ""),
     ):
         monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
-        StepsDone().on_train_begin(None, SimpleNamespace(global_step=0), None)
+        StepsDone().on_train_begin(None, SimpleNamespace(log_history=[]), None)
         assert capsys.readouterr().err == said

@@ -17,6 +17,14 @@ def set_to_answer(model):
     return FastLanguageModel.for_inference(model)
 
 
+def set_to_learn(model):
+    """The model as Unsloth has it in training, checkpointing as it was chosen."""
+    from unsloth import FastLanguageModel
+
+    FastLanguageModel.for_training(model)
+    return model
+
+
 def generate(model, tokenizer, prompts: list[list[int]], replies: list[Reply], config):
     """Answers to prompts, as `in_batches` puts them together.
 

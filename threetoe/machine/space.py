@@ -2,8 +2,10 @@
 
 import math
 import shutil
+import sys
 from pathlib import Path
 
+from threetoe.machine.libraries import has_gpu
 from threetoe.machine.terminal import shown
 
 
@@ -85,3 +87,16 @@ def own_group(root: Path) -> str:
     except OSError:
         return ""
     return next((line[3:] for line in lines if line.startswith("0::")), "")
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held: of the GPU's memory, or without one of the
+    machine's."""
+    if has_gpu():
+        import torch
+
+        return torch.cuda.max_memory_reserved()
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): kilobytes, on macOS bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

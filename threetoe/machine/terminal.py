@@ -38,16 +38,20 @@ class Progress:
         self.tenths = -1  # of the way, that have a line
 
     def show(self, done: int, total: int, words: str) -> None:
-        now, tenths = time.monotonic(), 10 * done // total
-        left = (now - self.began) * (total - done) / max(done - self.first, 1)
-        words += f"  {clock(left)} left"
+        spent = time.monotonic() - self.began
+        words += f"  {clock(spent * (total - done) / max(done - self.first, 1))} left"
         if sys.stderr.isatty():
             draw_bar(done / total, words)
-        elif now - self.began >= self.patience and (
-            tenths > self.tenths or now - self.said > EVERY
-        ):
-            self.tenths, self.said = tenths, now
+        elif self.is_due(done, total):
             say(words)
+
+    def is_due(self, done: int, total: int) -> bool:
+        """Whether a log gets a line now."""
+        now, tenths = time.monotonic(), 10 * done // total
+        if now - self.began < self.patience or (tenths == self.tenths and now - self.said <= EVERY):
+            return False
+        self.tenths, self.said = tenths, now
+        return True
 
 
 def bytes_done(what: str) -> Callable:

@@ -51,6 +51,12 @@ OURS = {  # ours, or two of which a script has one: theirs
     "load-in-4bit": "quantization-bit use-4bit qlora quantize",
     "use-gradient-checkpointing true": "gradient-checkpointing grad-checkpoint",
     "batching-strategy packing": "packing sample-packing neat-packing",
+    "logging-steps": "log-steps log-interval steps-per-report log-every",
+    "report-to wandb": "wandb use-wandb",
+    "report-to tensorboard": "tensorboard",
+    "run-name": "wandb-run-name",
+    "early-stopping-patience": "early-stopping patience",
+    "load-best-model-at-end": "load-best-model save-best",
     "save-steps": """save-every save-interval save-strategy steps-per-save checkpoint-steps
         saves-per-epoch""",
     "resume": "resume-from-checkpoint auto-resume resume-from",
@@ -78,14 +84,13 @@ NONE = {  # why there is none: theirs
         "dpo orpo kto ppo grpo rlhf stage reward-model reward-funcs pref-beta beta loss-type",
     "plugins/adam.py sets it: --plugin plugins/adam.py --set beta2=0.95":
         "adam-beta1 adam-beta2 adam-epsilon",
-    "every loss is in the run's metrics.jsonl; a plugin's map_training_args can set report_to":
-        "report-to wandb use-wandb wandb-project wandb-run-name tensorboard logging-dir swanlab",
+    "--report-to takes tensorboard, wandb and trackio, each told where by its own variables":
+        "wandb-project logging-dir swanlab",
     "every run folder has its loss.png": "plot-loss",
     "rows are prepared anew each time, on all cores":
         "overwrite-cache preprocessing-num-workers dataset-num-proc dataset-prepared-path",
     "tokens are the tokenizer's and the template's; --new-tokens trains those a base lacks":
         "special-tokens eos-token pad-token add-tokens additional-special-tokens",
-    "every step is logged": "logging-steps log-steps log-interval steps-per-report",
     "--val-size or --val-dataset measures, every --eval-steps":
         """do-eval eval-strategy evaluation-strategy eval-interval evals-per-epoch steps-per-eval
         val-batches""",

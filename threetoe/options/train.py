@@ -27,6 +27,7 @@ from threetoe.options.types import (
     WholeRange,
     option,
 )
+from threetoe.options.watch import WatchConfig
 
 ROWS = 4  # a forward pass
 DEFAULT_STEPS = 60  # without --max-steps and --num-train-epochs
@@ -46,7 +47,7 @@ def options_of(config) -> dict:
 
 
 @dataclass(frozen=True)
-class TrainConfig(ScheduleConfig):
+class TrainConfig(WatchConfig, ScheduleConfig):
     """What train.py is asked, and run.json records."""
 
     dataset_split: str = split_option("train")

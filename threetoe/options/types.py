@@ -37,6 +37,20 @@ class Words(click.ParamType):
         return words or self.fail("it names nothing.", param, ctx)
 
 
+class Among(Words):
+    """Words, each one of those that are known; none in a run.json that had none."""
+
+    def __init__(self, *known: str):
+        self.known, self.name = known, "|".join(known)
+
+    def convert(self, value, param, ctx):
+        words = super().convert(value, param, ctx) if value else ()
+        for word in words:
+            if word not in self.known:
+                self.fail(f"{word} is none of {', '.join(self.known)}.", param, ctx)
+        return words
+
+
 class FilePath(click.Path):
     """A Path; ~ is the home folder, also where no shell has expanded it."""
 

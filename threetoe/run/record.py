@@ -25,6 +25,7 @@ from threetoe.run.fields import Account, Figures, MarkTexts, Options
 RECORD, PARTIAL = "run.json", "run.partial.json"
 METRICS, LOSS, SAMPLES = "metrics.jsonl", "loss.png", "samples.jsonl"
 PRIVATE = ("file", "module", "settings")  # of a plugin
+HERE = "output_dir push_to mirror resume then sample_prompts".split()  # options of this machine
 PLACES = ("examples", "first_truncated")  # of a data account: rows by file and line
 PACKAGES = "torch transformers trl peft accelerate bitsandbytes datasets unsloth".split()
 EVALUATIONS = "evaluations.jsonl"  # in a run folder: a line each time, for the model card
@@ -165,7 +166,7 @@ def without_paths(run: Run) -> dict:
     places = ("dataset_path", "val_dataset", "template")
     named = {name: Path(run.options[name]).name for name in places if run.options.get(name)}
     named["dataset"] = [Path(name).name for name in run.the_config().datasets]
-    options = run.options | named | dict.fromkeys("output_dir push_to mirror resume then".split())
+    options = run.options | named | dict.fromkeys(HERE)
     options["plugin"] = [Path(plugin).name for plugin in options.get("plugin") or ()]
     options["settings"] = []  # may be places, or nobody's business
     plugins = [

@@ -7,7 +7,6 @@ last of them, however many they become.
 
 import math
 import time
-from collections import deque
 from datetime import UTC, datetime
 from functools import partial
 
@@ -19,8 +18,8 @@ from threetoe.machine.terminal import say
 from threetoe.options.train import DEFAULT_STEPS
 from threetoe.options.types import MOST
 from threetoe.train.preview import MANY_EPOCHS
+from threetoe.train.watch.pace import Pace
 
-MEASURED = 20  # the latest steps, which tell how long the next take
 CLOSING = 6.0  # seconds, for a sample answer and the end of the process
 CHANGED = 0.1  # of the planned steps: that is said
 
@@ -37,8 +36,7 @@ class Hours(TrainerCallback):
         self.share = 0.0  # of the schedule behind its warm-up, that is done
         self.planned = DEFAULT_STEPS  # until a step is measured
         self.first_plan = self.said = 0  # steps
-        self.validation = self.saving = self.between = 0.0  # seconds: a whole one, one, all others
-        self.took = deque(maxlen=MEASURED)
+        self.validation = self.saving = 0.0  # seconds: a whole one, one
 
     def state(self) -> dict:
         kept = {k: vars(self)[k] for k in ("share", "planned", "first_plan", "validation")}
@@ -58,15 +56,14 @@ class Hours(TrainerCallback):
         kept = self.config.after + self.validation + 2 * self.saving + CLOSING  # run and checkpoint
         return ends - self.now() - kept
 
-    def steps_left(self, done: int) -> int:
-        """As many as fit when this process has done so many; the last may be the slowest."""
-        usual = sum(self.took) / len(self.took) + self.between / done
-        left = self.seconds_left() - max(self.took)
-        return 0 if left < 0 else 1 + int(left / usual)
+    def steps_left(self) -> int:
+        """As many as fit; the last may be the slowest."""
+        left = self.seconds_left() - max(self.pace.took)
+        return 0 if left < 0 else 1 + int(left / self.pace.whole)
 
     def on_train_begin(self, args, state, control, lr_scheduler=None, **kwargs):
         self.most, self.warmup = state.max_steps, args.get_warmup_steps(state.max_steps)
-        self.start, self.at = state.global_step, self.now()
+        self.pace = Pace(self.now())
         state.max_steps = min(self.most, self.planned)
         if isinstance(lr_scheduler, LambdaLR):
             lr_scheduler.lr_lambdas = [partial(self.rate, one) for one in lr_scheduler.lr_lambdas]
@@ -80,24 +77,18 @@ class Hours(TrainerCallback):
     def on_step_begin(self, args, state, control, **kwargs):
         now = self.now()
         if state.global_step == 0:
-            self.validation = now - self.at  # all rows, as after the last step
-        elif state.global_step > self.start:
-            self.between += now - self.at
-        self.at = now
+            self.validation = now - self.pace.at  # all rows, as after the last step
+        self.pace.begin(now)
 
     def on_optimizer_step(self, args, state, control, **kwargs):
         """Plan before the schedule and the end of the step are decided."""
-        now, step = self.now(), state.global_step + 1
-        done = step - self.start
-        if done == 2:
-            self.took.clear()  # the first has the longest rows, and may have been compiled for
-        self.took.append(now - self.at)
-        self.at = now
-        left = processes.gather(self.steps_left(done))[0]  # all go by the clock of the first
+        step = state.global_step + 1
+        self.pace.end(self.now())
+        left = processes.gather(self.steps_left())[0]  # all go by the clock of the first
         state.max_steps = self.planned = min(self.most, step + left)
         if step > self.warmup:
             self.share = 1 - (1 - self.share) * (1 - 1 / (self.planned - state.global_step))
-        self.say_plan(state, step, done)
+        self.say_plan(state, step, self.pace.done)
 
     def say_plan(self, state, step: int, done: int) -> None:
         """Once it is known, and where it has changed much."""

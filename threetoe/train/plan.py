@@ -1,6 +1,7 @@
 """What a training call asks for, checked before torch is loaded: names, files, rows, folder."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from threetoe.run import base, record
 from threetoe.train.durable import resume
 from threetoe.train.durable.mirror import check_mirror
 from threetoe.train.row_sets import Source
+from threetoe.train.watch.prompts import read_prompts
 
 
 class TrainPlan(NamedTuple):
@@ -50,6 +52,7 @@ def plan_training(config: TrainConfig) -> TrainPlan:
     checks(check_learned, config)
     checks(check_schedule, config)
     checks(check_optimizer, config)
+    checks(check_watching, config)
     sources = checks(read_sources, config, hooks)
     if not config.template:
         template = choose_template(sources[0].ledger) if sources else "alpaca"
@@ -79,10 +82,13 @@ def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
             "--val-size takes validation rows from the training's; with --val-split or "
             "--val-dataset they have their own: choose one."
         )
-    for flag, given in (("--eval-steps", config.eval_steps), ("--eval-rows", config.eval_rows)):
+    needing = "eval_steps eval_rows early_stopping_patience load_best_model_at_end".split()
+    for name in needing:
+        flag, given = f"--{name.replace('_', '-')}", getattr(config, name)
         if given and not (own or config.val_size):
+            asked = flag if given is True else f"{flag} {given}"
             raise UserError(
-                f"{flag} {given}: there are no rows to measure the loss on; take some with "
+                f"{asked}: there are no rows to measure the loss on; take some with "
                 "--val-size, --val-split or --val-dataset."
             )
     sources = [Source(*read_conversations(config, hooks, limit=count_rows_needed(config)))]
@@ -116,6 +122,23 @@ def check_learned(config: TrainConfig) -> None:
         raise UserError(
             "--train-on-inputs learns every token, --train-on last one answer; leave one out."
         )
+
+
+def check_watching(config: TrainConfig) -> None:
+    """UserError where a tracker is not installed, or prompts are never asked or cannot be read."""
+    problems = [
+        f"--report-to {name}: it is not installed; pip install {name}"
+        for name in config.report_to
+        if not find_spec(name)
+    ]
+    if config.run_name and not config.report_to:
+        problems.append(f"--run-name {config.run_name}: no tracker is named with --report-to.")
+    if config.sample_prompts and not config.sample_steps:
+        problems.append(f"--sample-prompts {config.sample_prompts}: --sample-steps says when.")
+    if problems:
+        raise UserError(*problems)
+    if config.sample_prompts:
+        read_prompts(config.sample_prompts)
 
 
 def count_rows_needed(config: TrainConfig) -> int:

@@ -11,8 +11,8 @@ from trl import SFTTrainer
 
 from threetoe.prompt.encode import IGNORED
 from threetoe.train.batches import COLUMNS, InOrder, by_length, collator, lengths_of, shuffled
+from threetoe.train.durable.contents import load_trained
 from threetoe.train.durable.out_of_memory import MicroBatches, free_memory, out_of_memory
-from threetoe.train.durable.saving import load_trained
 from threetoe.train.watch.validation import EVAL_ROWS, Validation
 
 ORDERS = {"group_by_length": by_length, "random": shuffled}

@@ -158,12 +158,12 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
     model = load_to_train(job, prompting.tokenizer)
     facts = {"identity": same, "base": resume.hash_of_base(model)}
     resume.check_base(found, facts["base"])
-    check_room(model, folder, config.save_total_limit)
+    check_room(model, folder, config.save_total_limit, config.load_best_model_at_end)
     arguments = choose_training_arguments(config, folder)
     arguments, _ = hooks.chain("map_training_args", "arguments", arguments, config=config)
     held = record.start(folder, options_of(config))
     save_account(rows, folder)
-    callbacks, failures = guarded_callbacks(hooks, config)
+    callbacks, failures = guarded_callbacks(hooks, config, rows, prompting)
     saving = Saving(folder, facts, config, callbacks, failures)
     trainer = hooks.first(
         "build_trainer", model=model, tokenizer=prompting.tokenizer, rows=training,
@@ -190,7 +190,7 @@ def keep(job: TrainPlan, model, prompting: Prompting, rows: RowSets, saving, res
     metrics = collect_metrics(result, saving, job.hooks, job.folder)
     with writing("The run", job.folder):
         save(job, model, prompting, metrics, rows)
-    closing.say_result(metrics, rows, job.folder)
+    closing.say_result(metrics, job.folder)
     if saving.mirror:
         saving.mirror.finish(None)
     return metrics

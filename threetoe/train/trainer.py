@@ -10,6 +10,7 @@ from pathlib import Path
 from threetoe.errors import Failure, UserError
 from threetoe.machine.libraries import chatter_hidden
 from threetoe.machine.records import read_lines
+from threetoe.machine.space import peak_memory
 from threetoe.machine.terminal import say
 from threetoe.run.record import METRICS
 from threetoe.train.batches import COLUMNS, collator, packed
@@ -91,21 +92,27 @@ def collect_metrics(result, saving, hooks, folder: Path) -> dict:
             f"The loss became {result.training_loss}, so nothing was saved; lower --learning-rate."
         )
     metrics = {"seconds": round(saving.seconds, 1), "steps": result.global_step}
-    metrics |= {"train_loss": round(result.training_loss, 4), **saving.figures()}
-    metrics |= validation_metrics(folder)
+    metrics |= {"peak_memory": peak_memory(), "train_loss": round(result.training_loss, 4)}
+    metrics |= saving.figures()
+    metrics |= validation_metrics(folder, metrics.get("saved_step"))
     return metrics | ({"plugin_seconds": hooks.seconds()} if hooks.theirs() else {})
 
 
-def validation_metrics(folder: Path) -> dict:
-    """What run.json says of the validation losses in a run's metrics.jsonl; {} without any."""
+def validation_metrics(folder: Path, saved_step: int | None = None) -> dict:
+    """What run.json says of the validation losses in a run's metrics.jsonl; {} without any. The
+    last is that of the adapter that is saved; both ends are of the same rows."""
     lines = read_lines(folder / METRICS)
     measured = [entry for entry in lines if entry.get("eval_loss") is not None]
     if not measured:
         return {}
     best = min(measured, key=comparable_loss)
+    last = next((e for e in measured if e["step"] == saved_step), measured[-1])
+    same = measured[0]["eval_rows"] == last["eval_rows"]
+    ends = [e["eval_loss"] if same else comparable_loss(e) for e in (measured[0], last)]
     return {
-        "eval_loss_start": round(measured[0]["eval_loss"], 4),
-        "eval_loss": round(measured[-1]["eval_loss"], 4),
+        "eval_loss_start": round(ends[0], 4),
+        "eval_loss": round(ends[1], 4),
+        "eval_rows": last["eval_rows"],
         "eval_loss_best": round(comparable_loss(best), 4),
         "eval_loss_best_step": best["step"],
         "eval_loss_best_rows": best["eval_rows"],
@@ -117,11 +124,12 @@ def comparable_loss(entry: dict) -> float:
     return entry.get("eval_sample_loss", entry["eval_loss"])
 
 
-def validation_line(metrics: dict, rows: int) -> str:
+def validation_line(metrics: dict) -> str:
     """'validation loss 2.31 -> 0.42 (500 rows)', and its lowest where that is not at an end."""
+    rows = metrics["eval_rows"]
     line = f"validation loss {metrics['eval_loss_start']:.4f} -> {metrics['eval_loss']:.4f}"
     step, lowest = metrics["eval_loss_best_step"], f"{metrics['eval_loss_best']:.4f}"
-    if step in (0, metrics["steps"]):
+    if step in (0, metrics.get("saved_step", metrics["steps"])):
         return f"{line} ({rows} rows)"
     sample = metrics["eval_loss_best_rows"]
     of_them = f" of {sample} of them" * (sample != rows)

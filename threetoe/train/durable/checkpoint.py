@@ -138,10 +138,11 @@ def writing(what: str, run: Path):
         ) from error
 
 
-def check_room(model, run: Path, limit: int) -> None:
+def check_room(model, run: Path, limit: int, keeps_best: bool = False) -> None:
     """UserError where the disk does not hold the run, its checkpoints and one that is written."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    needed = BESIDES + 4 * trained * (1 + 3 * (limit + 1))  # fp32; an optimizer has two moments
+    copies = 3 + keeps_best  # an optimizer has two moments
+    needed = BESIDES + 4 * trained * (1 + copies * (limit + 1))  # fp32
     mends = "name another disk, or keep fewer with --save-total-limit"
     if problems := disk_problems([(f"--output-dir {run}", run, needed, mends)]):
         raise UserError(*problems)

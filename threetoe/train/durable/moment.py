@@ -24,19 +24,28 @@ class Moment(NamedTuple):
 
     @classmethod
     def now(cls, trainer, callbacks: dict) -> "Moment":
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        generators = random.getstate(), numpy.random.get_state(), torch.get_rng_state(), cuda
-        return cls(trainer.state.global_step, sums_of(trainer), states_of(callbacks), generators)
+        step, sums = trainer.state.global_step, sums_of(trainer)
+        return cls(step, sums, states_of(callbacks), generators())
 
     def restore(self, trainer) -> None:
         """Put the sums and the random numbers back."""
         vars(trainer).update(self.sums)
-        python, of_numpy, cpu, cuda = self.generators
-        random.setstate(python)
-        numpy.random.set_state(of_numpy)
-        torch.set_rng_state(cpu)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
+        put_generators(self.generators)
+
+
+def generators() -> tuple:
+    """The states of all random numbers of this process."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return random.getstate(), numpy.random.get_state(), torch.get_rng_state(), cuda
+
+
+def put_generators(states: tuple) -> None:
+    python, of_numpy, cpu, cuda = states
+    random.setstate(python)
+    numpy.random.set_state(of_numpy)
+    torch.set_rng_state(cpu)
+    if cuda:
+        torch.cuda.set_rng_state_all(cuda)
 
 
 def sums_of(trainer) -> dict:

@@ -18,11 +18,12 @@ class MicroBatches:
 
     def __init__(self):
         self.parts = 1
-        self.batches: list[dict] = []  # those of the optimizer step that have been seen
+        self.begin()
 
     def begin(self) -> None:
         """A new optimizer step."""
-        self.batches = []
+        self.batches: list[dict] = []  # that have been seen
+        self.losses: list = []  # of each
 
     def learn(self, train_one: Callable, model, batch: dict, count, step: int):
         """The loss of a batch, whose gradients are added; `train_one(model, batch, count)` is the
@@ -33,6 +34,7 @@ class MicroBatches:
             try:
                 for one in todo:
                     loss = sum(train_one(model, part, count) for part in cut(one, self.parts))
+                self.losses.append(loss)
                 return loss
             except torch.OutOfMemoryError as error:
                 self.cut_smaller(batch, step, error)

@@ -1,13 +1,11 @@
-"""When a training is saved, and what a checkpoint holds: all that the next step depends on."""
+"""When a training is saved, and how one that was killed goes on."""
 
 import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
-from copy import copy
 from functools import partial
 from pathlib import Path
-from shutil import copyfile
 from types import SimpleNamespace
 
 from transformers import TrainerCallback
@@ -15,13 +13,13 @@ from transformers import TrainerCallback
 from threetoe.errors import Failure, Stopped
 from threetoe.machine import processes
 from threetoe.machine.terminal import say
-from threetoe.run.record import METRICS
 from threetoe.train.durable import checkpoint
 from threetoe.train.durable.checkpoint import Checkpoint, writing
+from threetoe.train.durable.contents import STATE, copy_logs, fill, load_trained
 from threetoe.train.durable.mirror import Mirror
 from threetoe.train.durable.moment import Moment, put_states, random_states
+from threetoe.train.watch.finite import NotFinite
 
-TRAINED, STATE = "trained.safetensors", "trainer_state.json"
 SECONDS, AT_LEAST = 120, 4  # between two checkpoints; parts of a run, so three before its end
 COST = 0.02  # of a long training's time, at most
 
@@ -52,6 +50,7 @@ class Saving(TrainerCallback):
         else:
             trainer.saving = self
             trainer.add_callback(self)
+            self.callbacks["finite"].trainer = trainer
         self.resumed, self.trainer = resumed, trainer
         steps = processes.gather(resumed.step if resumed else 0)
         if len(set(steps)) > 1:
@@ -62,7 +61,7 @@ class Saving(TrainerCallback):
         if not processes.is_first():
             return
         if resumed:
-            copyfile(resumed.folder / METRICS, self.run / METRICS)
+            copy_logs(resumed.folder, self.run)
         else:
             checkpoint.prune(self.run, 0)
 
@@ -76,10 +75,16 @@ class Saving(TrainerCallback):
         """What run.json says: over how many processes steps were spread; where memory ran out, into
         how many parts each batch was cut; and where the training was timed."""
         parts = self.trainer.micro_batches.parts if hasattr(self.trainer, "saving") else 1
-        hours = self.callbacks.get("hours")
         cut = {"parts_of_a_batch": parts, "processes": processes.count()}
         cut = {name: count for name, count in cut.items() if count > 1}
-        return cut | (hours.figures() if hours else {})
+        for callback in self.ours("figures"):
+            cut |= callback.figures()
+        return cut
+
+    def ours(self, method: str) -> list[TrainerCallback]:
+        """Of the callbacks those with something of their own to keep or to say."""
+        named = (self.callbacks.get(name) for name in ("hours", "best"))
+        return [callback for callback in named if hasattr(callback, method)]
 
     def begin_step(self, trainer) -> None:
         self.before = Moment.now(trainer, self.callbacks)
@@ -117,7 +122,7 @@ class Saving(TrainerCallback):
             "parts": trainer.micro_batches.parts,
             "callbacks": stood.callbacks,
         }
-        filled = partial(fill, trainer, self.run, states)
+        filled = partial(fill, trainer, self.run, states, self.ours("keep_files"))
         with writing(f"The checkpoint of step {step}", self.run):
             written = checkpoint.write(self.run, step, self.facts | stands, filled)
         if self.mirror:
@@ -133,6 +138,8 @@ class Saving(TrainerCallback):
                 result = self.go_on(trainer)
             if self.failures:
                 raise self.failures[0]
+        except NotFinite:
+            raise  # what was before it may be on the way there: the last checkpoint stays
         except Exception:
             self.save_before(trainer)
             if kept := checkpoint.found_in(self.run):
@@ -164,6 +171,8 @@ class Saving(TrainerCallback):
             return trainer.train()
         trainer.micro_batches.parts = found.facts["parts"]
         put_states(self.callbacks, found.facts["callbacks"])
+        for callback in self.ours("load_files"):
+            callback.load_files(found.folder)
         if found.step >= found.facts["total"]:  # killed before the run was saved
             return finished(trainer, found)
         trainer.args.eval_on_start = False  # it was measured
@@ -172,38 +181,6 @@ class Saving(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         if self.resumed:  # transformers and TRL begin them anew
             vars(self.trainer).update(self.resumed.facts["sums"])
-
-
-def fill(trainer, run: Path, states: dict, folder: Path) -> None:
-    """Adapter in its own precision, optimizer, schedule, scaler, random numbers, position."""
-    from safetensors.torch import save_file
-
-    trained = {n: p for n, p in trainer.model.named_parameters() if p.requires_grad}
-    save_file({n: p.detach().contiguous().cpu() for n, p in trained.items()}, folder / TRAINED)
-    copyfile(run / METRICS, folder / METRICS)
-    trainer._save_optimizer_and_scheduler(str(folder))
-    trainer._save_scaler(str(folder))
-    for name, data in states.items():
-        (folder / name).write_bytes(data)
-    state = copy(trainer.state)
-    state.eval_steps = trainer.args.eval_steps  # a Validation decides, and transformers compares
-    state.stateful_callbacks = {}  # ours keep plugins' guards: put_states
-    state.save_to_json(str(folder / STATE))
-
-
-def load_trained(model, folder: Path) -> None:
-    """Put a checkpoint's adapter in the place of a fresh one; the optimizer keeps its groups."""
-    import torch
-    from safetensors.torch import load_file
-
-    stored = load_file(folder / TRAINED)
-    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    shapes = {n: tuple(p.shape) for n, p in trained.items()}
-    if shapes != {n: tuple(t.shape) for n, t in stored.items()}:
-        raise Failure(f"{folder}: its adapter has other weights than the one that is trained now.")
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(stored[name])
 
 
 def finished(trainer, found: Checkpoint):

@@ -14,8 +14,7 @@ from threetoe.errors import PluginError
 from threetoe.hooks.answers import kind
 from threetoe.hooks.calls import Hooks
 from threetoe.machine import processes
-from threetoe.machine.libraries import has_gpu
-from threetoe.machine.terminal import Progress, clear_line, draw_bar, say
+from threetoe.machine.terminal import clear_line
 from threetoe.run.record import METRICS
 
 EVENTS = [name for name in vars(TrainerCallback) if name.startswith("on_")]
@@ -28,16 +27,20 @@ WEIGHTS_CHANGED = """
 WITHOUT_STEP = ["on_init_end", "on_train_begin", "on_train_end"]
 
 
-def guarded_callbacks(hooks: Hooks, config) -> tuple[dict[str, TrainerCallback], list]:
+def guarded_callbacks(
+    hooks: Hooks, config, rows=None, prompting=None
+) -> tuple[dict[str, TrainerCallback], list]:
     """The callbacks by name; an exception in a plugin's names plugin, callback, event and line. And
     a list, which gets those of events after the weights have changed: the step is finished, logged
-    and saved, and then the training ends."""
+    and saved, and then the training ends. Ours are given the rows."""
     failures: list[PluginError] = []
     owned = hooks.owned("register_callbacks", config=config)
     for name, (callback, plugin) in owned.items():
         if not plugin.is_builtin:
             for event in EVENTS:
                 guard(callback, event, name, plugin, failures)
+        elif hasattr(callback, "take"):
+            callback.take(rows, prompting)
     return {name: callback for name, (callback, _) in owned.items()}, failures
 
 
@@ -83,34 +86,6 @@ def heard(terminal):
                 clear_line()
                 stream.write(text if text.endswith("\n") else text + "\n")
                 stream.flush()
-
-
-class StepsDone(TrainerCallback):
-    """One line that is rewritten at every step; where standard error is no terminal, a line for
-    the first step and for each tenth of the way."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.progress = Progress(state.global_step, patience=0)
-        self.measured = ""  # the validation loss, once it is known
-        self.batches = 0  # of validation rows, since the last loss
-        if has_gpu():
-            say("the first step compiles kernels, which may take minutes")
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if "eval_loss" in (logs or {}):
-            self.measured, self.batches = f"  validation {logs['eval_loss']:.4f}", 0
-        if "loss" in (logs or {}):
-            step = str(state.global_step).rjust(len(str(state.max_steps)))
-            words = f"step {step}/{state.max_steps}  loss {float(logs['loss']):.4f}{self.measured}"
-            self.progress.show(state.global_step, state.max_steps, words)
-
-    def on_prediction_step(self, args, state, control, **kwargs):
-        self.batches += 1
-        share = state.global_step / state.max_steps
-        draw_bar(share, f"measuring the validation loss, batch {self.batches}")
-
-    def on_train_end(self, args, state, control, **kwargs):
-        clear_line()
 
 
 class MetricsFile(TrainerCallback):

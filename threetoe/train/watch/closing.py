@@ -3,32 +3,31 @@
 import shlex
 from pathlib import Path
 
-from threetoe.backend.generate import generate, set_to_answer
-from threetoe.backend.reply import Reply, frame_of
 from threetoe.data.ledger import short_label
 from threetoe.errors import first_line
 from threetoe.machine.terminal import clear_line, say, show_progress
-from threetoe.options.infer import InferConfig
 from threetoe.options.train import TrainConfig
-from threetoe.prompt.encode import prompt_ids, stop_ids
 from threetoe.run import losses
 from threetoe.run.probes import short_rows
 from threetoe.run.record import METRICS
 from threetoe.train.prepare import Prompting
 from threetoe.train.row_sets import RowSets
 from threetoe.train.trainer import validation_line
+from threetoe.train.watch.asking import ask, question_in, text_of
 
 TOKENS = 24  # of a sample answer, at most: a few seconds on a T4
 SHOWN = 72  # letters of each line
 
 
-def say_result(metrics: dict, rows: RowSets, folder: Path) -> None:
+def say_result(metrics: dict, folder: Path) -> None:
     """How many steps it took, and how the losses fell."""
     loss = losses.said(losses.read_points(folder / METRICS))
     loss = loss or f"mean loss {metrics['train_loss']:.4f}"
     say(f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, {loss}, saved in {folder}")
     if "eval_loss" in metrics:
-        say(validation_line(metrics, len(rows.validated)))
+        say(validation_line(metrics))
+    if metrics.get("saved_step", metrics["steps"]) != metrics["steps"]:
+        say(f"saved is the adapter of step {metrics['saved_step']}, the best that was measured")
 
 
 def look_ahead(model, prompting: Prompting, rows: RowSets, job) -> None:
@@ -49,26 +48,15 @@ def show_sample(model, prompting: Prompting, rows: RowSets) -> None:
         return clear_line()
     *asked, answer = row.messages
     try:
-        base, run = (ask(model, prompting, asked, adapter) for adapter in (False, True))
+        base, run = (ask(model, prompting, [asked], TOKENS, told)[0] for told in (False, True))
     except Exception as error:  # whatever a library, or a plugin's model, makes of a question
         return say(f"no sample answer: {first_line(error)}")
     clear_line()
-    question = " ".join(filter(None, (asked[-1]["content"], asked[-1].get("input"))))
     say(f"the {what} row {row.where}:")
-    lines = {"asked": question, "base": base, "run": run, "data": answer["content"]}
+    lines = {"asked": question_in(asked), "base": text_of(base), "run": text_of(run)}
+    lines["data"] = answer["content"]
     for name, text in lines.items():
         say(f"  {name.ljust(5)} {short_label(text, SHOWN)}")
-
-
-def ask(model, prompting: Prompting, messages: list[dict], adapter: bool) -> str:
-    """The answer of the model with or without its adapter, as infer.py gives it."""
-    template, marks, tokenizer = prompting.template, prompting.marks, prompting.tokenizer
-    prompt = prompt_ids(template.prompt(messages, marks), tokenizer)
-    stops = stop_ids(template.end(marks), tokenizer)
-    reply = Reply(tokenizer, frame_of(template, marks, stops))
-    config = InferConfig(adapter=adapter, max_new_tokens=TOKENS, batch_size=1)
-    list(generate(set_to_answer(model), tokenizer, [prompt], [reply], config))
-    return reply.text + "…" * bool(reply.cut)
 
 
 def say_next(folder: Path, config: TrainConfig) -> None:

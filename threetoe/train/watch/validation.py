@@ -40,6 +40,7 @@ class Validation(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         control.should_evaluate |= state.global_step - self.last >= self.distance(state)
+        control.should_log |= control.should_evaluate  # a training may end there, its loss told
 
     @cached_property
     def passes_a_step(self) -> float:
