@@ -29,6 +29,7 @@ def load_rows(source, split, subset, config):
 
 def register_callbacks(config):
     from threetoe.train.hours import Hours
+    from threetoe.train.watch.answers import Answers
     from threetoe.train.watch.best import Best
     from threetoe.train.watch.callbacks import Interruption, MetricsFile
     from threetoe.train.watch.finite import Finite
@@ -41,6 +42,8 @@ def register_callbacks(config):
         found["hours"] = Hours(config)
     if config.early_stopping_patience or config.load_best_model_at_end:
         found["best"] = Best(config)
+    if config.metrics:
+        found["answers"] = Answers(config)
     if config.rehearse:
         found["interruption"] = Interruption()
     if is_first():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from array import array
 
@@ -70,6 +71,8 @@ def test_what_would_be_watched_in_vain_is_refused(here, monkeypatch):
         "--report-to mlflow": "mlflow is none of tensorboard, wandb, trackio.",
         "--sample-prompts none.txt": "--sample-prompts none.txt: --sample-steps says when.",
         "--sample-prompts none.txt --sample-steps 2": "--sample-prompts none.txt has no prompts",
+        "--metrics": "--metrics: there are no rows to measure",
+        "--metric-for-best-model exact": "--metric-for-best-model exact: give --metrics.",
         "--run-name mine": "--run-name mine: no tracker is named with --report-to.",
         "--load-best-model-at-end": "--load-best-model-at-end: there are no rows to measure",
         "--early-stopping-patience 2": "--early-stopping-patience 2: there are no rows",
@@ -88,11 +91,30 @@ def test_the_best_step_is_what_is_saved_and_a_training_that_gets_no_better_ends(
     assert step == min(list(measured)[1:], key=measured.get)
     assert run.metrics["steps"] == max(measured) == step + 4 < 60
     assert run.metrics["eval_loss"] == round(measured[step], 4)
-    assert f"no lower validation loss since step {step}: the training ends\n" in said
+    assert f"no better loss since step {step}: the training ends\n" in said
     assert f"saved is the adapter of step {step}, the best that was measured\n" in said
     until = [str(step) if word == "8" else word for word in STEEP]
     run_script("train.py", *until, "--output-dir", "until", cwd=place)
     assert weights(place / "best") == weights(place / "until")
+
+
+def test_validation_answers_are_judged_and_choose_the_best_step(place):
+    best = "--metrics --metric-for-best-model macro_f1 --load-best-model-at-end".split()
+    said = run_script("train.py", *STEEP, *best, "--output-dir", "judged", cwd=place).stderr
+    measured = [e for e in lines_of(place / "judged") if "eval_loss" in e]
+    told = lines_of(place / "judged", "scores.jsonl")
+    assert [row["step"] for row in told] == [e["step"] for e in measured] == [0, 2, 4, 6, 8]
+    assert [row["metrics"]["macro_f1"] for row in told] == [e["eval_macro_f1"] for e in measured]
+    step = record.load(place / "judged")[1].metrics["saved_step"]
+    assert step == max(measured[1:], key=lambda e: e["eval_macro_f1"])["step"]
+    assert sum(map(sum, told[-1]["confusion"])) == told[-1]["answers"] == 12
+    assert re.search(r"\nlabel +rows +precision", said) and "\nmacro-F1 " in said
+    assert (place / "judged" / "confusion.png").exists()
+    losses = [[e.get("loss") for e in lines_of(place / name)] for name in ("judged", "plain")]
+    assert losses[0] == losses[1]  # it was not disturbed
+    words = [*STEEP, "--metrics", "--load-best-model-at-end", "--metric-for-best-model", "bleu"]
+    refused = run_script("train.py", *words, "--output-dir", "none", cwd=place, code=2)
+    assert "No metric named 'bleu'" in refused.stderr.splitlines()[-1]
 
 
 KILLED = """

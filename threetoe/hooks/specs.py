@@ -54,11 +54,11 @@ def map_messages(messages, config):
     """Every training conversation. Return the messages, or None to drop the row. Since 0.1."""
 
 
-@called_by("infer")
+@called_by("train", "infer")
 def register_metrics(config):
     """Before evaluation. Return {name: function(answers, expected)} that returns a number.
-    Evaluation is infer.py --file with expected answers; both are lists of texts, equally long.
-    Since 0.1."""
+    Evaluation is infer.py --file with expected answers, and train.py --metrics; both are lists of
+    texts, equally long. Since 0.1."""
 
 
 @called_by("infer")

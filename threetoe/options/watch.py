@@ -30,10 +30,18 @@ class WatchConfig(DataConfig):
         None, "A text file with one of these prompts a line.", FILE, GROUP,
         show_default="three short rows of the validation, or else of the training",
     )  # fmt: skip
+    metrics: bool = option(
+        False, "Answer the measured validation rows too, and judge the answers: accuracy, macro-F1 "
+        "and a table where they are labels, else chrF and ROUGE-L; and plugins' metrics.",
+        group=GROUP,
+    )  # fmt: skip
+    metric_for_best_model: str = option(
+        "loss", "What the best step is judged by: loss, or a metric, such as accuracy.", group=GROUP
+    )
     early_stopping_patience: int = option(
         None, "End the training when so many validations in a row were no better than the best.",
         POSITIVE, GROUP,
     )  # fmt: skip
     load_best_model_at_end: bool = option(
-        False, "Save the adapter of the step with the lowest validation loss.", group=GROUP
+        False, "Save the adapter of the step with the best validation.", group=GROUP
     )

@@ -24,6 +24,7 @@ from threetoe.run.fields import Account, Figures, MarkTexts, Options
 
 RECORD, PARTIAL = "run.json", "run.partial.json"
 METRICS, LOSS, SAMPLES = "metrics.jsonl", "loss.png", "samples.jsonl"
+SCORES = "scores.jsonl"  # of validation answers, by step
 PRIVATE = ("file", "module", "settings")  # of a plugin
 HERE = "output_dir push_to mirror resume then sample_prompts".split()  # options of this machine
 PLACES = ("examples", "first_truncated")  # of a data account: rows by file and line
@@ -115,7 +116,7 @@ def start(folder: Path, options: dict) -> ExitStack:
     folder.mkdir(parents=True, exist_ok=True)
     held = lock(folder)
     write_json(folder / PARTIAL, {"options": options})
-    for name in (RECORD, METRICS, SAMPLES, EVALUATIONS):
+    for name in (RECORD, METRICS, SAMPLES, SCORES, EVALUATIONS):
         (folder / name).unlink(missing_ok=True)
     return held
 

@@ -19,6 +19,7 @@ from threetoe.prompt.new_tokens import WHOLE
 from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
 from threetoe.run import base, record
+from threetoe.run.score.score import check_packages
 from threetoe.train.durable import resume
 from threetoe.train.durable.mirror import check_mirror
 from threetoe.train.row_sets import Source
@@ -82,7 +83,7 @@ def read_sources(config: TrainConfig, hooks: Hooks) -> list[Source]:
             "--val-size takes validation rows from the training's; with --val-split or "
             "--val-dataset they have their own: choose one."
         )
-    needing = "eval_steps eval_rows early_stopping_patience load_best_model_at_end".split()
+    needing = "eval_steps eval_rows early_stopping_patience load_best_model_at_end metrics".split()
     for name in needing:
         flag, given = f"--{name.replace('_', '-')}", getattr(config, name)
         if given and not (own or config.val_size):
@@ -133,10 +134,14 @@ def check_watching(config: TrainConfig) -> None:
     ]
     if config.run_name and not config.report_to:
         problems.append(f"--run-name {config.run_name}: no tracker is named with --report-to.")
+    if config.metric_for_best_model != "loss" and not config.metrics:
+        problems.append(f"--metric-for-best-model {config.metric_for_best_model}: give --metrics.")
     if config.sample_prompts and not config.sample_steps:
         problems.append(f"--sample-prompts {config.sample_prompts}: --sample-steps says when.")
     if problems:
         raise UserError(*problems)
+    if config.metrics:
+        check_packages("--metrics")
     if config.sample_prompts:
         read_prompts(config.sample_prompts)
 

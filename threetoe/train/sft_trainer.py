@@ -23,6 +23,7 @@ class Learner(SFTTrainer):
 
     saving = None  # a Saving, once the run folder is there
     validation = None  # a Validation, where there are rows for it
+    answers = None  # an Answers, where --metrics asks for them
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -73,6 +74,9 @@ class Learner(SFTTrainer):
             else:
                 total, learned = self.sum_losses(eval_dataset)
                 metrics = {f"{metric_key_prefix}_loss": total / learned}
+        if self.answers and eval_dataset is None:
+            step, folder = self.state.global_step, Path(self.args.output_dir)
+            metrics |= self.answers.measure(self.model, step, folder)
         self.log(metrics)
         self.model.train(learning)
         self.control = self.callback_handler.on_evaluate(

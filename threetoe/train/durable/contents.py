@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from threetoe.errors import Failure
-from threetoe.run.record import METRICS, SAMPLES
+from threetoe.run.record import METRICS, SAMPLES, SCORES
 
 TRAINED, STATE = "trained.safetensors", "trainer_state.json"
 
@@ -32,7 +32,7 @@ def fill(trainer, run: Path, states: dict, keeping: list, folder: Path) -> None:
 
 def copy_logs(source: Path, target: Path) -> None:
     """What was written of each step until now."""
-    for name in (METRICS, SAMPLES):
+    for name in (METRICS, SAMPLES, SCORES):
         if (source / name).exists():
             copyfile(source / name, target / name)
 

@@ -51,6 +51,7 @@ class Saving(TrainerCallback):
             trainer.saving = self
             trainer.add_callback(self)
             self.callbacks["finite"].trainer = trainer
+            trainer.answers = self.callbacks.get("answers")
         self.resumed, self.trainer = resumed, trainer
         steps = processes.gather(resumed.step if resumed else 0)
         if len(set(steps)) > 1:

@@ -9,10 +9,10 @@ from threetoe.prompt.encode import prompt_ids, stop_ids
 from threetoe.train.durable.moment import generators, put_generators
 from threetoe.train.prepare import Prompting
 
-AT_ONCE = 4  # questions
+AT_ONCE = 8  # questions
 
 
-def ask(model, prompting: Prompting, asked: list, tokens: int, adapter: bool = True) -> list[Reply]:
+def ask(model, prompting: Prompting, asked, tokens: int, adapter: bool = True) -> list[Reply]:
     """The answers of the model with or without its adapter, of so many tokens at most."""
     template, marks, tokenizer = prompting.template, prompting.marks, prompting.tokenizer
     prompts = [prompt_ids(template.prompt(messages, marks), tokenizer) for messages in asked]

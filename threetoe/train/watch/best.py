@@ -5,6 +5,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
+from threetoe.errors import unknown
 from threetoe.machine import processes
 from threetoe.machine.terminal import say
 from threetoe.train.durable.contents import put_trained, trained_of
@@ -19,6 +20,7 @@ class Best(TrainerCallback):
 
     def __init__(self, config):
         self.patience, self.keeps = config.early_stopping_patience, config.load_best_model_at_end
+        self.metric = config.metric_for_best_model
         self.step = self.value = None
         self.worse = 0  # measurements since the best one
         self.weights = {}
@@ -43,9 +45,12 @@ class Best(TrainerCallback):
         return {"saved_step": self.step} if self.keeps and self.step else {}
 
     def on_evaluate(self, args, state, control, metrics=None, model=None, **kwargs):
+        loss, named = comparable_loss(metrics), f"eval_{self.metric}"
+        if self.metric != "loss" and named not in metrics:
+            raise unknown("metric", self.metric, (n.removeprefix("eval_") for n in metrics))
+        value = processes.gather(loss if self.metric == "loss" else -metrics[named])[0]
         if state.global_step == 0:
             return
-        value = processes.gather(comparable_loss(metrics))[0]
         if self.value is None or value < self.value:
             self.step, self.value, self.worse = state.global_step, value, 0
             if self.keeps:
@@ -53,7 +58,7 @@ class Best(TrainerCallback):
             return
         self.worse += 1
         if self.worse == self.patience and state.global_step < state.max_steps:
-            say(f"no lower validation loss since step {self.step}: the training ends")
+            say(f"no better {self.metric} since step {self.step}: the training ends")
             state.max_steps = state.global_step  # so a process that is killed now does not go on
             control.should_save = control.should_training_stop = True
 

@@ -40,7 +40,7 @@ def guarded_callbacks(
             for event in EVENTS:
                 guard(callback, event, name, plugin, failures)
         elif hasattr(callback, "take"):
-            callback.take(rows, prompting)
+            callback.take(hooks, rows, prompting)
     return {name: callback for name, (callback, _) in owned.items()}, failures
 
 

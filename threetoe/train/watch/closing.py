@@ -5,11 +5,15 @@ from pathlib import Path
 
 from threetoe.data.ledger import short_label
 from threetoe.errors import first_line
+from threetoe.machine.records import read_lines
 from threetoe.machine.terminal import clear_line, say, show_progress
 from threetoe.options.train import TrainConfig
 from threetoe.run import losses
 from threetoe.run.probes import short_rows
-from threetoe.run.record import METRICS
+from threetoe.run.record import METRICS, SCORES
+from threetoe.run.score.picture import draw
+from threetoe.run.score.score import Scores
+from threetoe.run.score.table import lines
 from threetoe.train.prepare import Prompting
 from threetoe.train.row_sets import RowSets
 from threetoe.train.trainer import validation_line
@@ -26,6 +30,14 @@ def say_result(metrics: dict, folder: Path) -> None:
     say(f"{metrics['steps']} steps in {metrics['seconds']:.0f} s, {loss}, saved in {folder}")
     if "eval_loss" in metrics:
         say(validation_line(metrics))
+    scores = read_lines(folder / SCORES)
+    saved = metrics.get("saved_step", metrics["steps"])
+    for row in [row for row in scores if row.pop("step") == saved][-1:]:
+        told = Scores(**row)
+        for line in lines({"validation": told}):
+            say(line)
+        if told.confusion:
+            draw(folder / "confusion.png", {"validation": told}, f"Validation: {folder.name}")
     if metrics.get("saved_step", metrics["steps"]) != metrics["steps"]:
         say(f"saved is the adapter of step {metrics['saved_step']}, the best that was measured")
 

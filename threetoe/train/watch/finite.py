@@ -28,7 +28,7 @@ class Finite(TrainerCallback):
     def __init__(self, config):
         self.rate = config.learning_rate
 
-    def take(self, rows: RowSets, prompting) -> None:
+    def take(self, hooks, rows: RowSets, prompting) -> None:
         self.rows = rows
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):

@@ -24,7 +24,7 @@ class Samples(TrainerCallback):
         self.every, self.file = config.sample_steps, config.sample_prompts
         self.failed = False
 
-    def take(self, rows: RowSets, prompting: Prompting) -> None:
+    def take(self, hooks, rows: RowSets, prompting: Prompting) -> None:
         self.prompting = prompting
         self.asked = read_prompts(self.file) if self.file else rows_to_ask(rows)
 
