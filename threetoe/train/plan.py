@@ -1,7 +1,6 @@
 """What a training call asks for, checked before torch is loaded: names, files, rows, folder."""
 
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +18,10 @@ from threetoe.prompt.new_tokens import WHOLE
 from threetoe.prompt.template import Template
 from threetoe.prompt.template_file import FROM_TOKENIZER, find_template, known_templates
 from threetoe.run import base, record
-from threetoe.run.score.score import check_packages
 from threetoe.train.durable import resume
 from threetoe.train.durable.mirror import check_mirror
 from threetoe.train.row_sets import Source
-from threetoe.train.watch.prompts import read_prompts
+from threetoe.train.watch.prompts import check_watching
 
 
 class TrainPlan(NamedTuple):
@@ -123,27 +121,6 @@ def check_learned(config: TrainConfig) -> None:
         raise UserError(
             "--train-on-inputs learns every token, --train-on last one answer; leave one out."
         )
-
-
-def check_watching(config: TrainConfig) -> None:
-    """UserError where a tracker is not installed, or prompts are never asked or cannot be read."""
-    problems = [
-        f"--report-to {name}: it is not installed; pip install {name}"
-        for name in config.report_to
-        if not find_spec(name)
-    ]
-    if config.run_name and not config.report_to:
-        problems.append(f"--run-name {config.run_name}: no tracker is named with --report-to.")
-    if config.metric_for_best_model != "loss" and not config.metrics:
-        problems.append(f"--metric-for-best-model {config.metric_for_best_model}: give --metrics.")
-    if config.sample_prompts and not config.sample_steps:
-        problems.append(f"--sample-prompts {config.sample_prompts}: --sample-steps says when.")
-    if problems:
-        raise UserError(*problems)
-    if config.metrics:
-        check_packages("--metrics")
-    if config.sample_prompts:
-        read_prompts(config.sample_prompts)
 
 
 def count_rows_needed(config: TrainConfig) -> int:
