@@ -20,7 +20,10 @@ from openai import OpenAI
 from test_web import a_free_port
 
 import infer
+from threetoe.infer import conversation
+from threetoe.infer import infer as flow
 from threetoe.machine.files import named_files
+from threetoe.options.infer import InferConfig
 from threetoe.prompt.template_file import read_template
 
 QUESTIONS = [
@@ -90,11 +93,13 @@ def served(place):
 
 
 def answers_of_infer(place, *flags):
+    """Of --run demo, unless the flags name another."""
     lines = [json.dumps({"prompt": question}) + "\n" for question in QUESTIONS]
     (place / "asked.jsonl").write_text("".join(lines), encoding="utf-8")
     (place / "answers.jsonl").unlink(missing_ok=True)
     flags = ["--file", "asked.jsonl", "--output", "answers.jsonl", *flags]
-    run_script("infer.py", "--run", "demo", "--max-new-tokens", LONGEST, *flags, cwd=place)
+    flags = flags if "--run" in flags else ["--run", "demo", *flags]
+    run_script("infer.py", "--max-new-tokens", LONGEST, *flags, cwd=place)
     answers = (place / "answers.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["answer"] for line in answers]
 
@@ -165,6 +170,52 @@ def test_what_cannot_be_served_is_one_line_before_a_model_loads(place, served, m
     (place / "mine.py").write_text("def map_reply(reply):\n    return reply\n", encoding="utf-8")
     (line,) = refused(infer, *serve, "--plugin", "mine.py")
     assert line.startswith("--serve: a plugin has map_reply, which no engine calls;")
+
+
+def test_a_gguf_file_is_asked_and_served_under_its_own_template_and_a_named_one(place):
+    file = ["--run", "demo-gguf/demo.f32.gguf"]
+    ours = answers_of_infer(place)
+    for template in ([], ["--template", "alpaca"]):
+        assert answers_of_infer(place, *file, *template) == ours
+    asked = ["--input", "The waiter was rude.", "Classify the sentiment of the text."]
+    run, named = (
+        run_script("infer.py", *asked, "--run", "demo", cwd=place),
+        run_script("infer.py", *asked, *file, "--template", "alpaca", cwd=place),
+    )
+    assert named.stdout == run.stdout
+    with server_of(place, *file, "--template", "alpaca") as server:
+        found = [text_of(server, question, model="demo.f32.gguf") for question in QUESTIONS]
+    assert found == ours
+
+
+def test_an_answer_of_a_gguf_file_can_be_stopped_as_it_comes(place):
+    config = InferConfig(run=place / "demo-gguf" / "demo.f32.gguf", chat=True, max_new_tokens=8)
+    loaded = conversation.Loaded(*gguf_job(config), 512)
+    turns = [{"role": "user", "content": QUESTIONS[3]}]
+    *_, whole = conversation.streamed(loaded, turns, config)
+    parts = conversation.streamed(loaded, turns, config)
+    assert whole.startswith(next(parts))
+    parts.close()
+    *_, again = conversation.streamed(loaded, turns, config)
+    assert again == whole
+
+
+def gguf_job(config):
+    asked = replace(config, chat=False, prompt="Hi")
+    job, model = flow.load_tokenizer(flow.plan_inference(asked))
+    return job._replace(config=config), model, model
+
+
+def test_what_a_gguf_file_cannot_be_asked_is_one_line(place, monkeypatch, tmp_path):
+    copied(place, tmp_path, monkeypatch)
+    file = Path("demo-gguf", "demo.f32.gguf")
+    asked = ["Hi", "--run", file, "--max-new-tokens", "4"]
+    for flags in (["--no-adapter"], ["--model", "tiny"], ["--constrain-to", "a,b"]):
+        (line,) = refused(infer, *asked, *flags)
+        assert line == f"{flags[0]}: of no use with {file}; a GGUF file is asked as it is."
+    file.write_bytes(file.read_bytes()[:1_000_000])
+    (line,) = refused(infer, *asked)
+    assert line.startswith(f"--run {file} cannot be read: ")
 
 
 def copied(place, folder, monkeypatch):

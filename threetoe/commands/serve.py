@@ -11,6 +11,7 @@ from threetoe.errors import Checks, UserError
 from threetoe.export.export import export
 from threetoe.export.gguf.gguf import check_gguf
 from threetoe.export.verify import verify
+from threetoe.infer import gguf
 from threetoe.infer import serve as engines
 from threetoe.infer.infer import InferPlan, plan_inference
 from threetoe.infer.web import LOCAL, check_port
@@ -36,6 +37,8 @@ def serve(config: InferConfig) -> None:
     job = plan_inference(replace(config, problems=tuple(checks.problems)))
     config = replace(config, run=job.folder)
     check_plugins(job)
+    if contract.is_gguf(job.folder):
+        return serve_gguf(job, config)
     engine, why = choose_engine(job)
     if why:
         say(why)
@@ -57,6 +60,15 @@ def serve(config: InferConfig) -> None:
         place.mkdir()
         contract.write_folder(merged, run, tokenizer, place)
         engines.run_program(engine, place, config)
+
+
+def serve_gguf(job: InferPlan, config: InferConfig) -> None:
+    """Under its own chat template, or a named one."""
+    stops, jinja = [], ""
+    if job.template:
+        marks = gguf.marks_of(job.folder)
+        stops, jinja = job.template.stops(marks), job.template.gguf_jinja(marks)
+    engines.llama_cpp(job.folder, [], stops, gguf.reads(job.folder), config, jinja)
 
 
 def check_given(config: InferConfig) -> None:

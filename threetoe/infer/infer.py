@@ -15,7 +15,7 @@ from threetoe.backend.reply import Reply, frame_of
 from threetoe.errors import Checks, UserError
 from threetoe.hooks.calls import Hooks, Owned
 from threetoe.hooks.load import load_plugins
-from threetoe.infer import labels, metrics, output
+from threetoe.infer import gguf, labels, metrics, output
 from threetoe.infer.batches import arranged
 from threetoe.infer.questions import Question, read_questions
 from threetoe.machine import processes
@@ -76,6 +76,8 @@ def plan_inference(config: InferConfig) -> InferPlan:
 
 
 def check_weights(folder: Path, run: record.Run, config: InferConfig) -> None:
+    if contract.is_gguf(folder):
+        return gguf.check(folder, config)
     weights = run.options["model"] if is_adapter(folder) else str(folder)
     if config.load_in_4bit is False and base.is_prequantised(weights):
         raise UserError(f"--no-load-in-4bit: {weights} is stored in 4 bits.")
@@ -139,8 +141,10 @@ def load(job: InferPlan, but=(), loading=None) -> tuple:
 
 def load_tokenizer(job: InferPlan) -> tuple:
     """The plan with the run's record as its tokenizer settles it, and that tokenizer."""
-    load_unsloth()
     show_progress(f"loading {job.run.options['model']}")
+    if contract.is_gguf(job.folder):
+        return job, gguf.opened(job.folder, job.template)
+    load_unsloth()
     tokenizer = contract.load_tokenizer(job.folder, job.run)
     run = contract.settled(job.folder, job.run, job.template, tokenizer, job.config)
     return job._replace(run=run), tokenizer
@@ -149,6 +153,8 @@ def load_tokenizer(job: InferPlan) -> tuple:
 def load_model(job: InferPlan, longest: int):
     """The run's model; `longest` in tokens, question and answer: longer ones Unsloth cuts on a
     GPU. Never for more than its base reads: beyond that, Unsloth changes RoPE for all answers."""
+    if contract.is_gguf(job.folder):
+        return gguf.opened(job.folder, job.template)
     trained = job.run.the_config(plugin=job.config.plugin)
     merged = not is_adapter(job.folder)
     known = read_model_config(str(job.folder) if merged else job.run.options["model"])
@@ -168,13 +174,15 @@ def load_model(job: InferPlan, longest: int):
 
 def encode_questions(job: InferPlan, tokenizer) -> tuple[InferPlan, list[list[int]]]:
     """The plan with its questions as map_request of plugins leaves them, and their ids."""
-    template, marks = job.run.the_template(), job.run.the_marks()
     asked = []
     for question in job.questions:
         messages, _ = job.hooks.chain(
             "map_request", "messages", question.messages, config=job.config
         )
         asked.append(question._replace(messages=messages))
+    if contract.is_gguf(job.folder):
+        return job._replace(questions=asked), [tokenizer.ids(q.messages) for q in asked]
+    template, marks = job.run.the_template(), job.run.the_marks()
     prompts = [prompt_ids(template.prompt(q.messages, marks), tokenizer) for q in asked]
     return job._replace(questions=asked), prompts
 
@@ -186,7 +194,7 @@ def answer(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None
     most = model.config.max_position_embeddings - 1  # beside one token of the answer
     fit = [n for n, prompt in enumerate(prompts) if len(prompt) <= most or not job.config.file]
     short = [prompts[n] for n in fit]
-    job = arranged(job, model, tokenizer, short)
+    job = job if contract.is_gguf(job.folder) else arranged(job, model, tokenizer, short)
     for place, text, cut, shares in given(job, model, tokenizer, short, show):
         question = job.questions[fit[place]]
         asked = {"messages": question.messages, "config": job.config}
@@ -199,6 +207,9 @@ def answer(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None
 
 def speak(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None):
     """Yields (index of a prompt, the answer, Reply.cut, None)."""
+    if contract.is_gguf(job.folder):
+        yield from gguf.speak(job.config, model, prompts, show)
+        return
     frame = frame_of(job.run.the_template(), job.run.the_marks(), job.run.stop_ids)
     frame = frame._replace(strings=(*frame.strings, *job.config.stop))
     replies = [Reply(tokenizer, frame, show) for _ in prompts]

@@ -24,9 +24,11 @@ def is_installed(*packages: str) -> bool:
     return all(importlib.util.find_spec(package) for package in packages)
 
 
-def llama_cpp(file: Path, prompts: list, stops: list[str], reads: int, config: InferConfig) -> None:
+def llama_cpp(
+    file: Path, prompts: list, stops: list[str], reads: int, config: InferConfig, jinja: str = ""
+) -> None:
     """llama.cpp's server in this process, until Ctrl-C. `prompts` are pairs of messages and the ids
-    they were trained as; the model reads `reads` tokens."""
+    they were trained as; the model reads `reads` tokens; `jinja` is instead of the file's own."""
     import torch
     import xllamacpp
 
@@ -37,6 +39,7 @@ def llama_cpp(file: Path, prompts: list, stops: list[str], reads: int, config: I
     params.n_parallel, params.n_ctx = QUESTIONS, QUESTIONS * min(TOKENS, reads)
     threads = torch.get_num_threads()  # as many as OMP_NUM_THREADS says
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.chat_template = jinja
     params.antiprompt = stops  # of requests that bring none
     params.sampling.temp = 0.0
     params.ui = params.endpoint_slots = False

@@ -40,8 +40,8 @@ class InferConfig(DataConfig):
         False, "Talk: several turns, with commands that /help lists.", group="Prompt"
     )
     run: Path = option(
-        (), "Run folder; or an adapter, a merged model or a base, in a folder or on the Hub. "
-        "Several answer side by side.",
+        (), "Run folder; or an adapter, a merged model or a base, in a folder or on the Hub; or a "
+        ".gguf file. Several answer side by side.",
         PATH, "Model", multiple=True, show_default="the latest run",
     )  # fmt: skip
     runs: tuple = ()  # of several --run all; `run` is the first

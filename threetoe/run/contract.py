@@ -63,6 +63,8 @@ def find_run(config, template: Template | None, base: str | None, flag: str):
     The record of a folder without run.json lacks marks and stop ids until `settled`.
     """
     folder = config.run and find_folder(config.run)
+    if folder and is_gguf(folder):
+        return folder, record.foreign(template, str(folder), False)
     if folder is None or not is_foreign(folder):
         folder, run = record.load(folder or latest())
         return folder, replace(run, options=run.options | {"model": base}) if base else run
@@ -70,6 +72,10 @@ def find_run(config, template: Template | None, base: str | None, flag: str):
         raise UserError(no_template(folder))
     model = base or find_base(folder, flag)
     return folder, record.foreign(template, model, is_prequantised(model))
+
+
+def is_gguf(run: Path) -> bool:
+    return run.suffix == ".gguf" and run.is_file()
 
 
 def is_foreign(folder: Path) -> bool:
