@@ -122,3 +122,17 @@ def test_every_matrix_is_in_the_estimate_of_memory():
     whole = need_of(TrainConfig(**config, modules_to_save=("lm_head",))).adapter
     assert whole - plain == 2048 * 256 * 16  # fp32, a gradient, two moments
     assert need_of(TrainConfig(**config, use_dora=True)).adapter > plain
+
+
+def test_a_saved_config_gives_the_same_run(here):
+    words = "--model tiny --use-rslora --lr-scheduler-type cosine_with_min_lr --dry-run"
+    words += " --lr-scheduler-kwargs min_lr=1e-5 --target-modules all-linear --seed 9"
+    words = [*words.split(), "--map", "output=output", "--save-config"]
+    first, again = (here / name for name in ("first.yaml", "again.yaml"))
+    run_script("train.py", *words, first, cwd=here)
+    flags = "--config first.yaml --dry-run --save-config again.yaml".split()
+    run_script("train.py", *flags, cwd=here)
+    assert first.read_text().splitlines()[1:] == again.read_text().splitlines()[1:]
+    assert "learning_rate: 0.0032" in first.read_text() and "min_lr" in first.read_text()
+    done = run_script("train.py", *flags, cwd=here, code=2)
+    assert done.stderr.endswith("--save-config again.yaml exists already; name a new file.\n")

@@ -19,7 +19,7 @@ from threetoe.options.types import Labels, Pair, Words, find_fault_in_text
 RECORD = "run.json"
 NOT_REPEATED = (  # of a run.json: a new run has its own
     "output_dir", "preview", "dry_run", "resume", "resume_anyway", "overwrite", "finish_by",
-    "then", "rehearse", "push_to", "mirror",
+    "then", "rehearse", "push_to", "mirror", "save_config",
 )  # fmt: skip
 OF_RECORD = ("plugin", "settings")  # stand in its `plugins`, with hashes
 CODE = re.compile(r"\.py(:|$)")
@@ -63,6 +63,21 @@ def read_options(context, path: Path) -> dict:
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no 'option: value' lines.")
     return values
+
+
+def write_config(options: dict, path: Path) -> None:
+    """A file for --config that gives the same run; UserError where one is there already."""
+    import yaml
+
+    kept = {n: v for n, v in options.items() if n not in NOT_REPEATED and v not in (None, ())}
+    text = f"# python train.py --config {path}\n" + yaml.safe_dump(
+        json.loads(json.dumps(kept)), sort_keys=False, allow_unicode=True
+    )
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UserError(f"--save-config {path} exists already; name a new file.") from None
 
 
 def refuse_code(context) -> None:

@@ -160,6 +160,10 @@ class TrainConfig(WatchConfig, ScheduleConfig):
     dry_run: bool = option(
         False, "Print what would be trained and stop; no weights are loaded.", group="Look first"
     )
+    save_config: Path = option(
+        None, "Write all options, those that were chosen too, as a file for --config.", PATH,
+        "Look first",
+    )  # fmt: skip
     rehearse: bool = option(
         False, "Go all the way, export included, with a small random model of the base's kind, in "
         "a minute or so, and say what is wrong; nothing is kept.", group="Look first",

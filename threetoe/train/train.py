@@ -25,6 +25,7 @@ from threetoe.hooks.of_run import as_record, note_used
 from threetoe.machine.libraries import chatter_hidden, has_gpu, load_unsloth
 from threetoe.machine.processes import is_first
 from threetoe.machine.terminal import clear_line, say, show_progress
+from threetoe.options.config_file import write_config
 from threetoe.options.schedule import LEARNING_RATE, WIDTH
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.prompt import new_tokens
@@ -85,6 +86,8 @@ def encode_rows(job: TrainPlan, looking: bool) -> tuple[TrainPlan, Prompting, Ro
     for line in job.notes:
         say(line)
     announce(job.config, job.template, rows)
+    if job.config.save_config:
+        write_config(options_of(job.config), job.config.save_config)
     return job, prompting, rows
 
 

@@ -22,7 +22,7 @@ from threetoe.train.durable.mirror import FolderPlace, place_of
 FREE = """
     output_dir push_to preview dry_run resume resume_anyway overwrite save_steps save_total_limit
     mirror allow_dropped plugin settings max_hours finish_by then rehearse report_to run_name
-    logging_steps sample_steps sample_prompts
+    logging_steps sample_steps sample_prompts save_config
 """.split()  # options that change no bit of the adapter; plugins are compared by their hashes, and
 # of a time that may be another one, whether there is one
 HEAD = 64  # numbers of each weight of the base that are compared
