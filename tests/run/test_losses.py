@@ -11,8 +11,8 @@ def points(*losses):
 
 def test_few_steps_are_told_as_they_are_and_many_by_the_means_of_both_ends():
     assert said([{"step": 0, "eval_loss": 3.0}]) == ""
-    assert said(points(3.0, 2.0, 1.0)) == "loss 3.0000 -> 1.0000"
-    assert said(points(*[4.0, 2.0, 0.0] * 5)) == "loss 2.0000 -> 2.0000 (means of 3 steps)"
+    assert said(points(3.0, 2.0, 1.0)) == "3.0000 -> 1.0000"
+    assert said(points(*[4.0, 2.0, 0.0] * 5)) == "2.0000 -> 2.0000 (means of 3 steps)"
     assert means_of([1.0] * 1000)[1] == 20
 
 

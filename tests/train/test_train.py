@@ -53,7 +53,8 @@ def test_a_run_folder_holds_everything_and_nothing_else(demo):
     assert sorted(names - {EVALUATIONS}) == [  # which asking the run with a file adds
         "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "data.json",
         "data.jsonl", "data.svg", "generation_config.json", "loss.png", "metrics.jsonl",
-        "prompts.jsonl", "run.json", "tokenizer.json", "tokenizer_config.json",
+        "prompts.jsonl", "report.html", "run.json", "samples.jsonl", "tokenizer.json",
+        "tokenizer_config.json",
     ]  # fmt: skip
 
 
@@ -102,9 +103,12 @@ def test_training_prints_the_account_of_rows_and_no_library_chatter(demo):
     account = next(n for n, line in enumerate(lines) if line.startswith("900 rows read"))
     assert lines[account + 1].startswith("labels: 150 ")
     assert [line for line in lines if line.startswith("tiny: 3M parameters in 4 bits")]
-    sample = [line.split()[0] for line in lines[-6:-2]]
-    assert sample == ["asked", "base", "run", "data"]
-    assert [line[:9] for line in lines[-2:]] == ["ask it:  ", "export it"]
+    names = [line.split()[0] for line in lines[-10:]]
+    assert names == "asked base run data loss rows took report ask export".split()
+    said = dict(line.split(maxsplit=1) for line in lines[-6:])
+    assert re.fullmatch(r"[\d.]+ -> 0\.0\d+ \(means of 20 steps\)(  [▁-█]{6})?", said["loss"])
+    assert re.fullmatch(r"900 trained; 1\d\d,\d\d\d tokens", said["rows"])
+    assert re.fullmatch(r"120 steps in [\d:]+, at most \d.* of memory", said["took"])
 
 
 def test_a_log_has_a_line_of_progress_for_the_first_step_and_each_tenth_of_the_way(demo):

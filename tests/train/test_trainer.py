@@ -215,10 +215,10 @@ def test_a_run_records_its_validation_losses(tmp_path):
     best = validation_metrics(tmp_path, 3)  # of a sample: what it had at the start is beside it
     assert (best["eval_loss_start"], best["eval_loss"], best["eval_rows"]) == (1.875, 0.5, 128)
     assert validation_line({**metrics, "steps": 6}) == (
-        "validation loss 2.0000 -> 0.7500 (500 rows; lowest of 128 of them 0.5000 at step 3)"
+        "2.0000 -> 0.7500 (500 rows; lowest of 128 of them 0.5000 at step 3)"
     )
     worse = {**metrics, "eval_loss_best_step": 6, "steps": 6}
-    assert validation_line(worse) == "validation loss 2.0000 -> 0.7500 (500 rows)"
+    assert validation_line(worse) == "2.0000 -> 0.7500 (500 rows)"
 
 
 def test_a_gradient_that_overflows_in_fp16_leaves_metrics_that_are_json(tmp_path):

@@ -14,7 +14,7 @@ from threetoe.machine.terminal import columns, visible, width_of
 from threetoe.options.types import FILE, PATH
 from threetoe.run import record, told
 from threetoe.run.latest import latest
-from threetoe.run.losses import course, ends, means_of, read_points
+from threetoe.run.losses import ends, means_of, read_points, sparkline
 from threetoe.run.record import METRICS
 from threetoe.run.report.report import figure, tiles, write_report
 from threetoe.run.summary import Summary, summarize
@@ -205,6 +205,6 @@ def curves(runs: dict[str, list[dict]]) -> list[str]:
     lines = [f"loss, from {high:.4g} (█) to {low:.4g} (▁), {last:,} steps across"]
     for name, values in means.items():
         cells = max(1, round(CURVE * runs[name][-1]["step"] / max(last, 1)))
-        drawn = course(values, cells, low, high)
+        drawn = sparkline(values, cells, low, high)
         lines.append(f"{fitted(name, wide)}  {drawn}  {both[name][1]:.4g}")
     return lines

@@ -165,7 +165,8 @@ def about(loaded: Loaded) -> str:
     parts = [f"base {run.options['model']}", f"template {run.the_template().name}"]
     parts += [", ".join(data) if not isinstance(data, str) else data] if data else []
     parts += [f"{run.metrics['steps']} steps"] if "steps" in run.metrics else []
-    parts += filter(None, [losses.said(losses.read_points(loaded.job.folder / METRICS))])
+    loss = losses.said(losses.read_points(loaded.job.folder / METRICS))
+    parts += [f"loss {loss}"] if loss else []
     return " · ".join(parts)
 
 

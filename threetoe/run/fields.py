@@ -96,6 +96,7 @@ class Sample(TypedDict, total=False):
     asked: Required[list[Message]]
     expected: str
     answer: Required[str]
+    ended: bool  # by itself
 
 
 class Evaluation(TypedDict, total=False):

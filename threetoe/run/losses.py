@@ -58,18 +58,24 @@ def ends(points: list[dict]) -> tuple[float, float] | None:
 
 
 def said(points: list[dict]) -> str:
-    """'loss 3.2110 -> 0.4520 (means of 12 steps)'; '' where no step has a loss."""
+    """'3.2110 -> 0.4520 (means of 12 steps)'; '' where no step has a loss."""
     if not (both := ends(points)):
         return ""
     _, width = means_of([point["loss"] for point in points if "loss" in point])
     of_steps = f" (means of {width} steps)" * (width > 1)
-    return f"loss {both[0]:.4f} -> {both[1]:.4f}{of_steps}"
+    return f"{both[0]:.4f} -> {both[1]:.4f}{of_steps}"
 
 
-def course(losses: list[float], cells: int, low: float, high: float) -> str:
-    """How they went from the first to the last in so many letters at most, ▇▄▂▁, between two
-    losses."""
-    cells, count = min(cells, len(losses)), len(losses)
-    parts = (losses[count * n // cells : count * (n + 1) // cells] for n in range(cells))
-    top = len(LEVELS) - 1
-    return "".join(LEVELS[round(top * (mean(part) - low) / ((high - low) or 1))] for part in parts)
+def sparkline(losses, cells: int, low: float | None = None, high: float | None = None) -> str:
+    """How they went from the first to the last in so many letters at most, ▇▄▂▁; between two
+    losses, or from the lowest letter to the highest. What is no number is left out."""
+    import numpy
+
+    finite = numpy.array(losses)
+    finite = finite[numpy.isfinite(finite)]
+    parts = numpy.array_split(finite, min(cells, len(finite)) or 1)
+    means = numpy.array([part.mean() for part in parts if len(part)])
+    low = min(means, default=0) if low is None else low
+    high = max(means, default=0) if high is None else high
+    heights = (means - low) / ((high - low) or 1) * (len(LEVELS) - 1)
+    return "".join(LEVELS[place] for place in heights.round().astype(int))

@@ -52,17 +52,22 @@ def evaluations_in(source: Path) -> list[dict]:
 
 def samples_in(source: Path, saved_step: int | None = None) -> list[dict]:
     """What was asked, expected, and answered after each step, of each prompt of samples.jsonl:
-    {"asked", "expected", "answers": {"base", "step 60", "this run"}}. The run is what was saved:
-    by default the last step."""
+    {"where", "asked", "expected", "answers": {"base", "step 60", "this run"}}. The run is what was
+    saved: by default the last step."""
     lines = read_lines(source / SAMPLES, Sample)
     saved = saved_step or max((line["step"] for line in lines), default=0)
     found: dict[tuple, dict] = {}
     for line in lines:
         asked = "\n".join(m[k] for m in line["asked"] for k in ("content", "input") if m.get(k))
-        sample = {"asked": asked, "expected": line.get("expected"), "answers": {}}
+        sample = {
+            "where": line["where"],
+            "asked": asked,
+            "expected": line.get("expected"),
+            "answers": {},
+        }
         sample = found.setdefault((line["where"], asked), sample)
         by = {0: "base", saved: "this run"}.get(line["step"], f"step {line['step']}")
-        sample["answers"][by] = line["answer"]
+        sample["answers"][by] = line["answer"] + "…" * (not line.get("ended", True))
     return list(found.values())
 
 

@@ -184,7 +184,7 @@ def fit(job: TrainPlan, prompting: Prompting, rows: RowSets) -> None:
         metrics = keep(job, model, prompting, rows, saving, result)
         held.close()
         hooks.tell("after_train", trainer=trainer, metrics=metrics, folder=folder, config=config)
-        closing.look_ahead(model, prompting, rows, job)
+        closing.say_result(rows, folder, config, metrics)
     hooks.end()
 
 
@@ -193,7 +193,7 @@ def keep(job: TrainPlan, model, prompting: Prompting, rows: RowSets, saving, res
     metrics = collect_metrics(result, saving, job.hooks, job.folder)
     with writing("The run", job.folder):
         save(job, model, prompting, metrics, rows)
-    closing.say_result(metrics, job.folder)
+    closing.look_back(model, prompting, rows, job, metrics)
     if saving.mirror:
         saving.mirror.finish(None)
     return metrics

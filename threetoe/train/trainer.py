@@ -94,8 +94,13 @@ def collect_metrics(result, saving, hooks, folder: Path) -> dict:
     metrics = {"seconds": round(saving.seconds, 1), "steps": result.global_step}
     metrics |= {"peak_memory": peak_memory(), "train_loss": round(result.training_loss, 4)}
     metrics |= saving.figures()
-    metrics |= validation_metrics(folder, metrics.get("saved_step"))
+    metrics |= tokens_in(folder) | validation_metrics(folder, metrics.get("saved_step"))
     return metrics | ({"plugin_seconds": hooks.seconds()} if hooks.theirs() else {})
+
+
+def tokens_in(folder: Path) -> dict:
+    counts = [line["num_tokens"] for line in read_lines(folder / METRICS) if "num_tokens" in line]
+    return {"tokens": round(counts[-1])} if counts else {}  # TRL counts them
 
 
 def validation_metrics(folder: Path, saved_step: int | None = None) -> dict:
@@ -125,9 +130,9 @@ def comparable_loss(entry: dict) -> float:
 
 
 def validation_line(metrics: dict) -> str:
-    """'validation loss 2.31 -> 0.42 (500 rows)', and its lowest where that is not at an end."""
+    """'2.31 -> 0.42 (500 rows)', and its lowest where that is not at an end."""
     rows = metrics["eval_rows"]
-    line = f"validation loss {metrics['eval_loss_start']:.4f} -> {metrics['eval_loss']:.4f}"
+    line = f"{metrics['eval_loss_start']:.4f} -> {metrics['eval_loss']:.4f}"
     step, lowest = metrics["eval_loss_best_step"], f"{metrics['eval_loss_best']:.4f}"
     if step in (0, metrics.get("saved_step", metrics["steps"])):
         return f"{line} ({rows} rows)"

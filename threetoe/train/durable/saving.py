@@ -74,10 +74,12 @@ class Saving(TrainerCallback):
 
     def figures(self) -> dict:
         """What run.json says: over how many processes steps were spread; where memory ran out, into
-        how many parts each batch was cut; and where the training was timed."""
+        how many parts each batch was cut; after which step another process continued; and what
+        callbacks say."""
         parts = self.trainer.micro_batches.parts if hasattr(self.trainer, "saving") else 1
         cut = {"parts_of_a_batch": parts, "processes": processes.count()}
         cut = {name: count for name, count in cut.items() if count > 1}
+        cut |= {"continued_at": self.resumed.step} if self.resumed else {}
         for callback in self.ours("figures"):
             cut |= callback.figures()
         return cut

@@ -4,8 +4,8 @@ import sys
 import time
 from array import array
 from collections import deque
+from collections.abc import Sequence
 
-import numpy
 from transformers import TrainerCallback
 
 from threetoe.machine.libraries import has_gpu
@@ -20,9 +20,10 @@ from threetoe.machine.terminal import (
     shown,
     width_of,
 )
+from threetoe.run.losses import sparkline
 from threetoe.train.watch.pace import LATEST, Pace
 
-LEVELS, CELLS = "▁▂▃▄▅▆▇█", 6
+CELLS = 6
 SHORTEST = 6  # columns of a bar and its gap
 
 
@@ -90,17 +91,10 @@ class StepsDone(TrainerCallback):
         clear_line()
 
 
-def course(losses: array) -> str:
-    """How they went from the first to the last, in a few letters: ▇▄▂▁; "" where standard error
-    cannot have them."""
-    finite = numpy.array(losses)
-    finite = finite[numpy.isfinite(finite)]
-    cells = min(CELLS, len(finite))
-    if cells < 2 or not str(sys.stderr.encoding).lower().startswith("utf"):
-        return ""
-    means = numpy.array([part.mean() for part in numpy.array_split(finite, cells)])
-    heights = (means - means.min()) / (numpy.ptp(means) or 1)
-    return "".join(LEVELS[place] for place in (heights * (len(LEVELS) - 1)).round().astype(int))
+def course(losses: Sequence[float]) -> str:
+    """How they went, in a few letters; "" where standard error cannot have them."""
+    utf = str(sys.stderr.encoding).lower().startswith("utf")
+    return sparkline(losses, CELLS) if utf and len(losses) > 1 else ""
 
 
 def fitting(parts: list[str], room: int) -> str:

@@ -51,9 +51,15 @@ class Samples(TrainerCallback):
         ended = sum(not reply.cut for reply in replies)
         who = "the base" if step == 0 else f"step {step}"
         say(f"{who}: {ended} of {len(replies)} answers ended by themselves")
-        with Path(args.output_dir, SAMPLES).open("a", encoding="utf-8") as file:
-            for prompt, reply in zip(self.asked, replies, strict=True):
-                said = {"step": step, **prompt, "answer": reply.text, "ended": not reply.cut}
-                file.write(json.dumps(said, ensure_ascii=False) + "\n")
-                say(f"  asked   {short_label(question_in(prompt['asked']), SHOWN)}")
-                say(f"  answer  {short_label(text_of(reply), SHOWN)}")
+        note(Path(args.output_dir, SAMPLES), step, self.asked, replies)
+        for prompt, reply in zip(self.asked, replies, strict=True):
+            say(f"  asked   {short_label(question_in(prompt['asked']), SHOWN)}")
+            say(f"  answer  {short_label(text_of(reply), SHOWN)}")
+
+
+def note(path: Path, step: int, asked: list[dict], replies: list) -> None:
+    """Add a line a prompt to samples.jsonl."""
+    with path.open("a", encoding="utf-8") as file:
+        for prompt, reply in zip(asked, replies, strict=True):
+            said = {"step": step, **prompt, "answer": reply.text, "ended": not reply.cut}
+            file.write(json.dumps(said, ensure_ascii=False) + "\n")
