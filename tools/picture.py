@@ -1,9 +1,12 @@
-"""Draws docs/images of what make demo printed and of how its loss fell.
+"""Draws docs/images of what make demo printed, of how its loss fell and of its report, for which
+chromium and chromium-driver have to be there.
 
 make demo 2>&1 | tee runs/demo.log
 .venv/bin/python tools/picture.py runs/demo.log
 """
 
+import base64
+import io
 import re
 import shutil
 import sys
@@ -11,6 +14,8 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 from unicodedata import east_asian_width
+
+from threetoe.run.report.report import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -64,11 +69,32 @@ def draw_terminal(printed):
     return FRAME.format(**size, texts="\n".join(texts))
 
 
+def draw_report(page):
+    """How the report begins, 1000 pixels wide, until below its samples."""
+    from PIL import Image
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for flag in ("--headless", "--no-sandbox", "--window-size=1000,2000"):
+        options.add_argument(flag)
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    with webdriver.Chrome(options, service) as browser:
+        browser.get(page.as_uri())
+        box = "document.querySelector('.sample:last-of-type').parentNode.getBoundingClientRect()"
+        tall = browser.execute_script(f"return {box}.bottom") + 4
+        size = {"x": 60, "y": 12, "width": 880, "height": tall - 12, "scale": 1}
+        shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": size})["data"]
+    picture = Image.open(io.BytesIO(base64.b64decode(shot))).convert("RGB")
+    picture.quantize(48, dither=0).save(IMAGES / "report.png", optimize=True)
+
+
 def main(log):
     IMAGES.mkdir(exist_ok=True)
     drawn = draw_terminal(Path(log).read_text(encoding="utf-8"))
     (IMAGES / "demo.svg").write_text(drawn, encoding="utf-8")
     shutil.copyfile(ROOT / "runs" / "demo-merged" / "training.png", IMAGES / "loss.png")
+    draw_report(write_report(ROOT / "runs" / "demo"))  # with the figures that came later
 
 
 if __name__ == "__main__":

@@ -37,14 +37,18 @@ def change(folder, **parts):
 @pytest.fixture
 def run(demo, tmp_path):
     """A copy of the demo's run, with samples and figures of base and run."""
-    folder = shutil.copytree(demo[0], tmp_path / "demo", ignore=shutil.ignore_patterns("*.st"))
+    folder = shutil.copytree(demo[0], tmp_path / "demo")
+    (folder / REPORT).unlink()  # what training has written
     asked = [{"role": "user", "content": "Classify it.", "input": "What a day!"}]
     sample = {"where": "a.json:1", "asked": asked, "expected": "Positive"}
     answers = [(0, "the the"), (60, "Neutral"), (120, "Positive")]
     lines(folder / "samples.jsonl", [sample | {"step": n, "answer": a} for n, a in answers])
     scored = {"file": "sentiment", "split": "test", "answers": 180}
     sides = [(False, 0.0), (True, 0.95)]
-    rows = [scored | {"adapter": a, "metrics": {"exact": exact}} for a, exact in sides]
+    labels = {"Positive": {"rows": 90, "precision": 0.9, "recall": 0.8, "f1": 0.85}}
+    rows = [scored | {"adapter": a, "metrics": {"exact": e}, "labels": labels} for a, e in sides]
+    judged = {"answers": 9, "metrics": {"accuracy": 0.5}, "labels": {}, "confusion": []}
+    lines(folder / "scores.jsonl", [judged | {"step": step} for step in (60, 120)])
     lines(folder / "evaluations.jsonl", rows)
     return folder
 
@@ -63,13 +67,25 @@ def test_it_tells_what_was_asked_what_was_learned_and_how_to_go_on(run):
     for part in (
         "Of 180 rows of sentiment (test) it answers 95.0% exactly right, its base 0.0%.",
         "python train.py --dataset sentiment", "--max-seq-length 256",
-        "asked Classify it. What a day! base the the this run Positive expected Positive",
+        "Before and after Rows that it was trained on. asked Classify it. What a day!",
+        "What a day! base the the this run Positive expected Positive",
         "As it went base the the step 60 Neutral this run Positive",
+        "9 rows of validation this run 50.0%", "Positive 90 0.9 0.8 0.85",
         "read 900 trained 900", "Positive 150", "learning_rate 0.004", "unsloth 20",
         'python infer.py --run runs/demo "Your question"',
     ):  # fmt: skip
         assert part in text
     assert len(re.findall('class="(steps|mean|rate)"', page_of(run))) == 3
+
+
+def test_a_picture_of_the_confusion_matrix_is_in_the_page_itself_and_only_a_picture(run, tmp_path):
+    shutil.copy(run / "loss.png", run / "confusion.png")
+    page = page_of(run)
+    assert page.count('src="data:image/png;base64,iVBOR') == page.count("src=") == 1
+    (tmp_path / "secret").write_text("secret")
+    (run / "confusion.png").unlink()
+    (run / "confusion.png").symlink_to(tmp_path / "secret")
+    assert "src=" not in page_of(run)
 
 
 def test_it_is_one_small_file_that_says_no_place_of_the_machine_and_no_token(run, tmp_path):

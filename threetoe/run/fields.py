@@ -107,3 +107,13 @@ class Evaluation(TypedDict, total=False):
     adapter: Required[bool]
     answers: Required[int]
     metrics: Required[dict[str, float]]
+    labels: dict[str, dict[str, float]]  # run/score/labels.report
+
+
+class Judged(TypedDict, total=False):
+    """A line of scores.jsonl: the answers to validation rows after a step."""
+
+    step: Required[int]
+    answers: Required[int]
+    metrics: Required[dict[str, float]]
+    labels: dict[str, dict[str, float]]

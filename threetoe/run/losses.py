@@ -26,10 +26,10 @@ def is_finite(value) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def picture_in(run: Path) -> Path | None:
-    """A run's picture of its losses, to be shown or published, if it has one: in a folder of
-    somebody else's the name may be a link to a file that is nobody's business."""
-    path = run / LOSS
+def picture_in(run: Path, name: str = LOSS) -> Path | None:
+    """A run's picture, of its losses or another, to be shown or published, if it has one: in a
+    folder of somebody else's the name may be a link to a file that is nobody's business."""
+    path = run / name
     if not path.is_file():
         return None
     with path.open("rb") as file:

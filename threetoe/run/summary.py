@@ -13,7 +13,7 @@ from threetoe.run.fields import Options
 from threetoe.run.latest import touched_at
 from threetoe.run.losses import ends, read_points
 from threetoe.run.record import METRICS, PARTIAL, RECORD
-from threetoe.run.told import evaluations_in, shown
+from threetoe.run.told import evaluations_in, judged_in, shown
 
 LEARNED_BY_HEART = 1.02  # the last validation loss, of the lowest: more is no chance of batches
 
@@ -88,7 +88,8 @@ def summarize(folder: Path) -> Summary | None:
 
 def of_run(folder: Path) -> Summary:
     _, run = record.load(folder)
-    metrics, scored = run.metrics, evaluations_in(folder)
+    metrics = run.metrics
+    scored = judged_in(folder, metrics.get("saved_step")) + evaluations_in(folder)
     last = next((row for row in reversed(scored) if row["adapter"]), None)
     bases = [row for row in scored if last and not row["adapter"] and rows_of(row) == rows_of(last)]
     losses = [metrics.get(f"eval_loss{end}") for end in ("_start", "_best", "")]

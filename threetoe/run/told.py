@@ -4,8 +4,8 @@ import re
 from pathlib import Path, PureWindowsPath
 
 from threetoe.machine.records import read_lines
-from threetoe.run.fields import Evaluation, Sample
-from threetoe.run.record import EVALUATIONS, SAMPLES
+from threetoe.run.fields import Evaluation, Judged, Sample
+from threetoe.run.record import EVALUATIONS, SAMPLES, SCORES
 
 MAIN = """
     lora_r lora_alpha learning_rate max_steps num_train_epochs per_device_train_batch_size
@@ -48,6 +48,14 @@ def evaluations_in(source: Path) -> list[dict]:
     """The last evaluation of each file, with and without the adapter; in order of their making."""
     rows = read_lines(source / EVALUATIONS, Evaluation)
     return list({(r["file"], r.get("split"), r["adapter"]): r for r in rows}.values())
+
+
+def judged_in(source: Path, saved_step: int | None) -> list[dict]:
+    """The figures of the answers to validation rows after the step that was saved, or the last, as
+    an evaluation has them; none where --metrics was not asked for."""
+    lines = read_lines(source / SCORES, Judged)
+    found = [line for line in lines if saved_step in (None, line["step"])]
+    return [line | {"file": "validation", "adapter": True} for line in found[-1:]]
 
 
 def samples_in(source: Path, saved_step: int | None = None) -> list[dict]:

@@ -5,6 +5,7 @@ What the page says stands in report.html.jinja; here is what it needs.
 """
 
 import shlex
+from base64 import b64encode
 from pathlib import Path
 
 from threetoe.errors import UserError, without_tokens
@@ -13,7 +14,7 @@ from threetoe.options.command import command, spell_flag
 from threetoe.options.config_file import NOT_REPEATED, OF_RECORD
 from threetoe.options.train import TrainConfig, options_of
 from threetoe.run import record, told
-from threetoe.run.losses import read_points
+from threetoe.run.losses import picture_in, read_points
 from threetoe.run.record import METRICS
 from threetoe.run.report.plot import plot_losses, plot_rate
 from threetoe.run.score.metrics import EXACT
@@ -62,7 +63,8 @@ def facts_of(folder: Path, run: record.Run) -> dict:
     """What the page says; of places on this machine the names alone, as in the model card."""
     published = record.without_paths(run)
     options, defaults = published["options"], options_of(TrainConfig())
-    points, scored = read_points(folder / METRICS), told.evaluations_in(folder)
+    points, saved_step = read_points(folder / METRICS), run.metrics.get("saved_step")
+    scored = told.judged_in(folder, saved_step) + told.evaluations_in(folder)
     summary = summarize(folder)
     return {
         "name": folder.resolve().name,
@@ -70,12 +72,15 @@ def facts_of(folder: Path, run: record.Run) -> dict:
         "tiles": tiles(summary),
         "command": command_of(options),
         "data": published["data"],
-        "samples": told.samples_in(folder, run.metrics.get("saved_step")),
+        "samples": told.samples_in(folder, saved_step),
+        "sampled": sampled(run),
         "account": told.account(published["data"]),
         "labels": dict(list((published["data"].get("answers") or {}).items())[:LABELS]),
         "losses": plot_losses(points),
         "rate": plot_rate(points),
         "scores": scores(scored),
+        "by_label": by_label(scored),
+        "confusion": encoded(picture_in(folder, "confusion.png")),
         "differing": told.settings(options, defaults),
         "options": {n: v for n, v in options.items() if v not in (None, "", [], ())},
         "versions": {"threetoe": run.threetoe, **run.packages},
@@ -83,6 +88,14 @@ def facts_of(folder: Path, run: record.Run) -> dict:
         "precision": run.precision,
         "commands": commands_for(shlex.quote(f"runs/{folder.resolve().name}")),
     }
+
+
+def sampled(run: record.Run) -> str:
+    """What was asked before and after."""
+    if run.options.get("sample_prompts"):
+        return "Prompts that were given."
+    known = bool(run.data.get("validation") or run.data.get("validation_source"))
+    return "Rows that it was" + " not" * known + " trained on."
 
 
 def tiles(summary: Summary) -> list[tuple[str, str, str]]:
@@ -95,9 +108,9 @@ def tiles(summary: Summary) -> list[tuple[str, str, str]]:
     if s.validation:
         before, lowest, after = s.validation
         remark = f"lowest: {lowest:.4g}, at step {s.lowest_at}"
-        made.append(("validation loss", f"{before:.3g} → {after:.3g}", remark))
+        made.append(("validation loss", f"{before:.2g} → {after:.2g}", remark))
     if s.loss:
-        made.append(("training loss", "{:.3g} → {:.3g}".format(*s.loss), "means of both ends"))
+        made.append(("training loss", "{:.2g} → {:.2g}".format(*s.loss), "at both ends"))
     trained = "" if s.tokens is None else f"{s.tokens:,} tokens trained"
     made += [("rows", f"{s.rows:,}", trained)] * (s.rows is not None)
     if s.seconds is not None and s.steps:
@@ -114,6 +127,23 @@ def scores(rows: list[dict]) -> list[list[str]]:
         cells = [figure(n, row["metrics"][n]) if n in row["metrics"] else "" for n in names]
         made.append([rows_of(row), "this run" if row["adapter"] else "its base", *cells])
     return made if rows else []
+
+
+def by_label(rows: list[dict]) -> list[list[str]]:
+    """Precision, recall and F1 of each label in the last evaluation that has such."""
+    labels = next((row["labels"] for row in reversed(rows) if row.get("labels")), {})
+    names = ("rows", "precision", "recall", "f1")
+    made = [
+        [label, *(f"{row.get(name, 0):.3g}" for name in names)] for label, row in labels.items()
+    ]
+    return [["label", *names], *made] if made else []
+
+
+def encoded(picture: Path | None) -> str:
+    """A picture in the page itself."""
+    if picture is None:
+        return ""
+    return f"data:image/png;base64,{b64encode(picture.read_bytes()).decode()}"
 
 
 def commands_for(run: str) -> list[list[str]]:
