@@ -184,7 +184,7 @@ def test_ctrl_c_takes_back_the_line_of_progress(tmp_path):
     process = subprocess.Popen(command, cwd=tmp_path, stderr=theirs)
     os.close(theirs)
     printed = b""
-    while b" step " not in printed:
+    while b"  loss " not in printed:
         printed += os.read(ours, 4096)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130

@@ -92,7 +92,7 @@ def test_the_best_step_is_what_is_saved_and_a_training_that_gets_no_better_ends(
     assert run.metrics["steps"] == max(measured) == step + 4 < 60
     assert run.metrics["eval_loss"] == round(measured[step], 4)
     assert f"no better loss since step {step}: the training ends\n" in said
-    assert f"saved is the adapter of step {step}, the best that was measured\n" in said
+    assert f"saved in best: the adapter of step {step}, the best that was measured\n" in said
     until = [str(step) if word == "8" else word for word in STEEP]
     run_script("train.py", *until, "--output-dir", "until", cwd=place)
     assert weights(place / "best") == weights(place / "until")
