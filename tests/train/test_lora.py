@@ -136,3 +136,9 @@ def test_a_saved_config_gives_the_same_run(here):
     assert "learning_rate: 0.0032" in first.read_text() and "min_lr" in first.read_text()
     done = run_script("train.py", *flags, cwd=here, code=2)
     assert done.stderr.endswith("--save-config again.yaml exists already; name a new file.\n")
+
+
+def test_a_rehearsal_of_an_adapter_that_goes_on_has_its_shape(dora, here):
+    words = ["--model", "tiny", "--init-adapter", dora, "--rehearse"]
+    done = run_script("train.py", *words, cwd=here)
+    assert "FAULT" not in done.stdout and done.stdout.count(" ok ") == 6

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from threetoe.backend.adapter import CONFIG, WEIGHTS, check_adapter, is_adapter, read_config
-from threetoe.errors import UserError
+from threetoe.errors import UserError, first_line
 from threetoe.machine.hub import is_hub_id, look_up
 
 SHAPE = {  # option: as adapter_config.json has it
@@ -57,7 +57,13 @@ def find(adapter: str) -> Path:
         return Path(adapter).expanduser()
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(look_up(adapter), allow_patterns=[CONFIG, WEIGHTS]))
+    try:
+        return Path(snapshot_download(look_up(adapter), allow_patterns=[CONFIG, WEIGHTS]))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--init-adapter {adapter} is no folder, and cannot be had from the Hub: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def put_in(model, adapter: str) -> None:

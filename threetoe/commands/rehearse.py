@@ -108,6 +108,7 @@ class Rehearsal:
             config, model=str(self.place / "base"), output_dir=self.run, max_steps=STEPS,
             num_train_epochs=None, max_hours=None, finish_by=None, then=None, resume="auto",
             warmup_steps=min(config.warmup, 1), overwrite=False, push_to=None,
+            init_adapter=None,
             report_to=(), sample_steps=config.sample_steps and 2,
             mirror=self.place / "mirror" if config.mirror else None,
             eval_steps=config.eval_steps and min(config.eval_steps, 2),
