@@ -28,7 +28,7 @@ def overfit(template: str, new_tokens: str) -> dict:
         TrainConfig(
             model="tiny", dataset="rows.jsonl", template=template, output_dir=run,
             max_steps=30, learning_rate=5e-3, per_device_train_batch_size=20,
-            gradient_accumulation_steps=1, warmup_steps=2, lr_scheduler_type="constant",
+            gradient_accumulation_steps=1, lr_scheduler_type="constant",
             load_in_4bit=False, new_tokens=new_tokens,
         )
     )  # fmt: skip
