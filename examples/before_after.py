@@ -30,10 +30,10 @@ def table_of(before, after):
     yield "exactly right", "", *(f"{right} of {len(before)}" for right in rights)
     shown = set()
     for where, row in before.items():
-        expected, asked = row["expected"], row["messages"][-1]
+        expected = row["expected"]
         if row["answer"] != expected and expected not in shown and len(shown) < ROWS:
             shown.add(expected)
-            question = asked.get("input") or asked["content"]
+            question = row.get("input") or row["instruction"]
             yield question, expected, row["answer"], after[where]["answer"]
 
 

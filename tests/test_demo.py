@@ -19,10 +19,7 @@ NEXT = re.search(r"^define NEXT\n(.*?)^endef", (ROOT / "Makefile").read_text("ut
 
 def answers(path, *rows):
     """A file as infer.py --output writes it, of (where, asked, expected, answer)."""
-    lines = [
-        {"where": w, "messages": [{"role": "user", "content": q}], "expected": e, "answer": a}
-        for w, q, e, a in rows
-    ]
+    lines = [{"instruction": q, "where": w, "expected": e, "answer": a} for w, q, e, a in rows]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return path
 

@@ -29,7 +29,10 @@ def printed_answers(log):
 def table_answers(path):
     """(messages, answer) of each row that the table of the demo is made of."""
     for row in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-        yield row["messages"], row["answer"]
+        yield (
+            [{"role": "user", "content": row["instruction"], "input": row["input"]}],
+            row["answer"],
+        )
 
 
 def main(log):

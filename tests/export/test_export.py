@@ -40,8 +40,9 @@ def test_the_merged_checkpoint_answers_in_plain_transformers_token_for_token(exp
     tokenizer = AutoTokenizer.from_pretrained(exported / "merged")
     model = AutoModelForCausalLM.from_pretrained(exported / "merged", dtype="auto")
     for row in rows:
+        message = {"role": "user", "content": row["instruction"], "input": row["input"]}
         asked = tokenizer.apply_chat_template(
-            row["messages"], add_generation_prompt=True, return_tensors="pt", return_dict=True
+            [message], add_generation_prompt=True, return_tensors="pt", return_dict=True
         )
         output = model.generate(**asked, max_new_tokens=12, do_sample=False)
         answer = tokenizer.decode(output[0, asked["input_ids"].shape[1] :])

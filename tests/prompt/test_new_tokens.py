@@ -281,7 +281,7 @@ def test_the_scripts_teach_tokens_of_their_own_that_end_every_answer(scripts):
     assert "chatml: <|im_start|> is new, <|im_end|> is new" in said
     assert "grows from 2,048 to 2,112 rows" in said
     lines = (root / "a.jsonl").read_text(encoding="utf-8").splitlines()
-    answers = {line["messages"][-1]["content"]: line["answer"] for line in map(json.loads, lines)}
+    answers = {line["prompt"]: line["answer"] for line in map(json.loads, lines)}
     assert answers == {row["prompt"]: row["completion"] for row in rows}
 
 
