@@ -62,12 +62,13 @@ def result(folder: Path) -> dict:
         {k: v for k, v in line.items() if not k.endswith(("runtime", "second"))} for line in lines
     ]
     record = json.loads((folder / "run.json").read_text())
+    asked = record["options"]["sample_steps"]  # else it is asked when the run is whole
     return {
         "adapter": hashlib.sha256((folder / FILE).read_bytes()).hexdigest(),
         "metrics": timeless,
         "loss": record["metrics"]["train_loss"],
         "saved": record["metrics"].get("saved_step"),
-        "samples": [path.read_text() for path in folder.glob("samples.jsonl")],
+        "samples": asked and (folder / "samples.jsonl").read_text(),
         "left": sorted(path.name for path in folder.glob("checkpoint*")),
     }
 

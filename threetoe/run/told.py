@@ -74,7 +74,7 @@ def samples_in(source: Path, saved_step: int | None = None) -> list[dict]:
             "answers": {},
         }
         sample = found.setdefault((line["where"], asked), sample)
-        by = {0: "base", saved: "this run"}.get(line["step"], f"step {line['step']}")
+        by = {saved: "this run", 0: "base"}.get(line["step"], f"step {line['step']}")
         sample["answers"][by] = line["answer"] + "…" * (not line.get("ended", True))
     return list(found.values())
 

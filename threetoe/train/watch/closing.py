@@ -64,9 +64,9 @@ def keep_samples(model, prompting: Prompting, asked: list[dict], folder: Path, s
         show_progress("asking base and run")
         questions = [row["asked"] for row in asked]
         with undisturbed(model, prompting.tokenizer):
-            for after in (0, step):
-                replies = ask(model, prompting, questions, TOKENS, adapter=after > 0)
-                note(folder / SAMPLES, after, asked, replies)
+            sides = [ask(model, prompting, questions, TOKENS, told) for told in (False, True)]
+        for after, replies in zip((0, step), sides, strict=True):
+            note(folder / SAMPLES, after, asked, replies)
         clear_line()
 
 
