@@ -54,8 +54,9 @@ def infer(prompt: str | None = None, **options) -> list[str]:
     from threetoe.options.command import configure
     from threetoe.options.infer import InferConfig
 
-    if "output" in options:
-        raise UserError("output: infer() returns the answers; infer.py --output writes them.")
+    for name in ("output", "evaluate", "compare_base", "blind"):
+        if options.get(name):
+            raise UserError(f"{name}: infer() returns the run's answers; infer.py has --{name}.")
     return [reply for _, reply in flow.ask(configure(InferConfig, {"prompt": prompt, **options}))]
 
 

@@ -49,7 +49,7 @@ FACTS = {
         "tokens": {"same": 464, "positions": 465}, "kept": 0.984, "problems": [],
     },
     "vocab_size": 0, "precision": "8B parameters in 4 bits", "curve": [], "picture": None,
-    "sample": None, "gguf": ["hotel.q8_0.gguf"], "modelfile": True,
+    "confusion": None, "sample": None, "gguf": ["hotel.q8_0.gguf"], "modelfile": True,
 }  # fmt: skip
 
 
@@ -351,3 +351,17 @@ def test_a_published_record_is_a_run_again(three_steps, tmp_path):
     _, run = runs.load(tmp_path / "run")
     write_json(tmp_path / "run" / "run.json", runs.without_paths(run))
     assert runs.load(Path(tmp_path / "run"))[1].the_config().datasets == ("sentiment",)
+
+
+def test_figures_of_labels_have_a_table_intervals_and_a_picture():
+    report = {"a|b": {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "rows": 2}}
+    report["none"] = dict.fromkeys(report["a|b"], 0)  # a label that was not expected
+    scored = {"adapter": True, **SST2, "metrics": {"exact": 0.5, "accuracy": 0.5}}
+    scored |= {"intervals": {"exact": [0.25, 0.75], "accuracy": [0.25, 0.75]}, "labels": report}
+    text = card({**FACTS, "evaluations": [scored], "confusion": "confusion.png"}, "adapter")
+    assert "| 0.5 (0.250 to 0.750) | 0.5 (0.250 to 0.750) |" in text
+    assert "| precision | recall | F1 |\n|---|---|---|---|---|\n| a\\|b | 2 | 1.00 |" in text
+    assert "| 1.00 | 0.50 | 0.67 |\n\n" in text
+    assert "](confusion.png)" in text
+    types = {result.metric_type for result in ModelCard(text).data.eval_results}
+    assert types == {"exact_match", "accuracy"}

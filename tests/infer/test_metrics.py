@@ -22,7 +22,8 @@ def evaluate(here, source="", **options):
     config = InferConfig(file="rows.json", plugin=plugins, **options)
     hooks = load_plugins(config)
     functions = hooks.owned("register_metrics", config=config)
-    metrics.evaluate(functions, PAIRS, config, here / "runs" / "one")
+    rows = [{"answer": answer, "expected": expected} for answer, expected in PAIRS]
+    metrics.evaluate(functions, rows, config, here / "runs" / "one")
 
 
 def registering(**functions):
@@ -46,7 +47,7 @@ def test_figures_are_kept_beside_the_output(here, capsys):
     evaluate(here, registering(pairs="len(expected)"), output=here / "answers.jsonl")
     assert capsys.readouterr().err.endswith(f"figures kept in {here}/answers.metrics.json\n")
     kept = json.loads((here / "answers.metrics.json").read_text())
-    assert kept.pop("run").endswith("runs/one")
+    assert kept.pop("run").endswith("runs/one") and kept.pop("intervals").keys() == {"exact"}
     assert kept == {
         "adapter": True, "file": "rows.json", "split": "test", "answers": 4,
         "metrics": {"exact": 0.75, "pairs": 4},

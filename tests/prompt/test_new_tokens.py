@@ -285,6 +285,20 @@ def test_the_scripts_teach_tokens_of_their_own_that_end_every_answer(scripts):
     assert answers == {row["prompt"]: row["completion"] for row in rows}
 
 
+def test_compared_in_one_call_the_bases_side_has_the_bases_rows(scripts):
+    root, _, _ = scripts
+    flags = ["--run", "run", "--file", "rows.json", "--max-new-tokens", 6]
+    run_script("infer.py", *flags, "--compare-base", "--output", "both.jsonl", cwd=root)
+    run_script("infer.py", *flags, "--no-adapter", "--output", "base.jsonl", cwd=root)
+    both, base, run = (
+        [json.loads(line) for line in (root / name).read_text(encoding="utf-8").splitlines()]
+        for name in ("both.jsonl", "base.jsonl", "a.jsonl")
+    )
+    assert [row["base"] for row in both] == [row["answer"] for row in base]
+    assert [row["answer"] for row in both] == [row["answer"] for row in run]
+    assert [row["base"] for row in both] != [row["answer"] for row in both]
+
+
 def test_plain_transformers_gives_infers_answers_ended_by_the_new_token(scripts):
     root, rows, _ = scripts
     tokenizer = AutoTokenizer.from_pretrained(root / "merged")

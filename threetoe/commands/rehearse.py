@@ -19,6 +19,7 @@ from threetoe.commands.then import plan_then, read_then
 from threetoe.errors import Checks, Failure, Stopped, UserError
 from threetoe.export.export import export
 from threetoe.infer import infer, metrics
+from threetoe.infer.output import as_row
 from threetoe.infer.questions import as_question
 from threetoe.machine import processes
 from threetoe.machine.terminal import say
@@ -155,12 +156,10 @@ class Rehearsal:
             job, prompts = infer.encode_questions(job, tokenizer)
             model = infer.load_model(job, max(map(len, prompts)) + ANSWER)
             answers = list(infer.answer(job, model, tokenizer, prompts))
-            pairs = [
-                (a.text, a.question.expected) for a in answers if a.question.expected is not None
-            ]
-            if pairs:
+            rows = list(map(as_row, answers))
+            if any("expected" in row for row in rows):
                 named = replace(asked, file=self.config.datasets[0])
-                metrics.evaluate(job.metrics, pairs, named, job.folder)
+                metrics.evaluate(job.metrics, rows, named, job.folder)
             job.hooks.end()
         return f"{len(answers)} answered"
 

@@ -29,7 +29,11 @@ def arranged(job, model, tokenizer, prompts: list[list[int]]):
         if len(prompts) > size:
             say(f"{size} rows at once, {why}; --batch-size for another number")
     job = job._replace(config=config)
-    if len(prompts) >= LARGE and is_misled(job, model, tokenizer, prompts):
+    if (
+        not config.equal_lengths
+        and len(prompts) >= LARGE
+        and is_misled(job, model, tokenizer, prompts)
+    ):
         say("this model answers padded rows otherwise: rows of one length are asked together")
         job = job._replace(config=replace(config, equal_lengths=True))
     return job

@@ -20,6 +20,7 @@ from threetoe.options.infer import InferConfig
 def is_meant(config: InferConfig) -> bool:
     """Whether to talk: --chat says so, or nothing is asked at a terminal."""
     asked = config.prompt is not None or config.file or config.output or config.web
+    asked = asked or config.evaluate or config.compare_base or config.blind
     return config.chat or not asked and sys.stdin.isatty() and sys.stdout.isatty()
 
 

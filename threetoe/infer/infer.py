@@ -15,7 +15,7 @@ from threetoe.backend.reply import Reply, frame_of
 from threetoe.errors import Checks, UserError
 from threetoe.hooks.calls import Hooks, Owned
 from threetoe.hooks.load import load_plugins
-from threetoe.infer import gguf, labels, metrics, output
+from threetoe.infer import blind, gguf, labels, metrics, output
 from threetoe.infer.batches import arranged
 from threetoe.infer.questions import Question, read_questions
 from threetoe.machine import processes
@@ -35,6 +35,7 @@ class Answer(NamedTuple):
     cut: int = 0  # after so many tokens; 0 where it came to its end
     shares: dict[str, float] | None = None  # of --constrain-to: the probability of each
     error: str = ""  # why it could not be asked
+    base: str | None = None  # what the bare base answers, with --compare-base
 
 
 class InferPlan(NamedTuple):
@@ -63,9 +64,11 @@ def plan_inference(config: InferConfig) -> InferPlan:
     expects = any(question.expected is not None for question in questions or ())
     functions = checks(hooks.owned, "register_metrics", config=config) if expects else {}
     checks(output.check_output, config, expects)
+    checks(metrics.check_asked, config, expects)
     checks(check_sampling, config)
     if found:
         checks(check_weights, *found, config)
+        config = checks(metrics.placed, config, found[0])
     checks.done()
     hooks.say_notes()
     if not config.run:
@@ -88,7 +91,8 @@ def check_weights(folder: Path, run: record.Run, config: InferConfig) -> None:
         return
     if not (folder / "config.json").exists():
         raise UserError(f"--run {folder} holds neither an adapter nor a merged model.")
-    for flag, given in (("--no-adapter", not config.adapter), ("--model", config.model)):
+    apart = {"--no-adapter": not config.adapter, "--compare-base": config.compare_base}
+    for flag, given in {**apart, "--model": config.model}.items():
         if given:
             raise UserError(f"{flag}: {folder} holds a merged model, whose base is not apart.")
 
@@ -115,9 +119,12 @@ def infer(config: InferConfig) -> None:
     as_rows = config.file or config.output or config.n > 1 and not sys.stdout.isatty()
     if not as_rows:
         return output.show(left, partial(answer, left, *loaded))
-    pairs = output.write(answer(left, *loaded), job, begun)
-    if pairs:
-        metrics.evaluate(job.metrics, pairs, config, job.folder)
+    give = answer_both if config.compare_base else answer
+    rows = output.write(give(left, *loaded), job, begun)
+    if job.metrics:
+        metrics.evaluate(job.metrics, rows, job.config, job.folder)
+    if config.blind:
+        blind.compare(rows, job.config)
     job.hooks.end()
 
 
@@ -165,7 +172,7 @@ def load_model(job: InferPlan, longest: int):
         in_4bit = trained.load_in_4bit and not merged
     trained = replace(trained, max_seq_length=length, load_in_4bit=in_4bit)
     model = job.hooks.first("load_model", config=trained, adapter=job.folder)
-    both = job.config.chat or job.config.web  # base and run are asked by turns
+    both = job.config.chat or job.config.web or job.config.compare_base  # asked by turns
     if rows_of_adapter(job.folder) and not both:
         token_rows.put_in_place(model, trained=job.config.adapter)
     clear_line()
@@ -203,6 +210,21 @@ def answer(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None
     for number in set(range(len(prompts))) - set(fit):
         error = f"the question has {len(prompts[number])} tokens; the model reads {most}"
         yield Answer(job.questions[number], "", error=error)
+
+
+def answer_both(job: InferPlan, model, tokenizer, prompts: list[list[int]]):
+    """Yields an Answer with the base's beside it, batch by batch, as answer() does."""
+    fit = [prompt for prompt in prompts if len(prompt) < model.config.max_position_embeddings]
+    job = arranged(job, model, tokenizer, fit)  # once for both
+    bare = job._replace(config=replace(job.config, adapter=False))
+    asked = [answer(one, model, tokenizer, prompts) for one in (bare, job)]
+    found = {}, {}
+    for pair in zip(*asked, strict=True):
+        for answers, given in zip(found, pair, strict=True):
+            answers[given.question.number] = given
+        for number in found[0].keys() & found[1].keys():
+            base, given = (answers.pop(number) for answers in found)
+            yield given._replace(base=base.text)
 
 
 def speak(job: InferPlan, model, tokenizer, prompts: list[list[int]], show=None):

@@ -112,18 +112,14 @@ def identity_of(job) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 
-def write(answers, job, begun: dict[int, dict]) -> list[tuple[str, str]]:
-    """Write a row an answer; (answer, expected) of those that have an expected one. To standard
-    output rows go as batches are done, to a file in the order of the questions."""
+def write(answers, job, begun: dict[int, dict]) -> list[dict]:
+    """Write a row an answer; the rows in the order of the questions, as a file has them. Standard
+    output gets them as batches are done."""
     path, rows = job.config.output, gather(answers, job, begun)
     if path:
         finish(path, joined(job.questions, rows, path.suffix == ".csv"))
         partial_of(path).unlink()
-    return pairs_of(rows)
-
-
-def pairs_of(rows: list[dict]) -> list[tuple[str, str]]:
-    return [(row["answer"], row["expected"]) for row in rows if "expected" in row]
+    return rows
 
 
 def gather(answers, job, begun: dict[int, dict]) -> list[dict]:
@@ -159,6 +155,7 @@ def gather(answers, job, begun: dict[int, dict]) -> list[dict]:
 
 def begin(path: Path, job, begun: dict[int, dict]):
     """The file of rows while they are answered, as it is known to be whole so far."""
+    path.parent.mkdir(exist_ok=True)  # evaluations/ of a run
     file = partial_of(path).open("w", encoding="utf-8")
     print(identity_of(job), file=file)
     for number, row in begun.items():
@@ -186,6 +183,7 @@ def say_of_all(rows: list[dict], most: int) -> None:
 def as_row(given) -> dict:
     question = given.question
     row = {"where": question.where, "messages": question.messages, "answer": given.text}
+    row |= {"base": given.base} if given.base is not None else {}
     row["cut"] = bool(given.cut)
     row |= {"probabilities": given.shares} if given.shares else {}
     row |= {"error": given.error} if given.error else {}

@@ -56,6 +56,7 @@ def read_questions(config: InferConfig, hooks: Hooks) -> list[Question]:
 def no_questions(config: InferConfig) -> list[Question]:
     """None yet: a conversation asks them. UserError where it cannot be had, or some are given."""
     names = {"prompt": "a question", "input": "--input", "file": "--file", "output": "--output"}
+    names |= {n: f"--{n.replace('_', '-')}" for n in ("evaluate", "compare_base", "blind")}
     if given := [said for name, said in names.items() if getattr(config, name)]:
         flag = next(f"--{way}" for way in ("serve", "web", "chat") if getattr(config, way))
         raise UserError(f"{flag} asks for questions itself; leave out {', '.join(given)}.")

@@ -66,6 +66,8 @@ def infer(config: InferConfig) -> None:
     """A question is answered by each run in turn; a file has all answers beside each row."""
     if config.file and not config.output:
         raise UserError("Several --run with --file need --output: a row has the answer of each.")
+    if config.compare_base:
+        raise UserError("--compare-base compares one --run with its base; several were given.")
     if config.prompt is None and not config.file and not sys.stdin.isatty():
         config = replace(config, prompt=piped_in())
     checks, calls = Checks(), each(config)
@@ -92,6 +94,6 @@ def answers_of(job: flow.InferPlan, name: str, share: Share) -> list[dict]:
         output.show(left, lambda show: flow.answer(left, *loaded, show))
         return []
     rows = output.gather(flow.answer(left, *loaded), job, begun)
-    if pairs := output.pairs_of(rows):
-        metrics.evaluate(job.metrics, pairs, job.config, job.folder)
+    if job.metrics:
+        metrics.evaluate(job.metrics, rows, job.config, job.folder)
     return rows

@@ -52,6 +52,9 @@ class InferConfig(DataConfig):
     adapter: bool = option(
         True, "Ask with the adapter, or the bare base under the same prompt.", group="Model"
     )
+    compare_base: bool = option(
+        False, "Ask the bare base too, and say what differs.", group="Model"
+    )  # fmt: skip
     model: str = option(
         None, "Base model: a folder or Hub id.", PLACE, "Model", show_default="the run's base"
     )
@@ -108,6 +111,13 @@ class InferConfig(DataConfig):
     streaming: bool = False  # no option: every row is asked
     allow_dropped: float = 1.0  # nor this: what cannot be asked is said
     dataset_split: str = split_option("test")
+    evaluate: bool = option(
+        False, "Score the answers in full, and keep them with the run.", group="Batch"
+    )  # fmt: skip
+    blind: int = option(
+        None, "Then show so many pairs of base and run unnamed, and count which one you prefer.",
+        POSITIVE, "Batch",
+    )  # fmt: skip
     batch_size: int = option(
         AUTO, "Rows answered at once; auto: as memory allows.", NumberOrAuto(1, MOST), "Batch"
     )

@@ -107,6 +107,7 @@ class Evaluation(TypedDict, total=False):
     adapter: Required[bool]
     answers: Required[int]
     metrics: Required[dict[str, float]]
+    intervals: dict[str, tuple[float, float]]  # of 95 %
     labels: dict[str, dict[str, float]]  # run/score/labels.report
 
 

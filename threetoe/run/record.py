@@ -5,6 +5,7 @@ under way the folder holds run.partial.json instead.
 """
 
 import os
+import shutil
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -23,13 +24,15 @@ from threetoe.prompt.tokenizer_template import TokenizerTemplate, of_fields
 from threetoe.run.fields import Account, Figures, MarkTexts, Options
 
 RECORD, PARTIAL = "run.json", "run.partial.json"
-METRICS, LOSS, SAMPLES = "metrics.jsonl", "loss.png", "samples.jsonl"
+METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+LOSS, CONFUSION = "loss.png", "confusion.png"
 SCORES = "scores.jsonl"  # of validation answers, by step
 PRIVATE = ("file", "module", "settings")  # of a plugin
 HERE = "output_dir push_to mirror resume then sample_prompts".split()  # options of this machine
 PLACES = ("examples", "first_truncated")  # of a data account: rows by file and line
 PACKAGES = "torch transformers trl peft accelerate bitsandbytes datasets unsloth".split()
 EVALUATIONS = "evaluations.jsonl"  # in a run folder: a line each time, for the model card
+ANSWERED = "evaluations"  # in a run folder: the answers of the last evaluation of each file
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,9 @@ def start(folder: Path, options: dict) -> ExitStack:
     folder.mkdir(parents=True, exist_ok=True)
     held = lock(folder)
     write_json(folder / PARTIAL, {"options": options})
-    for name in (RECORD, METRICS, SAMPLES, SCORES, EVALUATIONS):
+    for name in (RECORD, METRICS, SAMPLES, SCORES, EVALUATIONS, CONFUSION):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / ANSWERED, ignore_errors=True)
     return held
 
 

@@ -65,7 +65,19 @@ def tables_of(facts: dict) -> dict:
         "figures": {k: v for k, v in facts["metrics"].items() if k != "plugin_seconds"},
         "steps": steps(facts["curve"]),
         "names": sorted(sorted(names), key=lambda name: name != "exact"),
+        "by_label": by_label(facts["evaluations"]),
     }
+
+
+def by_label(evaluations: list[dict]) -> list[tuple]:
+    """Label, rows, precision, recall and F1 of the last evaluation of this model that has them."""
+    rows = [row["labels"] for row in evaluations if row["adapter"] and row.get("labels")]
+    told = list(rows[-1].items())[:LABELS] if rows else []
+    return [
+        (label, f"{row['rows']:,}", *(f"{row[name]:.2f}" for name in ("precision", "recall", "f1")))
+        for label, row in told
+        if row["rows"]
+    ]
 
 
 def places(facts: dict, words: CardWords, repo_id: str | None) -> dict:

@@ -12,7 +12,7 @@ from threetoe.options.train import TrainConfig, options_of
 from threetoe.prompt.pieces import show_pieces
 from threetoe.run.losses import picture_in, read_points
 from threetoe.run.probes import read
-from threetoe.run.record import METRICS, Run
+from threetoe.run.record import CONFUSION, METRICS, Run
 from threetoe.run.told import evaluations_in
 
 EXAMPLE = [{"role": "user", "content": "Your question"}, {"role": "assistant", "content": "Answer"}]
@@ -29,6 +29,9 @@ def facts_of(run: Run, source: Path, folder: Path, ask_hub: bool = False) -> dic
     drawn = picture_in(source)
     if drawn:
         copyfile(drawn, folder / PICTURE)
+    confusion = picture_in(source, CONFUSION)
+    if confusion:
+        copyfile(confusion, folder / CONFUSION)
     proof = folder / "verify.json"
     return {
         "name": Path(run.options.get("output_dir") or run.options["model"]).name,
@@ -46,6 +49,7 @@ def facts_of(run: Run, source: Path, folder: Path, ask_hub: bool = False) -> dic
         "sample": sample_of(datasets_in(run.options), source),
         "curve": read_points(source / METRICS),
         "picture": PICTURE if drawn else None,
+        "confusion": CONFUSION if confusion else None,
         "verify": read_json(proof) if proof.is_file() else {},
         "gguf": sorted(path.name for path in folder.glob("*.gguf")),
         "modelfile": (folder / "Modelfile").is_file(),

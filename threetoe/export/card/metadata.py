@@ -7,7 +7,11 @@ from pathlib import PureWindowsPath
 from threetoe.machine.hub import is_hub_id
 
 TASK = "text-generation"
-TYPES = {"exact": "exact_match"}  # our names of metrics: the Hub's
+TYPES = {
+    "exact": "exact_match",
+    "accuracy": "accuracy",
+    "macro_f1": "f1",
+}  # our names of metrics: the Hub's
 
 
 def metadata(facts: dict, words, title: str) -> str:

@@ -10,7 +10,7 @@ def interval(share: float, of: int) -> tuple[float, float]:
     middle = share + Z * Z / (2 * of)
     half = Z * math.sqrt(share * (1 - share) / of + Z * Z / (4 * of * of))
     low, high = ((middle + sign * half) / (1 + Z * Z / of) for sign in (-1, 1))
-    return max(low, 0.0), min(high, 1.0)
+    return max(min(low, share), 0.0), min(max(high, share), 1.0)  # rounded to the outside
 
 
 def sign_test(one: int, other: int) -> float:
