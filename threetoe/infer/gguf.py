@@ -22,6 +22,7 @@ def check(file: Path, config: InferConfig) -> None:
     given = {
         "--no-adapter": not config.adapter, "--model": config.model,
         "--constrain-to": config.constrain_to, "--web": config.web,
+        "--compare-base": config.compare_base,
         "--template from-tokenizer": config.template == "from-tokenizer",
         "--load-in-4bit": config.load_in_4bit is not None,
     }  # fmt: skip
