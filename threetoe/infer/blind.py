@@ -11,6 +11,8 @@ from threetoe.options.infer import InferConfig
 from threetoe.run.score import chance
 
 KEYS = {"1": 0, "2": 1, "=": None}
+NAMES = {"answer": "trained", "base": "base"}  # by the field of a row
+SIDES = ("trained", "base", "neither")
 
 
 def compare(rows: list[dict], config: InferConfig) -> None:
@@ -21,14 +23,14 @@ def compare(rows: list[dict], config: InferConfig) -> None:
     place = config.output.with_name(f"{config.output.stem}.blind.json")
     say(f"{len(rows) - len(pairs)} of {len(rows)} answers of base and run are the same")
     for number, row in enumerate(chosen, 1):
-        sides = draw.sample(["base", "answer"], 2)
+        sides = draw.sample(list(NAMES), 2)
         show(f"{number} of {len(chosen)}", row, sides)
         try:
             key = click.prompt("the better one", type=click.Choice(KEYS), err=True)
         except click.Abort:  # Ctrl-C, Ctrl-D
             say("")
             break
-        better = "neither" if key == "=" else {"answer": "trained"}.get(*[sides[KEYS[key]]] * 2)
+        better = "neither" if key == "=" else NAMES[sides[KEYS[key]]]
         given.append({"where": row["where"], "better": better})
         write_json(place, {**counted(given), "given": given})
     if given:
@@ -36,9 +38,6 @@ def compare(rows: list[dict], config: InferConfig) -> None:
         p = chance.said(counts["p"])
         say("preferred: " + ", ".join(f"{name} {counts[name]}" for name in SIDES) + f" ({p})")
         say(f"kept in {place}")
-
-
-SIDES = ("trained", "base", "neither")
 
 
 def counted(given: list[dict]) -> dict:
