@@ -38,7 +38,7 @@ FACTS = {
         "duplicates": 7, "tokens": 52199, "lengths": LENGTHS,
         "answers": {"Positive": 600, "a|b": 5},
     },
-    "metrics": {"train_loss": 0.123456, "steps": 60},
+    "metrics": {"train_loss": 0.123456, "steps": 60, "peak_memory": 2_100_000_000},
     "packages": {"unsloth": "2026.10.9", "peft": "0.21.2"},
     "evaluations": [
         {"adapter": True, **SST2, "metrics": {"exact": 0.9}},
@@ -143,6 +143,7 @@ def test_the_card_says_everything_a_reader_needs(kind):
         FACTS["template"]["example"],
         *["## Prompt template", "## How to use it", "## Training", "## Data", "## Evaluation"],
         *["| lora_r | 16 |", "| learning_rate | 0.0002 |", "| train_loss | 0.123456 |"],
+        "| peak_memory | 2.1 GB |",
         *["| weight_decay | 0.5 |", "| read | 1,200 |", "| trained | 1,000 |"],
         *["| dropped: no answer | 60 |", "| skipped: too short | 40 |", "| cut to fit | 3 |"],
         *["| kept for validation | 100 |", "95 % at most 69, longest 1,077"],

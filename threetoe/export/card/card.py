@@ -8,6 +8,7 @@ from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from threetoe.export.card.metadata import metadata
+from threetoe.machine import terminal
 from threetoe.machine.hub import is_hub_id
 from threetoe.run.told import account, settings, shown
 
@@ -62,11 +63,18 @@ def tables_of(facts: dict) -> dict:
         "account": account(facts["data"]),
         "labels": {label: f"{n:,}" for label, n in list(labels.items())[:LABELS]},
         "settings": settings(facts["options"], facts["defaults"]),
-        "figures": {k: v for k, v in facts["metrics"].items() if k != "plugin_seconds"},
+        "figures": figures(facts["metrics"]),
         "steps": steps(facts["curve"]),
         "names": sorted(sorted(names), key=lambda name: name != "exact"),
         "by_label": by_label(facts["evaluations"]),
     }
+
+
+def figures(metrics: dict) -> dict:
+    told = {k: v for k, v in metrics.items() if k != "plugin_seconds"}
+    if "peak_memory" in told:
+        told["peak_memory"] = terminal.shown(told["peak_memory"])
+    return told
 
 
 def by_label(evaluations: list[dict]) -> list[tuple]:

@@ -40,7 +40,8 @@ def report(answers: list[str], expected: list[str], names: list[str]) -> dict[st
     )
     rows = zip(*(column.tolist() for column in figures), strict=True)
     told = ("precision", "recall", "f1", "rows")
-    return {name: dict(zip(told, row, strict=True)) for name, row in zip(names, rows, strict=True)}
+    made = [dict(zip(told, row, strict=True)) for row in rows]
+    return {n: row | {"rows": int(row["rows"])} for n, row in zip(names, made, strict=True)}
 
 
 def confusion(answers: list[str], expected: list[str], names: list[str]) -> list[list[int]]:
