@@ -22,6 +22,8 @@ def test_a_config_opens_with_its_command_which_runs_dry(path, here):
     rows = [{"messages": [*CHAT, {"role": "user", "content": f"{n}?"}, CHAT[1]]} for n in range(40)]
     (here / "my.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (here / "my.json").write_text(json.dumps(rows))
+    book = [{"question": f"{n}?", "answer": "Soup.", "source": "book.txt"} for n in range(40)]
+    (here / "rows.jsonl").write_text("\n".join(map(json.dumps, book)))
     words += ["--model", "tiny", "--dry-run", "--save-config", "asked.yaml"]
     run_script(*words, cwd=here)
     given, asked = (read_yaml(file)[0] for file in (path, here / "asked.yaml"))
