@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import pytest
@@ -49,7 +50,10 @@ def test_a_page_has_a_column_for_each_run_and_one_for_the_base_they_share(loaded
         answers = [[turns[-1]["content"]] for turns in last[:3]]
         assert dict(zip(sides, answers, strict=True)) == alone
     assert alone["demo"] != alone["three"]
-    web.page(sides)
+    parts = web.page(sides).get_config_file()["components"]
+    (told,) = (part["props"]["value"] for part in parts if part["type"] == "html")
+    pictures = [part["props"]["label"] for part in parts if part["type"] == "image"]
+    assert re.findall(r"<p>(\w+): base tiny", told) == pictures == ["demo", "three"]
 
 
 def test_a_turn_of_a_chat_is_asked_of_each_run(loaded, capsys):

@@ -53,6 +53,9 @@ def test_base_and_run_answer_side_by_side_and_can_be_stopped(demo):
             found = "[...document.querySelectorAll(arguments[0])].map(e => e.innerText)"
             return browser.execute_script(f"return {found}", f"#{name} .bot.message")
 
+        browser.set_window_size(500, 800)  # as narrow as it goes
+        top = {name: find(f"#{name}").rect["y"] for name in ("ask", "trained", "base")}
+        assert top["ask"] < top["trained"] < top["base"] < 800  # all in sight, one below the other
         find("#question textarea").send_keys(MARKUP)
         find("#ask").click()
         wait.until(lambda _: answers("base"))

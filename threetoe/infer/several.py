@@ -43,7 +43,7 @@ class Share:
                 model.load_adapter(str(job.folder), adapter_name=adapter_name(job.config.run))
                 return model
         if self.held and self.keeps:
-            say(f"{job.folder} has another base, or new tokens: its model is loaded beside")
+            say(f"{job.folder} shares no base with them: its model is loaded beside")
         elif self.held:
             self.held = []
         model = flow.load_model(job, longest)

@@ -76,7 +76,7 @@ def check_port(host: str, port: int) -> None:
 
 
 BUTTONS = {"ask": "primary", "stop": "stop", "retry": "secondary", "clear": "secondary"}
-CSS = ".answers {flex-wrap: wrap} footer {display: none !important}"
+CSS = ".answers {flex-wrap: wrap} .dark {color-scheme: dark} footer {display: none !important}"
 
 
 class Side(NamedTuple):
@@ -104,25 +104,28 @@ def page(sides: dict[str, Side]):
     import gradio as gr
 
     runs = [side.loaded for side in sides.values() if side.adapter]
-    job = runs[0].job
-    title = ", ".join(loaded.job.folder.name for loaded in runs)
-    with gr.Blocks(title=f"Threetoe: {title}", analytics_enabled=False) as blocks:
-        told = "".join(f"<p>{escape(about(loaded))}</p>" for loaded in runs)
+    folders = [loaded.job.folder for loaded in runs]
+    title = ", ".join(folder.name for folder in folders)
+    with gr.Blocks(title=f"Threetoe: {title}", analytics_enabled=False, fill_width=True) as blocks:
+        told = [f"{name}: {about(side.loaded)}" for name, side in sides.items() if side.adapter]
+        told = "".join(f"<p>{escape(line)}</p>" for line in told)
         gr.HTML(f"<h2>{escape(title)}</h2>{told}")
-        with gr.Row(elem_classes="answers"):
-            boxes = [answer_box(gr, name) for name in sides]
         asked = question_parts(gr, [loaded.job.run.the_template() for loaded in runs])
         with gr.Row():
             buttons = [
-                gr.Button(name.title(), elem_id=name, min_width=70, variant=variant)
+                gr.Button(name.title(), elem_id=name, min_width=60, variant=variant)
                 for name, variant in BUTTONS.items()
             ]
-        settings = setting_parts(gr, job.config)
-        if rows := list(questions_of(job.folder)):
-            gr.Examples(rows, asked, label="From the training data")
-        if picture := losses.picture_in(job.folder):
+        with gr.Row(elem_classes="answers", equal_height=True):
+            boxes = [answer_box(gr, name) for name in sides]
+        settings = setting_parts(gr, runs[0].job.config)
+        rows = [row for folder in folders for row in questions_of(folder)]
+        if different := list(dict.fromkeys(rows)):
+            gr.Examples([*map(list, different)], asked, label="From the training data")
+        if pictures := [*filter(None, map(losses.picture_in, folders))]:
             with gr.Accordion("How it learned", open=False):
-                gr.Image(str(picture), show_label=False, buttons=["fullscreen"])
+                for picture in pictures:
+                    gr.Image(str(picture), label=picture.parent.name, buttons=["fullscreen"])
         connect(gr, sides, boxes, asked, settings, buttons)
     return blocks
 
@@ -130,7 +133,7 @@ def page(sides: dict[str, Side]):
 def answer_box(gr, name: str):
     return gr.Chatbot(
         label=name, elem_id=name, render_markdown=False, buttons=["copy"], feedback_options=None,
-        min_width=300, height=320,
+        min_width=280, height=None, min_height=120, max_height=400,
     )  # fmt: skip
 
 
@@ -170,12 +173,12 @@ def about(loaded: Loaded) -> str:
     return " · ".join(parts)
 
 
-def questions_of(run: Path) -> Iterator[list[str]]:
-    """[question, input] of the rows that a run keeps of its training data."""
+def questions_of(run: Path) -> Iterator[tuple[str, str]]:
+    """(question, input) of the rows that a run keeps of its training data."""
     for messages in probes.read(run):
         asked = [m for m in messages if m["role"] == "user"] if isinstance(messages, list) else []
         if asked:
-            yield [asked[0]["content"], asked[0].get("input", "")]
+            yield asked[0]["content"], asked[0].get("input", "")
 
 
 def setting_parts(gr, config: InferConfig) -> list:
