@@ -6,15 +6,18 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 from conftest import run_in_one_process
+from every import assert_every
 
 from threetoe.__main__ import cli
+from threetoe.commands.then import read_then
 from threetoe.data.read import read_conversations
 from threetoe.errors import PluginError, UserError
 from threetoe.hooks import specs
 from threetoe.hooks.load import load_plugins
-from threetoe.options.command import command
+from threetoe.options.command import command, read_words
 from threetoe.options.export import ExportConfig
 from threetoe.options.infer import InferConfig
 from threetoe.options.shared import Common
@@ -26,6 +29,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
 PLUGIN_FILES = sorted((ROOT / "plugins").glob("*.py"))
+SCRIPTS = {"train.py": TrainConfig, "infer.py": InferConfig, "export.py": ExportConfig}
+SHOWING = [  # where commands are shown
+    *PAGES,
+    *(file for name in ("benchmarks", "examples") for file in (ROOT / name).rglob("*.md")),
+    *(file for name in ("configs", "examples") for file in (ROOT / name).glob("*.yaml")),
+    *(file for name in ("", "examples", "plugins") for file in (ROOT / name).glob("*.py")),
+    *(ROOT / "threetoe" / "commands").rglob("*.py"),
+]
+COMMAND = re.compile(r"(?:^|[ !])((?:train|infer|export)\.py|-m threetoe)(?: .*)?$")
 HOOKS = [name for name in vars(specs) if name.startswith(specs.PREFIXES)]
 PICTURE = re.compile(r"!\[.*\]\((.*)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -60,7 +72,7 @@ def blocks(text, language):
 
 def code_of(text):
     """All code of a page: its fenced blocks, and what stands in backticks."""
-    inline = re.findall(r"`([^`]+)`", FENCE.sub("", text))
+    inline = [code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", FENCE.sub("", text))]
     return "\n".join([*(code for _, code in FENCE.findall(text)), *inline])
 
 
@@ -148,6 +160,78 @@ def users(hooks, hook):
 def test_every_option_that_is_mentioned_exists(path):
     mentioned = set(re.findall(r"(?<![\w-])--[a-z0-9][a-z0-9-]*", code_of(read(path))))
     assert mentioned - flags() - FOREIGN == set()
+
+
+def test_every_command_that_is_shown_is_one_that_its_script_takes(here):
+    """Its options exist and its values are of their types; it is not run."""
+    saved(Path("mine.yaml"), "{}")
+    shown = [(path, line) for path in SHOWING for line in commands(path)]
+    assert_every((f"{path.name}: {line}", problems_of(line), []) for path, line in shown)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "python train.py --lora-rank 8",
+        "python train.py --max-steps many",
+        "python train.py --resume",
+        "python train.py --config configs/none.yaml",
+        "python train.py --then 'export --mergd DIR'",
+        "python infer.py Two words",
+        "python -m threetoe make-dataset topic bread -n many",
+        "python -m threetoe plugins explain train.py --datset my.json",
+        "python -m threetoe templtes rank --model tiny",
+    ],
+)
+def test_a_command_that_is_shown_wrongly_is_found(wrong):
+    assert problems_of(wrong)
+
+
+def commands(path):
+    """The lines of a file with a command: of a page's code, or such as begin with one."""
+    text = re.sub(r"\\+\n\s*", " ", read(path))  # a line that goes on
+    if path.suffix == ".md":
+        lines = code_of(text).splitlines()
+    else:
+        lines = re.findall(r"(?m)^[# ]*((?:\w+=\S+ )?python .*)$", text)
+    return [line for line in lines if COMMAND.search(line) and line[0] not in "├└"]
+
+
+def problems_of(line):
+    """What is wrong with a command that stands in a line of a document."""
+    script, *words = shlex.split(COMMAND.search(line)[0].lstrip(" !"), comments=True)
+    words = [word for word in words if word != "--help"]
+    if script not in SCRIPTS:
+        return problems_of_module(words[1:])
+    for at, file in enumerate(words):
+        if words[at - 1] == "--config":  # ours, or one of the reader's
+            ours = file.startswith(("configs/", "examples/"))
+            words[at] = str(ROOT / file) if ours else "mine.yaml"
+    config = read_words(SCRIPTS[script], words)
+    problems = list(config.problems)
+    if not line.startswith("python") and len(words) == 1:  # the option is mentioned, not used
+        problems = [one for one in problems if one != f"{words[0]} needs a value."]
+    if getattr(config, "then", None):
+        problems += read_then(config).problems
+    return problems
+
+
+def problems_of_module(words):
+    """The same of the words behind python -m threetoe."""
+    group, context = cli, click.Context(cli)
+    while isinstance(group, click.Group):
+        _, words, _ = group.make_parser(context).parse_args(words)
+        if not words:
+            return []
+        try:
+            name, group, words = group.resolve_command(context, words)
+            if not isinstance(group, click.Group):
+                context = group.make_context(name, words, parent=context)
+        except click.UsageError as error:
+            return [error.format_message()]
+    if name == "explain":
+        return problems_of(shlex.join(context.params["command"]))
+    return list(context.meta.get("problems", ()))
 
 
 def test_the_readmes_template_works(tmp_path):
