@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -24,6 +25,7 @@ from threetoe.options.shared import Common
 from threetoe.options.train import TrainConfig
 from threetoe.prompt.pieces import Marks, Piece
 from threetoe.prompt.template_file import read_template
+from threetoe.train.plan import plan_training
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -54,6 +56,12 @@ FOREIGN = {
     *"--nproc --nnodes --rdzv --multi --num --mixed --cpu --nodes --ntasks-per-node".split(),
     "--lora-rank",  # a mistake that docs/troubleshooting.md explains
 }
+OURS = {  # in the place of what is the reader's, the Hub's or of a package in a training shown
+    "model": "tiny", "dataset": ("sentiment",), "max_samples": 40, "dataset_path": None,
+    "dataset_subset": None, "dataset_split": "train", "dataset_option": (), "map": (), "labels": (),
+    "instruction": None, "template": None, "plugin": (), "settings": (), "push_to": None,
+    "report_to": (),
+}  # fmt: skip
 HOME = "/home/me"  # stands in the docs for the folder of the reader's files
 
 
@@ -163,7 +171,8 @@ def test_every_option_that_is_mentioned_exists(path):
 
 
 def test_every_command_that_is_shown_is_one_that_its_script_takes(here):
-    """Its options exist and its values are of their types; it is not run."""
+    """Its options exist, its values are of their types, and those of a training pass its checks
+    together; it is not run."""
     saved(Path("mine.yaml"), "{}")
     shown = [(path, line) for path in SHOWING for line in commands(path)]
     assert_every((f"{path.name}: {line}", problems_of(line), []) for path, line in shown)
@@ -177,6 +186,7 @@ def test_every_command_that_is_shown_is_one_that_its_script_takes(here):
         "python train.py --resume",
         "python train.py --config configs/none.yaml",
         "python train.py --then 'export --mergd DIR'",
+        "python train.py --dataset my.json --max-steps 9 --num-train-epochs 3",
         "python infer.py Two words",
         "python -m threetoe make-dataset topic bread -n many",
         "python -m threetoe plugins explain train.py --datset my.json",
@@ -211,8 +221,12 @@ def problems_of(line):
     problems = list(config.problems)
     if not line.startswith("python") and len(words) == 1:  # the option is mentioned, not used
         problems = [one for one in problems if one != f"{words[0]} needs a value."]
-    if getattr(config, "then", None):
-        problems += read_then(config).problems
+    if script == "train.py":
+        problems += read_then(config).problems if config.then else ()
+        try:
+            plan_training(replace(config, problems=(), **OURS))
+        except UserError as error:
+            problems += error.problems
     return problems
 
 
