@@ -33,7 +33,7 @@ def train_runs(folder) -> None:
     flags = [
         "--dataset", "rows.jsonl", "--model", "tiny", "--max-steps", "60",
         "--learning-rate", "5e-3", "--per-device-train-batch-size", "12",
-        "--gradient-accumulation-steps", "1", "--warmup-steps", "2", "--lr-scheduler-type",
+        "--gradient-accumulation-steps", "1", "--warmup-steps", "0", "--lr-scheduler-type",
         "constant", "--no-load-in-4bit", "--max-seq-length", "256",
     ]  # fmt: skip
     train = ["python", "train.py", *flags]

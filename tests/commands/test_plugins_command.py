@@ -81,15 +81,16 @@ def test_every_hook_that_explain_prints_is_called_where_options_ask_for_it(
     for command in (REHEARSED[0], WITH_ROWS, REHEARSED[2]):
         script = command.partition(".")[0]
         called = {hook for hook, _ in explained(plugins("explain", *command.split()).out)}
-        assert called == set(dict(calls_in(notes[script] / "calls.txt", script)))
         assert called == {hook for hook in HOOKS if script in getattr(specs, hook).scripts}
+        asked_for = called - ({"register_metrics"} if script == "train" else set())  # by --metrics
+        assert asked_for == set(dict(calls_in(notes[script] / "calls.txt", script)))
 
 
 def test_explain_says_rule_and_order_and_what_is_not_called(here, plugins):
     write_recorders(here)
     order = ["--plugin", "b.py", "--plugin", "a.py"]
     lines = plugins("explain", "train.py", "--preview", 1, *order).out.splitlines()
-    rows = {line.split()[1]: line for line in lines[1:12]}
+    rows = {line.split()[1]: line for line in lines[1 : lines.index("")]}
     assert rows["register_templates"].endswith("answers merge      b.py + a.py + threetoe.builtin")
     assert rows["load_rows"].endswith("first answer wins  b.py, else a.py, else threetoe.builtin")
     assert rows["map_messages"].endswith("passed through     b.py -> a.py")

@@ -6,9 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import numpy
-import torch
-
 from threetoe.machine import processes
 
 SUMS = ("_total_loss_scalar", "_total_train_tokens")  # of a trainer: losses, and tokens read
@@ -35,11 +32,17 @@ class Moment(NamedTuple):
 
 def generators() -> tuple:
     """The states of all random numbers of this process."""
+    import numpy
+    import torch
+
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return random.getstate(), numpy.random.get_state(), torch.get_rng_state(), cuda
 
 
 def put_generators(states: tuple) -> None:
+    import numpy
+    import torch
+
     python, of_numpy, cpu, cuda = states
     random.setstate(python)
     numpy.random.set_state(of_numpy)
