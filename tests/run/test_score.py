@@ -97,9 +97,10 @@ def test_the_table_fits_80_columns_and_names_what_it_leaves_out():
 
 def test_the_picture_has_a_field_a_pair_and_any_script(tmp_path):
     path = tmp_path / "confusion.png"
-    for labels in (LABELS, ["积极", "👍", "да", ""], ["one"], [f"{n}" for n in range(200)]):
+    many = [f"{n}" for n in range(200)]
+    for labels in (LABELS, ["积极", "👍", "да", ""], ["one"], ["$5 to $9", r"$\no$"], many):
         scores = scores_of(labels * 2, labels * 2)
-        assert picture.draw(path, {"base": scores, "trained": scores}, "情感 \x1b") is True
+        assert picture.draw(path, {r"$\no$": scores, "trained": scores}, "情感 \x1b") is True
         assert imread(path).shape[1] > imread(path).shape[0] > 200
     assert sum(map(sum, picture.folded(scores.confusion))) == 400
     assert picture.draw(path, {"base": scores_of(["a"], ["b"])}, "") is False

@@ -23,7 +23,10 @@ def new_figure(wide: float, tall: float):
 
 def save(figure, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
 
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a dollar in a name begins no formula
     FigureCanvasAgg(figure).print_png(path)
 
 
