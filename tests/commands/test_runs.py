@@ -60,7 +60,9 @@ def test_runs_are_listed_with_their_figures_and_what_is_none_is_named(place):
 
 def test_names_of_any_length_and_script_fit_80_columns(place):
     (place / "demo").rename(place / ("模型" * 40))
+    (place / "theirs").rename(place / "their\x1b\ns")
     lines = said("runs", place).splitlines()
+    assert lines[-1] == "no run, but foreign: their\\x1b s"
     assert all(width_of(line) <= 80 for line in lines[:4])
     lines = said("runs", place / ("模型" * 40), place / "three").splitlines()
     assert all(width_of(line) <= 80 for line in lines)
@@ -84,6 +86,12 @@ def test_two_runs_are_compared_by_options_data_and_curves(place):
     assert not {"output_dir", "seed", "torch"} & rows.keys()
     assert rows["demo"][0][0] > rows["demo"][0][-1] == "▁"
     assert len(rows["demo"][0]) == 50 and len(rows["three"][0]) == 1
+
+
+def test_runs_of_one_name_are_compared_under_their_paths(place):
+    shutil.copytree(place / "demo", place / "more" / "demo")
+    *_, one, other = said("runs", place / "demo", place / "more" / "demo").splitlines()
+    assert [one.split()[0], other.split()[0]] == ["runs/demo", "more/demo"]
 
 
 def test_the_losses_of_runs_are_drawn_into_a_picture_that_was_not_there(place):

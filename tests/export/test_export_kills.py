@@ -81,7 +81,7 @@ def test_an_export_that_another_one_is_writing_is_refused(three_steps, here):
     Path("out.partial").mkdir()
     with lock(Path("out.partial")):
         (line,) = refused(export, "--run", three_steps, "--merged", "out")
-    assert line == "--merged out: another export is writing there; name another folder."
+    assert line == "--merged out: another export is writing there; name another place."
 
 
 @pytest.mark.parametrize("ending", [".partial", ".failed"])

@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 import infer
 from threetoe import api
+from threetoe.infer import output
 
 ROWS = [
     {"instruction": "Say it. " + "word " * n, "output": "Yes"} for n in (40, 1, 20, 3, 9, 60, 2)
@@ -104,6 +105,15 @@ def test_the_fields_of_a_row_stand_beside_its_answer_in_each_format(three_steps,
     assert {"id": 2, "model_answer": lines[2]["model_answer"]}.items() <= next(
         row for row in map(json.loads, piped.stdout.splitlines()) if row["id"] == 2
     ).items()
+
+
+def test_two_calls_do_not_write_the_same_file(three_steps, rows, here):
+    (here / "a.jsonl.partial").touch()  # of a call that was killed before its first line
+    with output.hold(here / "a.jsonl"):
+        (line,) = refused(infer, "--run", three_steps, "--file", rows, "--output", "a.jsonl")
+    assert line == "--output a.jsonl: another call is writing there; name another place."
+    answered(three_steps, "a.jsonl", cwd=here)
+    assert len(read_lines(here / "a.jsonl")) == len(ROWS)
 
 
 def test_what_lies_in_the_place_of_the_rows_is_not_touched(three_steps, rows, here):

@@ -16,12 +16,14 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from conftest import ROOT, TINY, refused, run_script
+from gguf import GGUFWriter
 from openai import OpenAI
 from test_web import a_free_port
 
 import infer
 from threetoe.infer import conversation
 from threetoe.infer import infer as flow
+from threetoe.infer import serve as engines
 from threetoe.machine.files import named_files
 from threetoe.options.infer import InferConfig
 from threetoe.prompt.template_file import read_template
@@ -216,6 +218,27 @@ def test_what_a_gguf_file_cannot_be_asked_is_one_line(place, monkeypatch, tmp_pa
     file.write_bytes(file.read_bytes()[:1_000_000])
     (line,) = refused(infer, *asked)
     assert line.startswith(f"--run {file} cannot be read: ")
+    writer = GGUFWriter("adapter.gguf", "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    (line,) = refused(infer, "Hi", "--run", "adapter.gguf", "--template", "alpaca")
+    assert line == (
+        "--run adapter.gguf is not a whole model, as an adapter is none: no tokenizer.ggml.tokens."
+    )
+
+
+def test_a_gguf_file_has_several_answers_with_a_temperature(place):
+    config = InferConfig(
+        run=place / "demo-gguf" / "demo.f32.gguf", prompt="Hi", n=4, temperature=1.5,
+        max_new_tokens=8,
+    )  # fmt: skip
+    assert len({text for _, text in flow.ask(config)}) > 1
+
+
+def test_a_program_that_has_ended_answers_nothing():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    assert engines.answers(ended, f"http://127.0.0.1:{a_free_port()}") is False
 
 
 def copied(place, folder, monkeypatch):

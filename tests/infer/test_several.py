@@ -4,9 +4,12 @@ import csv
 import json
 import re
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
-from conftest import refused, run_script
+from conftest import ROOT, refused, run_script
 
 import infer
 from threetoe import api
@@ -67,9 +70,19 @@ def test_a_file_has_the_answers_of_each_run_beside_its_rows(runs, here):
     (here / "rows.json").write_text(json.dumps(ROWS))
     flags = [flag for run in runs.values() for flag in ("--run", run)]
     flags += ["--file", "rows.json", "--max-new-tokens", 8]
-    for name in ("a.csv", "b.jsonl"):
-        done = run_script("infer.py", *flags, "--output", name, cwd=here)
-    assert "demo:" in done.stderr and "three:" in done.stderr
+    run_script("infer.py", *flags, "--output", "a.csv", cwd=here)
+    (here / "kill.py").write_text(
+        "import os, signal\n\ndef map_reply(reply, config):\n"
+        "    if config.run.name != 'demo':\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return reply\n"
+    )
+    flags += ["--plugin", "kill.py", "--output", "b.jsonl"]
+    killed = [sys.executable, ROOT / "infer.py", *flags]  # while the second run is asked
+    assert subprocess.run([*map(str, killed)], cwd=here).returncode == -signal.SIGKILL
+    (here / "kill.py").write_text("def map_reply(reply, config):\n    return reply\n")
+    done = run_script("infer.py", *flags, cwd=here)
+    assert "demo:\n2 of 2 were answered before" in done.stderr
+    assert "three:\n0 of 2 exactly right" in done.stderr
     with (here / "a.csv").open(encoding="utf-8-sig", newline="") as file:
         table = list(csv.DictReader(file))
     lines = [json.loads(line) for line in (here / "b.jsonl").read_text().splitlines()]
@@ -88,5 +101,7 @@ def test_runs_that_cannot_be_told_apart_or_asked_together_are_refused(runs, here
     (line,) = refused(infer, *asked, "--file", "sentiment")
     assert line == "Several --run with --file need --output: a row has the answer of each."
     shutil.copytree(run, here / "three")
-    calls = several.each(InferConfig(run=(run, here / "three"), output=here / "a.csv"))
-    assert len({call.output for call in calls.values()}) == 2
+    alike = (run, here / "three", here / "x-y" / "three", here / "x" / "y" / "three")
+    calls = several.each(InferConfig(run=alike, output=here / "a.csv"))
+    assert len({call.output for call in calls.values()}) == len(calls) == 4
+    assert "y/three" in calls

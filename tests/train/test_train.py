@@ -61,7 +61,7 @@ def test_a_run_folder_holds_everything_and_nothing_else(demo):
 def test_a_folder_that_another_training_writes_to_is_refused(here):
     with runs.start(here / "run", {}):
         (line,) = refused(train, "--model", "tiny", "--output-dir", "run")
-    assert line == "--output-dir run: another training is writing there; name another folder."
+    assert line == "--output-dir run: another training is writing there; name another place."
     runs.check_folder(here / "run", False)  # that training was killed: its folder can be taken over
     (here / "run" / "run.partial.json").rename(here / "run" / "run.partial.json.tmp")
     runs.check_folder(here / "run", False)  # one that was killed, or had no room, as it began

@@ -65,7 +65,10 @@ def draw(output: Path, folders: tuple[Path, ...], chosen: bool) -> None:
     if output.suffix.lower() != ".png" or output.exists():
         why = "exists already" if output.exists() else "is written as a PNG; name a .png"
         raise UserError(f"--output {output} {why}.")
-    points = {folder.resolve().name: read_points(folder / METRICS) for folder in folders}
+    points = {
+        name: read_points(folder / METRICS)
+        for name, folder in zip(told.names_of(folders), folders, strict=True)
+    }
     if not draw_together(output, points):
         raise UserError('--output needs matplotlib: pip install -e ".[data]".')
 
@@ -89,9 +92,9 @@ def listed(found: list[Summary]) -> list[str]:
     ours = [one for one in found if one.steps is not None]
     rows = [{"run": Path(one.folder).name, **cells(one)} for one in ours]
     lines = table(rows) if rows else ["no runs"]
-    lines += [f"damaged: {one.problem}" for one in found if one.state == "damaged"]
+    lines += [f"damaged: {plain(one.problem)}" for one in found if one.state == "damaged"]
     for state in ("export", "foreign"):
-        names = [Path(one.folder).name for one in found if one.state == state]
+        names = [plain(Path(one.folder).name) for one in found if one.state == state]
         lines += [f"no run, but {state}: {', '.join(names)}"] if names else []
     return lines
 
@@ -126,7 +129,7 @@ def table(rows: list[dict[str, str]]) -> list[str]:
     """Lines that fit the terminal: names are cut where it is narrow."""
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     rows = [dict(zip(names, names, strict=True)), *rows]
-    rows = [{name: visible(row[name]) for name in names} for row in rows]
+    rows = [{name: plain(row[name]) for name in names} for row in rows]
     widths = {name: max(width_of(row[name]) for row in rows) for name in names}
     room = max(columns(), 60) - 2 * (len(names) - 1)
     while sum(widths.values()) > room:
@@ -137,6 +140,11 @@ def table(rows: list[dict[str, str]]) -> list[str]:
     return [
         "  ".join(fitted(row[n], widths[n], n in NUMBERS) for n in names).rstrip() for row in rows
     ]
+
+
+def plain(text: str) -> str:
+    """In one line, and harmless to a terminal."""
+    return " ".join(visible(text).split())
 
 
 def fitted(text: str, width: int, right: bool = False) -> str:
@@ -161,7 +169,7 @@ def compared(folders: tuple[Path, ...], found: list[Summary]) -> list[str]:
         "versions": differing([run.packages for run in records]),
         "data, as hashes": differing(data),
     }
-    lines, heads = [], [Path(one.folder).name for one in found]
+    lines, heads = [], list(map(plain, told.names_of(folders)))
     for title, rows in parts.items():
         if rows:
             lines += [*aligned({title: heads, **rows}), ""]
@@ -182,12 +190,11 @@ def differing(sides: list[dict], passed_over: tuple = ()) -> dict[str, list[str]
 def aligned(rows: dict[str, list[str]]) -> list[str]:
     """Names and their values in columns that fit the terminal, and are as wide as each other."""
     wide = max(map(width_of, rows))
-    most = max(width_of(visible(value)) for values in rows.values() for value in values)
+    rows = {name: list(map(plain, values)) for name, values in rows.items()}
+    most = max(width_of(value) for values in rows.values() for value in values)
     each = min(most, (max(columns(), 60) - wide) // len(next(iter(rows.values()))) - 2)
     return [
-        "  ".join(
-            [fitted(name, wide), *(fitted(visible(value), each) for value in values)]
-        ).rstrip()
+        "  ".join([fitted(name, wide), *(fitted(value, each) for value in values)]).rstrip()
         for name, values in rows.items()
     ]
 

@@ -123,7 +123,8 @@ def choose_engine(job: InferPlan) -> tuple:
 def exported(job: InferPlan, kind: str) -> Path:
     """The folder beside the run with its export of a kind, which is written and proven, unless it
     is there, proven, and of the run as it is now."""
-    place = Path(f"{job.folder}-{kind}")
+    folder = job.folder if job.folder.name else job.folder.resolve()  # --run .
+    place = folder.with_name(f"{folder.name}-{kind}")
     if not place.exists():
         config = job.config
         asked = ExportConfig(

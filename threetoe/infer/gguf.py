@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,10 @@ def check(file: Path, config: InferConfig) -> None:
         if importlib.util.find_spec(package) is None:
             raise UserError(f'--run {file} is asked through llama.cpp: pip install -e ".[serve]".')
     fields = fields_of(file)
+    length = f"{fields.get('general.architecture')}.context_length"
+    for name in ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type", length):
+        if name not in fields:
+            raise UserError(f"--run {file} is not a whole model, as an adapter is none: no {name}.")
     if not (config.template or "tokenizer.chat_template" in fields):
         raise UserError(f"--run {file} has no chat template: name one, as --template alpaca.")
 
@@ -146,6 +151,7 @@ def speak(config: InferConfig, model: Gguf, prompts: list, show=None) -> Iterato
     frame = Frame(lead=named.lead, trail=named.trail) if named else Frame()
     stops = [*(named.stops(model.marks) if named else ()), *config.stop]
     for index, ids in enumerate(prompts):
+        own = replace(config, seed=(config.seed + index) % 2**32)  # --n answers are others
         said = shown = ""
 
         def take(part: str) -> None:
@@ -159,6 +165,6 @@ def speak(config: InferConfig, model: Gguf, prompts: list, show=None) -> Iterato
             if new and show:
                 show(new)
 
-        cut = model.answer(ids, stops, config, take)
+        cut = model.answer(ids, stops, own, take)
         hand_on(framed(said, frame))
         yield index, shown, cut and config.max_new_tokens, None

@@ -6,16 +6,18 @@ same call goes on from there after a kill, and asks only what has no answer yet.
 
 import hashlib
 import json
+import os
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypedDict
+from typing import TextIO, TypedDict
 
 from threetoe.errors import UserError
 from threetoe.infer import metrics
-from threetoe.infer.tables import WRITERS, joined
-from threetoe.machine.files import check_writable
+from threetoe.infer.tables import WRITERS, fields_of, joined
+from threetoe.machine.files import check_writable, lock
 from threetoe.machine.records import parse_json
 from threetoe.machine.terminal import Progress, clear_line, say, visible
 from threetoe.options.infer import InferConfig, answering
@@ -80,11 +82,12 @@ def read_begun(job) -> dict[int, dict]:
     ours = path.is_file() and not path.is_symlink()
     text = path.read_text(encoding="utf-8", errors="replace") if ours else ""
     head, *lines = text.split("\n")[:-1] or [""]  # a torn line goes
-    if head != identity_of(job):
+    if head != identity_of(job) and (text or not ours):
         raise UserError(
             f"{path} is of other questions, or of another run or options: name another --output, "
             "or remove it."
         )
+    hold(job.config.output).close()
     rows = [answered_row(line, f"{path}:{at}") for at, line in enumerate(lines, 2)]
     say(f"{len(rows)} of {len(job.questions)} were answered before")
     return {row.pop("number"): row for row in rows}
@@ -117,8 +120,9 @@ def write(answers, job, begun: dict[int, dict]) -> list[dict]:
     output gets them as batches are done."""
     path, rows = job.config.output, gather(answers, job, begun)
     if path:
-        finish(path, joined(job.questions, rows, path.suffix == ".csv"))
-        partial_of(path).unlink()
+        names = fields_of(job.questions)
+        finish(path, joined(job.questions, rows, names, path.suffix == ".csv"))
+        partial_of(path).unlink(missing_ok=True)
     return rows
 
 
@@ -126,7 +130,8 @@ def gather(answers, job, begun: dict[int, dict]) -> list[dict]:
     """The rows of answers in the order of the questions, each kept in OUTPUT.partial or printed as
     it comes."""
     path, rows, total = job.config.output, dict(begun), len(job.questions)
-    file = begin(path, job, begun) if path else None  # None: standard output
+    file, held = begin(path, job) if path else (None, ExitStack())  # None: standard output
+    names = fields_of(job.questions)
     escaped = not path and sys.stdout.encoding.lower() != "utf-8"
     shown, progress = not path and sys.stdout.isatty(), Progress(len(begun))
     try:
@@ -134,7 +139,7 @@ def gather(answers, job, begun: dict[int, dict]) -> list[dict]:
             row = rows[given.question.number] = as_row(given)
             line = {"number": given.question.number, **row}
             if not path:
-                (line,) = joined([given.question], [row])
+                (line,) = joined([given.question], [row], names)
             clear_line()
             text = json.dumps(line, ensure_ascii=escaped)
             print(visible(text) if shown else text, file=file, flush=True)
@@ -142,26 +147,33 @@ def gather(answers, job, begun: dict[int, dict]) -> list[dict]:
             words = f"answered {len(rows)} of {total}, {pace:.1f} rows/s"
             progress.show(len(rows), total, words)
     except KeyboardInterrupt:
-        clear_line()
         say(f"{len(rows)} of {total} answered" + "; the same call goes on" * bool(path))
         raise
-    clear_line()
+    finally:
+        held.close()
+        clear_line()
     ordered = [rows[number] for number in sorted(rows)]
-    if path:
-        file.close()
     say_of_all(ordered, job.config.max_new_tokens)
     return ordered
 
 
-def begin(path: Path, job, begun: dict[int, dict]):
-    """The file of rows while they are answered, as it is known to be whole so far."""
+def begin(path: Path, job) -> tuple[TextIO, ExitStack]:
+    """The file of rows while they are answered, and what holds it; of what an earlier call has
+    left, whole lines are never written anew."""
     path.parent.mkdir(exist_ok=True)  # evaluations/ of a run
-    file = partial_of(path).open("w", encoding="utf-8")
-    print(identity_of(job), file=file)
-    for number, row in begun.items():
-        print(json.dumps({"number": number, **row}, ensure_ascii=False), file=file)
-    file.flush()
-    return file
+    partial = partial_of(path)
+    file = partial.open("a", encoding="utf-8")
+    held = hold(path)
+    held.callback(file.close)
+    os.truncate(partial, partial.read_bytes().rfind(b"\n") + 1)  # a torn line goes
+    if not partial.stat().st_size:
+        print(identity_of(job), file=file, flush=True)
+    return file, held
+
+
+def hold(path: Path) -> ExitStack:
+    """OUTPUT.partial for this call alone; UserError where another one writes it."""
+    return lock(partial_of(path), f"--output {path}", "call")
 
 
 def finish(path: Path, rows: list[dict]) -> None:

@@ -85,23 +85,24 @@ def run_program(words: Callable, place: Path, config: InferConfig) -> None:
     show_progress(f"{engine} loads {name}")
     process = subprocess.Popen(command, cwd=place.parent, start_new_session=True)
     try:
-        await_answer(process, address(config))
-        say_address(engine, str(place), name, config)
+        if answers(process, address(config)):
+            say_address(engine, str(place), name, config)
         process.wait()
     finally:
         end_group(process)
     raise Failure(f"{engine} has ended with the exit code {process.returncode}.")
 
 
-def await_answer(process: subprocess.Popen, where: str) -> None:
-    """Wait until a program answers, or has ended."""
+def answers(process: subprocess.Popen, where: str) -> bool:
+    """Waits for a program to answer; whether it does, or has ended."""
     import httpx
 
     while process.poll() is None:
         with suppress(httpx.HTTPError):
             if httpx.get(f"{where}/health", trust_env=False).is_success:
-                return
+                return True
         time.sleep(0.3)
+    return False
 
 
 def ask(config: InferConfig, path: str, **body) -> dict:

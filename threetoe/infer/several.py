@@ -12,19 +12,18 @@ from threetoe.infer.questions import piped_in
 from threetoe.infer.tables import side_by_side
 from threetoe.machine.terminal import say
 from threetoe.options.infer import InferConfig
+from threetoe.run.told import names_of
 
 
 def each(config: InferConfig) -> dict[str, InferConfig]:
-    """The call for each run by the run's name: its folder's, or its path where two are alike."""
+    """The call for each run by the run's name, which tells it from the others."""
     runs = [run.resolve() for run in config.runs]
     if twice := [run for run in runs if runs.count(run) > 1]:
         raise UserError(f"--run {twice[0]} is given twice.")
-    stems = [run.name for run in runs]
-    alike = len(set(stems)) < len(stems)
     found, path = {}, config.output
-    for given, run in zip(config.runs, runs, strict=True):
-        name = str(run).strip("/").replace("/", "-") if alike else run.name
-        own = path and path.with_name(f"{path.stem}.{name}{path.suffix}")
+    for number, (given, name) in enumerate(zip(config.runs, names_of(runs), strict=True), 1):
+        label = number if "/" in name else name
+        own = path and path.with_name(f"{path.stem}.{label}{path.suffix}")
         found[name] = replace(config, run=given, runs=(), output=own)
     return found
 
@@ -79,9 +78,12 @@ def infer(config: InferConfig) -> None:
     if config.output:
         asked = next(iter(jobs.values())).questions
         output.finish(config.output, side_by_side(asked, found, config.output.suffix == ".csv"))
-    for job in jobs.values():
-        if config.output:
-            output.partial_of(job.config.output).unlink()
+        for job in jobs.values():
+            output.partial_of(job.config.output).unlink(missing_ok=True)
+    for name, job in jobs.items():
+        if config.output and job.metrics:  # the last step: a call that goes on finds no figures
+            say(f"{name}:")
+            metrics.evaluate(job.metrics, found[name], job.config, job.folder)
         job.hooks.end()
 
 
@@ -93,7 +95,4 @@ def answers_of(job: flow.InferPlan, name: str, share: Share) -> list[dict]:
     if not job.config.output:
         output.show(left, lambda show: flow.answer(left, *loaded, show))
         return []
-    rows = output.gather(flow.answer(left, *loaded), job, begun)
-    if job.metrics:
-        metrics.evaluate(job.metrics, rows, job.config, job.folder)
-    return rows
+    return output.gather(flow.answer(left, *loaded), job, begun)

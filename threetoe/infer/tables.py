@@ -7,11 +7,15 @@ from pathlib import Path
 COMMON = ("where", "messages", "question", "input", "expected")  # to the answers of all runs
 
 
-def joined(questions: list, rows: list[dict], is_flat: bool = False) -> list[dict]:
-    """The fields of each question's row, and behind them ours: a name that is theirs has `model_`
+def fields_of(questions: list) -> set[str]:
+    """The names of fields that rows of --file bring."""
+    return {name for question in questions for name in question.row}
+
+
+def joined(questions: list, rows: list[dict], taken: set, is_flat: bool = False) -> list[dict]:
+    """The fields of each question's row, and behind them ours: a name that is `taken` has `model_`
     before it. `is_flat` is for a table without lists."""
     ours = [flat(row) if is_flat else row for row in rows]
-    taken = {name for question in questions for name in question.row}
     names = {name: name for row in ours for name in row}
     for name in names:
         while names[name] in taken:
@@ -32,7 +36,7 @@ def side_by_side(questions: list, answers: dict[str, list[dict]], is_flat: bool)
         for name, row in zip(answers, rows, strict=True):
             both |= {f"{k} ({name})": v for k, v in row.items() if k not in COMMON}
         made.append(both)
-    return joined(questions, made)
+    return joined(questions, made, fields_of(questions))
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> None:

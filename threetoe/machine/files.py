@@ -125,9 +125,9 @@ def write_json(path: Path, values: dict) -> None:
 
 
 def lock(folder: Path, asked: str | None = None, work: str = "training") -> ExitStack:
-    """Holds a folder until it is closed, or the process ends however it ends; UserError when
-    another of this work holds it, which names what was `asked`. FileNotFoundError when it is gone
-    by then, or has another name. Nothing is written. Where the drive has no flock, nothing is
+    """Holds a folder or file until it is closed, or the process ends however it ends; UserError
+    when another of this work holds it, which names what was `asked`. FileNotFoundError when it is
+    gone by then, or has another name. Nothing is written. Where the drive has no flock, nothing is
     held, which is said.
     """
     held = ExitStack()
@@ -144,7 +144,7 @@ def lock(folder: Path, asked: str | None = None, work: str = "training") -> Exit
             held.close()
             raise UserError(
                 f"{asked or f'--output-dir {folder}'}: another {work} is writing there; name "
-                "another folder."
+                "another place."
             ) from None
         except OSError as error:
             if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS):

@@ -1,6 +1,7 @@
 """What is told of a run to people: by its model card, its report and the list of runs."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
 from threetoe.machine.records import read_lines
@@ -91,3 +92,13 @@ def shown(value) -> str:
     if re.match(r"[/~\\]|\.{1,2}[/\\]|[A-Za-z]:[/\\]", text) and "\n" not in text:
         return PureWindowsPath(text).name
     return text
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """The names of folders, with as many of those above them as tell all apart."""
+    paths = [folder.resolve().parts for folder in folders]
+    for many in range(1, max(map(len, paths)) + 1):
+        names = ["/".join(path[-many:]) for path in paths]
+        if len(set(names)) == len(set(paths)):
+            break
+    return names
