@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 from conftest import ROOT, refused, run_script
@@ -13,7 +13,9 @@ from pyarrow import parquet
 
 import infer
 from threetoe import api
+from threetoe.infer import infer as flow
 from threetoe.infer import output
+from threetoe.options.infer import InferConfig
 
 ROWS = [
     {"instruction": "Say it. " + "word " * n, "output": "Yes"} for n in (40, 1, 20, 3, 9, 60, 2)
@@ -105,6 +107,20 @@ def test_the_fields_of_a_row_stand_beside_its_answer_in_each_format(three_steps,
     assert {"id": 2, "model_answer": lines[2]["model_answer"]}.items() <= next(
         row for row in map(json.loads, piped.stdout.splitlines()) if row["id"] == 2
     ).items()
+
+
+def test_a_call_that_goes_on_samples_anew(three_steps, here):
+    (here / "one.jsonl").write_text('{"instruction": "Say hi."}\n')
+    config = InferConfig(
+        run=three_steps, file="one.jsonl", output=here / "a.jsonl", n=2, batch_size=1,
+        temperature=1.5, max_new_tokens=12,
+    )  # fmt: skip
+    job = flow.plan_inference(config)
+    for count in (1, 2):  # answers, with those before
+        begun = output.read_begun(job)
+        left, *loaded = flow.load(job, begun)
+        rows = output.gather(islice(flow.answer(left, *loaded), 1), job, begun)
+        assert len({row["answer"] for row in rows}) == count
 
 
 def test_two_calls_do_not_write_the_same_file(three_steps, rows, here):

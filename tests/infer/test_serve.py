@@ -230,7 +230,7 @@ def test_what_a_gguf_file_cannot_be_asked_is_one_line(place, monkeypatch, tmp_pa
 
 def test_a_gguf_file_has_several_answers_with_a_temperature(place):
     config = InferConfig(
-        run=place / "demo-gguf" / "demo.f32.gguf", prompt="Hi", n=4, temperature=1.5,
+        run=place / "demo-gguf" / "demo.f32.gguf", prompt="Hi", n=6, temperature=2.0,
         max_new_tokens=8,
     )  # fmt: skip
     assert len({text for _, text in flow.ask(config)}) > 1

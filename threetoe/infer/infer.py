@@ -138,12 +138,13 @@ def ask(config: InferConfig) -> list[tuple[Question, str]]:
 
 def load(job: InferPlan, but=(), loading=None) -> tuple:
     """(plan, model, tokenizer, the questions' ids) without the questions of some numbers."""
-    job = job._replace(questions=[q for q in job.questions if q.number not in but])
+    left = [question for question in job.questions if question.number not in but]
+    config = replace(job.config, seed=job.config.seed + len(but))  # no sample is drawn again
+    job = job._replace(questions=left, config=config)
     job, tokenizer = load_tokenizer(job)
     job, prompts = encode_questions(job, tokenizer)
     longest = max(map(len, prompts), default=0) + job.config.max_new_tokens
-    model = (loading or load_model)(job, longest)
-    return job, model, tokenizer, prompts
+    return job, (loading or load_model)(job, longest), tokenizer, prompts
 
 
 def load_tokenizer(job: InferPlan) -> tuple:
@@ -167,9 +168,8 @@ def load_model(job: InferPlan, longest: int):
     known = read_model_config(str(job.folder) if merged else job.run.options["model"])
     length = max(job.run.options.get("max_seq_length", 0), longest)
     length = min(length, known.max_position_embeddings)
-    in_4bit = job.config.load_in_4bit
-    if in_4bit is None:
-        in_4bit = trained.load_in_4bit and not merged
+    in_4bit = trained.load_in_4bit and not merged
+    in_4bit = in_4bit if job.config.load_in_4bit is None else job.config.load_in_4bit
     trained = replace(trained, max_seq_length=length, load_in_4bit=in_4bit)
     model = job.hooks.first("load_model", config=trained, adapter=job.folder)
     both = job.config.chat or job.config.web or job.config.compare_base  # asked by turns
