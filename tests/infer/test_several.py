@@ -7,12 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT, refused, run_script
+from conftest import ROOT, TINY, refused, run_script
+from hollow import write_hollow
 
 import infer
 from threetoe import api
+from threetoe.backend.sizes import linears_of_llama
 from threetoe.infer import conversation, several, web
 from threetoe.infer.chat import Chat
 from threetoe.options.infer import InferConfig
@@ -92,6 +95,39 @@ def test_a_file_has_the_answers_of_each_run_beside_its_rows(runs, here):
         for found in (table, lines):
             assert [row[f"answer ({name})"] for row in found] == expected
     assert list(here.glob("*.partial")) == []
+
+
+def test_an_adapter_of_another_base_is_one_line_before_a_model_loads(runs, here):
+    known = json.loads((TINY / "config.json").read_text(encoding="utf-8"))
+    layers, asked = known["num_hidden_layers"], ["Hi", "--run", runs["demo"], "--model", "base"]
+    base = shutil.copytree(TINY, here / "base")
+    place = f"--model base: --run {runs['demo']} is of another base: base_model.model.model.layers."
+    for changes, said in (
+        ({"hidden_size": 2 * known["hidden_size"]}, "; this takes "),
+        ({"num_hidden_layers": layers - 1}, "; this has no such matrix."),
+    ):
+        sizes = SimpleNamespace(**known | changes)
+        shapes = {f"{m.name}.weight": (m.outputs, m.inputs) for m in linears_of_llama(sizes)}
+        shapes["model.embed_tokens.weight"] = (sizes.vocab_size, sizes.hidden_size)
+        write_hollow(base / "model.safetensors", shapes)
+        (base / "config.json").write_text(json.dumps(known | changes), encoding="utf-8")
+        for more in ([], ["--run", runs["three"]]):
+            line, *others = refused(infer, *asked, *more)
+            assert line.startswith(place) and said in line and len(others) == len(more) / 2
+    shutil.rmtree(base)
+    shutil.copytree(TINY, base)
+    path = base / "tokenizer.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    one, other = list(values["model"]["vocab"])[-2:]
+    swapped = {one: values["model"]["vocab"][other], other: values["model"]["vocab"][one]}
+    values["model"]["vocab"] |= swapped
+    path.write_text(json.dumps(values), encoding="utf-8")
+    (line,) = refused(infer, *asked)
+    assert line.startswith(f"--model base has another vocabulary than --run {runs['demo']}: ")
+    write_hollow(base / "model.safetensors", {"transformer.h.0.attn.c_attn.weight": (64, 192)})
+    (base / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    (line,) = refused(infer, *asked)
+    assert "is of another base: this has no down_proj, gate_proj, " in line
 
 
 def test_runs_that_cannot_be_told_apart_or_asked_together_are_refused(runs, here):

@@ -1,10 +1,15 @@
 """How many numbers a base has, in which matrices: from its configuration, without its weights."""
 
+import re
+from pathlib import Path
 from typing import NamedTuple
 
-from threetoe.backend.checkpoint import FLOATS, Stored
-from threetoe.backend.model import cannot_load, read_llama, read_model_config
+from threetoe.backend.adapter import WEIGHTS
+from threetoe.backend.checkpoint import FLOATS, Stored, list_checkpoint, read_header
+from threetoe.backend.model import cannot_load, locate, read_llama, read_model_config, read_sizes
 from threetoe.errors import UserError
+
+LORA = re.compile(r"base_model\.model\.(model\.layers\..+)\.lora_([AB])\.weight")
 
 
 class Linear(NamedTuple):
@@ -90,3 +95,25 @@ def check_shapes(model: str, tensors: list[Stored]) -> None:
                 f"{model}: its config.json makes {name} {list(shape)}, and {held}: the files are "
                 "of different models; copy the folder anew."
             )
+
+
+def check_adapter_fits(adapter: Path, model: str, named: bool) -> None:
+    """UserError where an adapter changes matrices that its base has not, or has in other shapes:
+    PEFT passes over what has no place. A base that is `named` is another than that of the run."""
+    sizes, folder = read_sizes(model) if named else read_llama(model), Path(locate(model))
+    parts = [(t, m) for t in read_header(adapter / WEIGHTS) if (m := LORA.fullmatch(t.name))]
+    why = f"--model {model}: " if named else f"The base {model}: "
+    if sizes and sizes.model_type == "llama":
+        sides = {one.name: (one.inputs, one.outputs) for one in linears_of_llama(sizes)}
+        for tensor, found in parts:
+            place, side = found[1], found[2] == "B"
+            wanted = sides.get(place, (0, 0))[side]
+            if tensor.shape[-1 - side] != wanted:
+                has = f"takes {wanted} there" if wanted else "has no such matrix"
+                raise UserError(f"{why}--run {adapter} is of another base: {tensor}; this {has}.")
+    elif sizes and folder.is_dir():
+        names = {tensor.name.split(".")[-2] for tensor in list_checkpoint(folder)}
+        changed = {found[1].split(".")[-1] for _, found in parts}
+        if changed and not changed & names:
+            lost = ", ".join(sorted(changed))
+            raise UserError(f"{why}--run {adapter} is of another base: this has no {lost}.")

@@ -7,6 +7,8 @@ Only of a folder whose tokenizer transformers takes from tokenizer.json as it st
 from pathlib import Path
 from types import SimpleNamespace
 
+from threetoe.backend.model import locate
+from threetoe.errors import UserError
 from threetoe.machine.records import read_json
 from threetoe.prompt.tokenizer import with_cuts
 
@@ -58,3 +60,19 @@ def read_tokenizer(folder: Path) -> FileTokenizer | None:
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     named = {values.get(f"{name}_token") for name in ("bos", "eos", "pad", "unk")} - {None}
     return tokenizer if named <= special else None  # else transformers would add them
+
+
+def check_same_ids(adapter: Path, model: str) -> None:
+    """UserError where a token has another id in a base's vocabulary than in that of an adapter,
+    which may have tokens besides."""
+    from tokenizers import Tokenizer
+
+    files = [folder / "tokenizer.json" for folder in (adapter, Path(locate(model)))]
+    if all(map(Path.is_file, files)):
+        ours, theirs = (Tokenizer.from_file(str(file)).get_vocab() for file in files)
+        for token in sorted(ours.keys() & theirs):
+            if ours[token] != theirs[token]:
+                raise UserError(
+                    f"--model {model} has another vocabulary than --run {adapter}: {token!r} is "
+                    f"its token {theirs[token]}, and was {ours[token]}."
+                )

@@ -88,7 +88,7 @@ def check_weights(folder: Path, run: record.Run, config: InferConfig) -> None:
         check_adapter(folder)
         base.check_is_there(run.options["model"], folder, "--model")
         base.check_obtainable(run.options["model"], "--model")
-        return
+        return base.check_base_fits(folder, run.options["model"], bool(config.model))
     if not (folder / "config.json").exists():
         raise UserError(f"--run {folder} holds neither an adapter nor a merged model.")
     apart = {"--no-adapter": not config.adapter, "--compare-base": config.compare_base}

@@ -7,7 +7,8 @@ from threetoe.backend.adapter import is_adapter, read_config
 from threetoe.backend.checkpoint import list_checkpoint, read_base_config
 from threetoe.backend.model import GPU_MODEL, TINY, locate
 from threetoe.backend.precision import choose_precision
-from threetoe.backend.sizes import check_shapes
+from threetoe.backend.sizes import check_adapter_fits, check_shapes
+from threetoe.backend.tokenizer_file import check_same_ids
 from threetoe.errors import UserError, did_you_mean
 from threetoe.machine.hub import endpoint, gives_a_sign, is_hub_id
 
@@ -60,6 +61,13 @@ def check_is_there(model: str, folder: Path, flag: str) -> None:
             f"The base of --run {folder} was in {model}, where it is not any more: name its "
             f"folder, or a Hub id, with {flag}."
         )
+
+
+def check_base_fits(folder: Path, model: str, named: bool) -> None:
+    """UserError where an adapter is of another base; one that is `named` may have other tokens."""
+    check_adapter_fits(folder, model, named)
+    if named:
+        check_same_ids(folder, model)
 
 
 def is_gone(model: str) -> bool:
