@@ -218,6 +218,8 @@ def test_what_a_gguf_file_cannot_be_asked_is_one_line(place, monkeypatch, tmp_pa
     file.write_bytes(file.read_bytes()[:1_000_000])
     (line,) = refused(infer, *asked)
     assert line.startswith(f"--run {file} cannot be read: ")
+    (line,) = refused(infer, "Hi", "--run", file.parent)
+    assert line.endswith(f"is not a run folder: it has no run.json. infer.py takes --run {file}.")
     writer = GGUFWriter("adapter.gguf", "llama")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -252,6 +254,7 @@ def test_a_folder_in_the_way_is_not_served_and_not_touched(place, monkeypatch, t
     copied(place, tmp_path, monkeypatch)
     path = tmp_path / "demo-gguf" / "verify.json"
     values = json.loads(path.read_text(encoding="utf-8"))
+    adapter = values["run"]["adapter"]
     values["run"]["adapter"] = "of another training"
     path.write_text(json.dumps(values), encoding="utf-8")
     (line,) = refused(infer, "--serve", "--run", "demo", "--port", a_free_port())
@@ -259,6 +262,10 @@ def test_a_folder_in_the_way_is_not_served_and_not_touched(place, monkeypatch, t
         "--serve: demo-gguf is in the way, and by its verify.json no proven export of demo as it "
         "is now; move it, and it is written anew."
     )
+    as_before = path.read_text(encoding="utf-8").replace("of another training", adapter)
+    path.write_text(as_before, encoding="utf-8")
+    (tmp_path / "demo-gguf" / "demo.f32.gguf").unlink()
+    assert refused(infer, "--serve", "--run", "demo", "--port", a_free_port()) == [line]
 
 
 def test_a_damaged_gguf_file_is_one_line(place, monkeypatch, tmp_path):

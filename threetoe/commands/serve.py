@@ -49,7 +49,7 @@ def serve(config: InferConfig) -> None:
     run = contract.settled(job.folder, job.run, job.template, tokenizer, config)
     job, template, marks = job._replace(run=run), run.the_template(), run.the_marks()
     if engine is engines.llama_cpp:
-        (file, *_) = sorted(exported(job, "gguf").glob("*.gguf"))
+        file = min(exported(job, "gguf").glob("*.gguf"))
         asked = contract.rendered(template, marks, PROBES)
         prompts = [(messages, prompt_ids(pieces, tokenizer)) for messages, pieces in asked]
         reads = read_sizes(run.options["model"]).max_position_embeddings
@@ -145,7 +145,9 @@ def exported(job: InferPlan, kind: str) -> Path:
 def is_proven(place: Path, job: InferPlan) -> bool:
     path = place / verify.FILE
     found = read_json(path) if path.exists() else {}
-    return found.get("passed") is True and found.get("run") == verify.source(job.folder, job.run)
+    there = [*place.glob("*.gguf"), *place.glob("*.safetensors")]  # may have been moved since
+    ours = found.get("run") == verify.source(job.folder, job.run)
+    return bool(there) and found.get("passed") is True and ours
 
 
 def gguf_type(run) -> str:

@@ -136,7 +136,8 @@ def load(folder: Path) -> tuple[Path, Run]:
     if (folder / PARTIAL).exists() and not (folder / RECORD).exists():
         raise UserError(f"--run {folder} did not finish; the command that began it continues it.")
     if not (folder / RECORD).exists():
-        raise UserError(f"--run {folder} is not a run folder: it has no {RECORD}.")
+        named = "".join(f" infer.py takes --run {file}." for file in [*folder.glob("*.gguf")][:1])
+        raise UserError(f"--run {folder} is not a run folder: it has no {RECORD}.{named}")
     values = read_json(folder / RECORD, Run)
     if strange := values.keys() - Run.__dataclass_fields__:
         raise UserError(f"{folder / RECORD} is of another version: it has '{min(strange)}'.")
