@@ -75,7 +75,7 @@ endef
 # --no-compile, because the check that follows compiles the part that is used: that is faster.
 $(STAMP): requirements/cpu.txt setup.cfg pyproject.toml
 	@$(FIND_PYTHON)
-	@echo 'Installing into .venv: a minute or two, 2.0 GB.'
+	@echo 'Installing into .venv: a minute or two, 2.2 GB.'
 	@test -x $(PY) || "$(PYTHON)" -m venv .venv
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-compile --no-deps -r requirements/cpu.txt
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps -e .
