@@ -83,6 +83,7 @@ def test_what_would_be_watched_in_vain_is_refused(here, monkeypatch):
 
 def test_the_best_step_is_what_is_saved_and_a_training_that_gets_no_better_ends(place):
     flags = "--load-best-model-at-end --early-stopping-patience 2 --output-dir best".split()
+    flags += ["--sample-steps", 1000]  # so none is asked at the step that is saved
     longer = ["60" if word == "8" else word for word in STEEP]
     said = run_script("train.py", *longer, *flags, cwd=place).stderr
     _, run = record.load(place / "best")
@@ -93,6 +94,11 @@ def test_the_best_step_is_what_is_saved_and_a_training_that_gets_no_better_ends(
     assert run.metrics["eval_loss"] == round(measured[step], 4)
     assert f"no better loss since step {step}: the training ends\n" in said
     assert f"saved in best: the adapter of step {step}, the best that was measured\n" in said
+    *_, sample = lines_of(place / "best", "samples.jsonl")
+    asked = sample["asked"][-1]
+    question = [asked["content"], "--input", asked["input"], "--max-new-tokens", 40]
+    answer = run_script("infer.py", "--run", "best", *question, cwd=place).stdout.strip()
+    assert (sample["step"], sample["answer"].strip()) == (step, answer)
     until = [str(step) if word == "8" else word for word in STEEP]
     run_script("train.py", *until, "--output-dir", "until", cwd=place)
     assert weights(place / "best") == weights(place / "until")

@@ -19,7 +19,7 @@ from threetoe.train.prepare import Prompting
 from threetoe.train.row_sets import RowSets
 from threetoe.train.trainer import validation_line
 from threetoe.train.watch.asking import ask, undisturbed
-from threetoe.train.watch.prompts import rows_to_ask
+from threetoe.train.watch.prompts import read_prompts, rows_to_ask
 
 TOKENS = 40  # of a sample answer, at most: a few seconds on a T4
 SHOWN, COLUMN = 72, 12  # letters of a line, columns of a name
@@ -34,10 +34,13 @@ def look_back(model, prompting: Prompting, rows: RowSets, job, metrics: dict) ->
     say(f"saved in {folder}" + best * (saved != metrics["steps"]))
     show_scores(folder, saved)
     try:
-        if not (folder / SAMPLES).exists():  # --sample-steps has asked
-            keep_samples(model, prompting, rows_to_ask(rows), folder, saved)
-        what = "validation row" if rows.validation else "trained row"
-        show_sample(folder, saved, "prompt" if job.config.sample_prompts else what)
+        what, file = (
+            "validation row" if rows.validation else "trained row",
+            job.config.sample_prompts,
+        )
+        asked = read_prompts(file) if file else rows_to_ask(rows)
+        keep_samples(model, prompting, asked, folder, saved)
+        show_sample(folder, saved, "prompt" if file else what)
     except Exception as error:  # whatever a library, or a plugin's model, makes of a question
         say(f"no sample answer: {first_line(error)}")
     try:
@@ -57,26 +60,27 @@ def show_scores(folder: Path, saved_step: int) -> None:
 
 
 def keep_samples(model, prompting: Prompting, asked: list[dict], folder: Path, step: int) -> None:
-    """Ask base and run, and keep what they answer."""
+    """Ask base and run, as it was after the step that is saved, where --sample-steps has not."""
     from threetoe.train.watch.samples import note  # it imports transformers
 
-    if asked:
+    there = {line["step"] for line in read_lines(folder / SAMPLES)}
+    questions = [row["asked"] for row in asked]
+    for after in sorted({0, step} - there) if asked else ():
         show_progress("asking base and run")
-        questions = [row["asked"] for row in asked]
         with undisturbed(model, prompting.tokenizer):
-            sides = [ask(model, prompting, questions, TOKENS, told) for told in (False, True)]
-        for after, replies in zip((0, step), sides, strict=True):
-            note(folder / SAMPLES, after, asked, replies)
-        clear_line()
+            replies = ask(model, prompting, questions, TOKENS, after > 0)
+        note(folder / SAMPLES, after, asked, replies)
+    clear_line()
 
 
 def show_sample(folder: Path, saved_step: int, what: str) -> None:
     """The first of them."""
     for sample in samples_in(folder, saved_step)[:1]:
         say(f"the {what} {sample['where']}:")
-        *others, (_, last) = sample["answers"].items()
-        lines = {"asked": sample["asked"], "base": dict(others).get("base"), "run": last}
-        for name, text in {**lines, "data": sample["expected"]}.items():
+        answers = sample["answers"]
+        lines = {"asked": sample["asked"], "base": answers.get("base")}
+        lines |= {"run": answers.get("this run"), "data": sample["expected"]}
+        for name, text in lines.items():
             if text is not None:
                 say(f"  {name.ljust(5)} {short_label(text, SHOWN)}")
 
