@@ -70,7 +70,7 @@ def test_what_a_stopped_export_left_is_counted(tmp_path):
     adapter = write_adapter(tmp_path / "adapter", hidden=4096, layers=1)
     plan = a_plan(tmp_path, base, adapter=adapter)
     assert "needs" in problems(plan)[0]
-    write_base(tmp_path / "out-merged.partial", **HUGE)
+    write_base(tmp_path / "out-merged.partial", **HUGE | {"vocab": 2**29})  # more than is needed
     assert problems(plan) == []
 
 
